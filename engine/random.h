@@ -1,0 +1,45 @@
+// Random numbers on the host, from the same Philox streams as the kernels.
+//
+// A Random is a (seed, stream) pair with a position; two of the same pair draw the same numbers.
+// Streams separate purposes: see `Stream` for the ones in use.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace caltrop {
+
+// What a stream of random numbers is for. The low 48 bits are free for an index (layer, image, epoch, ...).
+enum class Purpose : uint16_t {
+  weights = 1,
+  shuffle = 2,
+  dropout = 3,
+  random_start = 4,
+  split = 5,
+  digits = 6,
+  test = 7,
+};
+
+constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {
+  return (static_cast<uint64_t>(purpose) << 48) | (index & 0xFFFFFFFFFFFFull);
+}
+
+class Random {
+ public:
+  Random(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
+  Random(uint64_t seed, Purpose purpose, uint64_t index = 0) : Random(seed, stream_of(purpose, index)) {}
+
+  uint32_t bits();                   // 32 random bits
+  float uniform();                   // [0, 1), 24 bits
+  float uniform(float low, float high);
+  float normal();                    // mean 0, variance 1 (Box-Muller in double)
+  uint64_t below(uint64_t bound);    // [0, bound), without bias; bound > 0
+
+  // Fisher-Yates permutation of 0..n-1.
+  std::vector<int64_t> permutation(int64_t n);
+
+ private:
+  uint64_t seed_, stream_, position_ = 0;  // position in words
+};
+
+}  // namespace caltrop
