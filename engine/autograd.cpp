@@ -1,0 +1,179 @@
+#include "engine/autograd.h"
+
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
+
+#include "engine/error.h"
+#include "engine/ops.h"
+
+namespace caltrop {
+namespace {
+
+thread_local bool recording_here = true;
+
+uint64_t next_order() {
+  static std::atomic<uint64_t> order{1};
+  return order.fetch_add(1, std::memory_order_relaxed);
+}
+
+// The nodes that `outputs` were made from, oldest first.
+std::vector<Node*> ancestors(const std::vector<Tensor>& outputs) {
+  std::unordered_map<Node*, bool> seen;
+  std::vector<Node*> found, pending;
+  const auto visit = [&](const Tensor& tensor) {
+    Node* node = tensor.node().get();
+    if (node && seen.emplace(node, true).second) pending.push_back(node);
+  };
+  for (const Tensor& output : outputs) visit(output);
+  while (!pending.empty()) {
+    Node* node = pending.back();
+    pending.pop_back();
+    found.push_back(node);
+    for (const Tensor& input : node->inputs) visit(input);
+  }
+  std::sort(found.begin(), found.end(), [](const Node* a, const Node* b) { return a->order < b->order; });
+  return found;
+}
+
+class Walk {
+ public:
+  Walk(const std::vector<Tensor>& outputs, const std::vector<Tensor>& wrt) : nodes_(ancestors(outputs)) {
+    for (const Tensor& leaf : wrt) {
+      if (!leaf.tracked()) fail("[grad] expected tracked tensors, got one of shape {} without history; wrap it in variable()", to_string(leaf.shape()));
+      useful_[leaf.node().get()] = true;
+      kept_[leaf.node().get()] = true;
+    }
+    for (Node* node : nodes_) {
+      bool leads = useful_[node];
+      for (const Tensor& input : node->inputs) leads = leads || useful(input);
+      useful_[node] = leads;
+    }
+  }
+
+  void add(const Tensor& target, const Tensor& gradient) {
+    Tensor& sum = gradients_[target.node().get()];
+    sum = sum ? sum + gradient : gradient;
+  }
+
+  void run() {
+    for (auto at = nodes_.rbegin(); at != nodes_.rend(); ++at) {
+      Node* node = *at;
+      const auto found = gradients_.find(node);
+      if (found == gradients_.end() || !useful_[node] || node->inputs.empty()) continue;
+      const Tensor g = found->second;
+      if (!kept_.count(node)) gradients_.erase(found);
+      pull(*node, g);
+    }
+  }
+
+  Tensor gradient_of(const Tensor& leaf) {
+    const auto found = gradients_.find(leaf.node().get());
+    if (found != gradients_.end()) return found->second;
+    return Tensor::zeros(leaf.backend(), leaf.shape());
+  }
+
+ private:
+  bool useful(const Tensor& tensor) {
+    const auto found = useful_.find(tensor.node().get());
+    return tensor.tracked() && found != useful_.end() && found->second;
+  }
+
+  void pull(Node& node, const Tensor& g) {
+    Needs needs(node.inputs.size());
+    bool any = false;
+    for (size_t i = 0; i < needs.size(); ++i) {
+      needs[i] = useful(node.inputs[i]);
+      any = any || needs[i];
+    }
+    if (!any) return;
+    std::vector<Tensor> pulled = node.vjp(g, attach(node.output, node.shared_from_this()), needs);
+    for (size_t i = 0; i < needs.size(); ++i) {
+      if (!needs[i]) continue;
+      const Tensor& input = node.inputs[i];
+      add(input, pulled[i].shape() == input.shape() ? pulled[i] : sum_to(pulled[i], input.shape()));
+    }
+  }
+
+  std::vector<Node*> nodes_;
+  std::unordered_map<Node*, bool> useful_, kept_;
+  std::unordered_map<Node*, Tensor> gradients_;
+};
+
+struct CounterList {
+  std::mutex mutex;
+  std::vector<OpCounter*> counters;
+};
+CounterList& counter_list() {
+  static CounterList list;
+  return list;
+}
+
+}  // namespace
+
+Tensor variable(const Tensor& values) {
+  auto node = std::make_shared<Node>();
+  node->order = next_order();
+  return attach(values, std::move(node));
+}
+
+Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp vjp) {
+  if (!recording_here) return y;
+  const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.tracked(); });
+  if (!any) return y;
+  auto node = std::make_shared<Node>();
+  node->op = op;
+  node->order = next_order();
+  node->output = y;
+  node->inputs = std::move(inputs);
+  node->vjp = std::move(vjp);
+  return attach(y, std::move(node));
+}
+
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& wrt,
+                         const GradOptions& options) {
+  if (!options.seeds.empty() && options.seeds.size() != outputs.size()) {
+    fail("[grad] expected {} seeds, got {}", outputs.size(), options.seeds.size());
+  }
+  Walk walk(outputs, wrt);
+  const Recording scope(options.create_graph);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].tracked()) continue;
+    Tensor seed = options.seeds.empty() ? Tensor() : options.seeds[i];
+    if (!seed) seed = Tensor::full(outputs[i].backend(), outputs[i].shape(), 1.0f);
+    if (seed.shape() != outputs[i].shape()) {
+      fail("[grad] expected a seed of shape {}, got {}", to_string(outputs[i].shape()), to_string(seed.shape()));
+    }
+    walk.add(outputs[i], seed);
+  }
+  walk.run();
+  std::vector<Tensor> gradients;
+  for (const Tensor& leaf : wrt) gradients.push_back(walk.gradient_of(leaf));
+  return gradients;
+}
+
+Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options) {
+  return grad(std::vector<Tensor>{output}, std::vector<Tensor>{wrt}, options)[0];
+}
+
+Recording::Recording(bool on) : before_(recording_here) { recording_here = on; }
+Recording::~Recording() { recording_here = before_; }
+bool recording() { return recording_here; }
+
+OpCounter::OpCounter(const char* name) : name_(name) {
+  CounterList& list = counter_list();
+  const std::lock_guard lock(list.mutex);
+  list.counters.push_back(this);
+}
+
+int64_t op_calls(const std::string& name) {
+  CounterList& list = counter_list();
+  const std::lock_guard lock(list.mutex);
+  int64_t calls = 0;
+  for (const OpCounter* counter : list.counters) {
+    if (name == counter->name()) calls += counter->calls();
+  }
+  return calls;
+}
+
+}  // namespace caltrop

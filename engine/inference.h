@@ -1,0 +1,27 @@
+// Running a trained model over many images: chunks go depth first through the network, one per worker.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/images.h"
+#include "engine/model.h"
+
+namespace caltrop {
+
+// Called from workers, one at a time, with the number of images done.
+using Progress = std::function<void(int64_t done)>;
+
+// body(begin, end) for chunks of [0, count) of `batch` images (0: the model's own choice), several at once.
+// Ops on images give each image the same bits whatever the chunk.
+void for_chunks(const Model& model, int64_t count, int64_t batch,
+                const std::function<void(int64_t begin, int64_t end)>& body, const Progress& progress = {});
+
+// Logits of all images, (count, outputs) row-major on the host.
+std::vector<float> predict(const Model& model, const Images& images, int64_t batch = 0, const Progress& progress = {});
+
+// The first largest of each row of `classes` values.
+std::vector<int32_t> argmax_rows(const std::vector<float>& rows, int64_t classes);
+
+}  // namespace caltrop

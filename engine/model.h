@@ -1,0 +1,81 @@
+// A sequential network: the layers of an architecture line with their parameters on a device.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/architecture.h"
+#include "engine/ops.h"
+#include "engine/safetensors.h"
+#include "engine/tensor.h"
+
+namespace caltrop {
+
+// How weights begin. Biases begin at zero except under `torch`.
+//   he_uniform      U(+-sqrt(6 / fan_in)), he_normal N(0, 2 / fan_in)                       He et al. 2015
+//   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out))), glorot_normal N(0, 2 / (fan_in + fan_out))   Glorot & Bengio 2010
+//   torch           U(+-1 / sqrt(fan_in)) for weights and biases: PyTorch's default for Conv2d and Linear
+enum class Initializer : uint8_t { he_uniform, he_normal, glorot_uniform, glorot_normal, torch };
+Initializer parse_initializer(std::string_view name);
+std::string to_string(Initializer initializer);
+
+struct ForwardOptions {
+  bool training = false;  // dropout drops, batch norm uses the batch and updates its running statistics
+  uint64_t seed = 0;      // of dropout, together with
+  uint64_t step = 0;      // the number of the update
+  bool fuse = true;       // conv + activation + max-pool as one op; false runs the composed form
+};
+
+class Model {
+ public:
+  // Parameters are zeros (batch norm: the identity) until initialize() or load().
+  Model(Architecture architecture, ImageShape input, Backend& backend);
+
+  const Architecture& architecture() const { return architecture_; }
+  const ImageShape& input() const { return input_; }
+  int64_t outputs() const { return outputs_; }
+  Backend& backend() const { return *backend_; }
+
+  // Each parameter is drawn from a Philox stream of its own, so that weights are a function of the seed.
+  void initialize(Initializer initializer, uint64_t seed);
+
+  // x (n,h,w,c) in [0,1] -> logits (n,outputs). Safe to call from several threads unless `training`.
+  Tensor forward(const Tensor& x, const ForwardOptions& options = {}) const;
+
+  // The trained parameters, in the order of the layers: tracked leaves.
+  std::vector<Tensor> parameters() const;
+
+  // All tensors by name, with "arch" and "input" in the metadata: what a checkpoint holds.
+  SafeTensorFile state() const;
+  // Takes the tensors that this network needs, by name; others (of an optimiser, say) are left alone. An Error
+  // names what is missing or of another shape or type.
+  void load(const SafeTensorFile& file);
+
+  // The most images whose activations stay in a core's cache together: how many to take depth first.
+  int64_t chunk() const { return chunk_; }
+
+ private:
+  struct Step {  // layers [first, last) run as one
+    size_t first, last;
+  };
+  const Tensor& tensor(size_t layer, const char* name) const;
+  Tensor run_block(const Step& step, const Tensor& x) const;
+  Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
+  Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x, bool training) const;
+
+  Architecture architecture_;
+  ImageShape input_;
+  int64_t outputs_, chunk_;
+  Backend* backend_;
+  std::vector<ParameterSpec> specs_;
+  std::map<std::string, Tensor> tensors_;
+  std::vector<Step> steps_;
+};
+
+// A model from a checkpoint that carries its own line; `fallback` is used when the file has none.
+Model load_model(const SafeTensorFile& file, const std::string& name, Backend& backend);
+
+}  // namespace caltrop

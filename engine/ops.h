@@ -1,0 +1,113 @@
+// The public ops: each checks its arguments, runs on the device of its inputs and records its vjp.
+// Formulas and tie rules are those of kernels/backend.h. Errors read "[op] expected X, got Y".
+#pragma once
+
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace caltrop {
+
+// Element-wise, with broadcasting as in NumPy (shapes aligned at the last axis, extents equal or 1).
+Tensor operator+(const Tensor& a, const Tensor& b);
+Tensor operator-(const Tensor& a, const Tensor& b);
+Tensor operator*(const Tensor& a, const Tensor& b);
+Tensor operator/(const Tensor& a, const Tensor& b);
+Tensor maximum(const Tensor& a, const Tensor& b);  // on a tie the gradient goes to a
+Tensor greater(const Tensor& a, const Tensor& b);  // 1 or 0; no gradient
+Tensor equal(const Tensor& a, const Tensor& b);    // 1 or 0; no gradient
+Tensor operator+(const Tensor& a, float b);
+Tensor operator-(const Tensor& a, float b);
+Tensor operator*(const Tensor& a, float b);
+Tensor operator/(const Tensor& a, float b);
+Tensor operator-(float a, const Tensor& b);
+
+Tensor operator-(const Tensor& x);
+Tensor abs(const Tensor& x);  // derivative sign(x), 0 at 0
+Tensor sign(const Tensor& x);  // no gradient
+Tensor step(const Tensor& x);  // 1 where x > 0; no gradient
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor reciprocal(const Tensor& x);
+Tensor relu(const Tensor& x);  // derivative 0 at 0
+Tensor leaky_relu(const Tensor& x, float slope);
+Tensor sigmoid(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor erf(const Tensor& x);
+Tensor gelu(const Tensor& x);       // x Phi(x), exact
+Tensor gelu_tanh(const Tensor& x);  // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), Hendrycks & Gimpel 2016
+
+// Shape.
+Tensor reshape(const Tensor& x, Shape shape);
+Tensor permute(const Tensor& x, const std::vector<int>& axes);
+Tensor transpose(const Tensor& x);  // of a matrix
+Tensor broadcast_to(const Tensor& x, const Shape& shape);
+Tensor sum_to(const Tensor& x, const Shape& shape);  // adjoint of broadcast_to
+
+// Reductions over `axes` (negative counts from the end).
+Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keep = false);
+Tensor sum(const Tensor& x);  // over all axes: shape ()
+Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keep = false);
+Tensor mean(const Tensor& x);
+
+// a (m,k) b (k,n) -> (m,n), each transposed first where asked.
+Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
+// x (n,in), w (out,in) -> x w^T (n,out)
+Tensor dense(const Tensor& x, const Tensor& w);
+
+struct ConvOptions {
+  int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
+};
+// x (n,h,w,cin), w (kh,kw,cin,cout) -> (n,oh,ow,cout). The adjoints take the shape they produce.
+Tensor conv2d(const Tensor& x, const Tensor& w, const ConvOptions& options = {});
+Tensor conv2d_dinput(const Tensor& g, const Tensor& w, const Shape& x_shape, const ConvOptions& options);
+Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, const ConvOptions& options);
+
+struct PoolOptions {
+  int64_t window_h, window_w, stride_h, stride_w;
+};
+Tensor maxpool(const Tensor& x, const PoolOptions& options);  // first maximum in scan order wins
+Tensor avgpool(const Tensor& x, const PoolOptions& options);
+
+struct ConvBlockOptions {
+  ConvOptions conv = {};
+  Activation activation = Activation::none;
+  int64_t pool_h = 1, pool_w = 1;  // max-pool, stride = window
+};
+// maxpool(activation(conv2d(x, w) + bias)) as one fused op; the composed form is its oracle, and its derivative
+// where a graph of the gradient is asked for.
+Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options);
+Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options);
+
+// Batch norm over all axes but the last. mean and variance (biased) have shape (c).
+struct BatchMoments {
+  Tensor mean, variance;
+};
+BatchMoments batch_moments(const Tensor& x);
+Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
+                  const Tensor& bias, float epsilon);
+
+// Each element kept with probability 1 - p and scaled by 1 / (1 - p); the mask is a function of (seed, stream).
+Tensor dropout(const Tensor& x, float p, uint64_t seed, uint64_t stream);
+
+// Rows of logits (n,k).
+Tensor softmax(const Tensor& z);
+Tensor log_softmax(const Tensor& z);
+Labels argmax(const Tensor& z);
+Tensor one_hot(const Labels& labels, int64_t classes);
+Tensor pick(const Tensor& z, const Labels& labels);  // z[r, label[r]] -> (n)
+Tensor row_max(const Tensor& z);                     // first maximum -> (n)
+
+// Losses, one value for each row (n): sum or average them as needed.
+// `stable` and `torch` are the two gradients of cross-entropy of kernels/backend.h, cross_entropy_seed.
+enum class CrossEntropyGrad : uint8_t { stable, torch };
+Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad style = CrossEntropyGrad::stable);
+Tensor soft_cross_entropy(const Tensor& z, const Tensor& targets);  // -sum_k t_k log p_k
+Tensor kl_divergence(const Tensor& target_logits, const Tensor& z);  // sum_k t_k (log t_k - log p_k), t = softmax(target)
+Tensor mean_squared_error(const Tensor& a, const Tensor& b);        // mean over the row
+// max_{k != label} z_k - z_label: positive where misclassified (Carlini & Wagner 2017, f_6 without its clamp).
+Tensor logit_margin(const Tensor& z, const Labels& labels);
+
+}  // namespace caltrop

@@ -1,0 +1,62 @@
+// Optimisers and learning-rate schedules. The update rules are in kernels/backend.h.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/safetensors.h"
+#include "engine/tensor.h"
+
+namespace caltrop {
+
+enum class Rule : uint8_t { sgd, adam, rmsprop, adagrad };
+Rule parse_rule(std::string_view name);
+std::string to_string(Rule rule);
+
+struct OptimizerOptions {
+  Rule rule = Rule::adam;
+  float rate = 1e-3f;
+  float momentum = 0.0f;  // sgd
+  bool nesterov = false;  // sgd
+  float weight_decay = 0.0f;
+};
+
+class Optimizer {
+ public:
+  Optimizer(const OptimizerOptions& options, std::vector<Tensor> parameters);
+
+  const OptimizerOptions& options() const { return options_; }
+  int64_t steps() const { return steps_; }  // updates so far
+
+  // One update in place, with the rate times `scale` (of a schedule).
+  void step(const std::vector<Tensor>& gradients, float scale = 1.0f);
+
+  // Adds the state to a checkpoint ("optimizer.<k>.<slot>", "optimizer.steps"), and takes it back.
+  void save(SafeTensorFile& file) const;
+  void load(const SafeTensorFile& file);
+
+ private:
+  OptimizerOptions options_;
+  std::vector<Tensor> parameters_;
+  std::vector<Tensor> states_[2];
+  int64_t steps_ = 0;
+};
+
+// The factor on the rate after a share `progress` in [0,1] of the training:
+//   constant | linear (1 -> 0) | cosine (1 -> 0, half a wave) | triangle PEAK (0 -> 1 at PEAK -> 0; Wong et al. 2020)
+//   | step EVERY FACTOR (times FACTOR after each share EVERY)
+class Schedule {
+ public:
+  static Schedule parse(std::string_view text);
+  float factor(double progress) const;
+  std::string text() const { return text_; }
+
+ private:
+  enum class Kind : uint8_t { constant, linear, cosine, triangle, step };
+  Kind kind_ = Kind::constant;
+  double first_ = 0, second_ = 0;
+  std::string text_ = "constant";
+};
+
+}  // namespace caltrop

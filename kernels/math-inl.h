@@ -1,0 +1,74 @@
+// Vector functions that the element-wise and fused kernels share: erf, and the normal distribution under GELU.
+//
+// Both rest on R(t) = exp(t^2) erfc(t), t >= 0, which is smooth and positive: a polynomial of degree 10 in
+// (t - 3) / (t + 3), fitted for least relative error on [0, 10.2] (1.4e-9 before rounding to fp32). Below 1,
+// erf(x) = x + x S(x^2) keeps its relative accuracy. Tests bound both against float64.
+
+#if defined(CALTROP_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef CALTROP_MATH_INL_H_
+#undef CALTROP_MATH_INL_H_
+#else
+#define CALTROP_MATH_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+
+#include "kernels/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace caltrop::HWY_NAMESPACE {
+
+template <size_t N>
+HWY_INLINE Vec polynomial(const float (&coefficients)[N], Vec x) {
+  const Floats d;
+  Vec sum = hn::Set(d, coefficients[N - 1]);
+  for (size_t k = N - 1; k-- > 0;) sum = hn::MulAdd(sum, x, hn::Set(d, coefficients[k]));
+  return sum;
+}
+
+// exp(t^2) erfc(t) for t >= 0.
+HWY_INLINE Vec scaled_erfc(Vec t) {
+  constexpr float kR[] = {0.179001153f,    -0.326233566f,  0.2456038f,      -0.150115788f,  0.0716658607f, -0.0243942309f,
+                          0.00426887581f, 0.000715730479f, -0.00059456937f, 2.88811789e-05f, 5.59163564e-05f};
+  const Floats d;
+  const Vec three = hn::Set(d, 3.0f);
+  return polynomial(kR, hn::Div(hn::Sub(t, three), hn::Add(t, three)));
+}
+
+HWY_INLINE Vec erf_of(Vec x) {
+  constexpr float kS[] = {0.128379166f,   -0.37612626f,    0.112835854f,  -0.026853811f,
+                          0.00518832775f, -0.000801019254f, 7.85385782e-05f};
+  const Floats d;
+  const Vec t = hn::Abs(x), square = hn::Mul(t, t);
+  const Vec small = hn::MulAdd(x, polynomial(kS, square), x);
+  const Vec large = hn::NegMulAdd(hn::Exp(d, hn::Neg(square)), scaled_erfc(hn::Min(t, hn::Set(d, 10.0f))), hn::Set(d, 1.0f));
+  // A NaN is not below 1 and would leave `large` as a number on some targets.
+  const Vec y = hn::IfThenElse(hn::Lt(t, hn::Set(d, 1.0f)), small, hn::CopySign(large, x));
+  return hn::IfThenElse(hn::Eq(x, x), y, x);
+}
+
+struct Normal {
+  Vec cdf, pdf;
+};
+
+// Phi(x) = erfc(-x / sqrt 2) / 2 and phi(x) = exp(-x^2 / 2) / sqrt(2 pi), from one exponential.
+HWY_INLINE Normal normal_of(Vec x) {
+  const Floats d;
+  const Vec t = hn::Mul(hn::Abs(x), hn::Set(d, 0.707106781f));
+  const Vec density = hn::Exp(d, hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5f)));
+  const Vec tail = hn::Mul(hn::Mul(density, scaled_erfc(hn::Min(t, hn::Set(d, 10.0f)))), hn::Set(d, 0.5f));
+  const Vec cdf = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
+  return {cdf, hn::Mul(density, hn::Set(d, 0.398942280f))};
+}
+
+HWY_INLINE Vec gelu_of(Vec x) { return hn::Mul(x, normal_of(x).cdf); }
+
+HWY_INLINE Vec gelu_slope(Vec x) {
+  const Normal n = normal_of(x);
+  return hn::MulAdd(x, n.pdf, n.cdf);
+}
+
+}  // namespace caltrop::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

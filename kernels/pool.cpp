@@ -1,0 +1,97 @@
+// Max and average pooling of any window and stride, and their adjoints. One image per task; in each pass the
+// innermost loop runs over channels, which lie next to each other.
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu_backend.h"
+#include "kernels/parallel.h"
+
+namespace caltrop {
+namespace {
+
+// body(window's first input offset, output offset) for each output position of image n.
+template <typename Body>
+void for_windows(const Pool2d& s, int64_t n, const Body& body) {
+  for (int64_t oy = 0; oy < s.out_h(); ++oy) {
+    for (int64_t ox = 0; ox < s.out_w(); ++ox) {
+      body(((n * s.h + oy * s.stride_h) * s.w + ox * s.stride_w) * s.c, ((n * s.out_h() + oy) * s.out_w() + ox) * s.c);
+    }
+  }
+}
+
+bool beats(float candidate, float best) { return candidate > best || (std::isnan(candidate) && !std::isnan(best)); }
+
+}  // namespace
+
+void CpuBackend::maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) {
+  parallel_for(s.n, [&](int64_t n) {
+    const int64_t image = n * s.h * s.w * s.c;
+    for_windows(s, n, [&](int64_t from, int64_t to) {
+      const auto first = static_cast<int32_t>((from - image) / s.c);
+      std::copy_n(x + from, s.c, y + to);
+      std::fill_n(index + to, s.c, first);
+      for (int64_t ky = 0; ky < s.kh; ++ky) {
+        for (int64_t kx = 0; kx < s.kw; ++kx) {
+          const int64_t position = ky * s.w + kx;
+          for (int64_t c = 0; c < s.c; ++c) {
+            const float candidate = x[from + position * s.c + c];
+            if (!beats(candidate, y[to + c])) continue;
+            y[to + c] = candidate;
+            index[to + c] = first + static_cast<int32_t>(position);
+          }
+        }
+      }
+    });
+  });
+}
+
+void CpuBackend::maxpool_scatter(const Pool2d& s, const float* g, const int32_t* index, float* dx) {
+  parallel_for(s.n, [&](int64_t n) {
+    float* image = dx + n * s.h * s.w * s.c;
+    std::fill_n(image, s.h * s.w * s.c, 0.0f);
+    for_windows(s, n, [&](int64_t, int64_t at) {
+      for (int64_t c = 0; c < s.c; ++c) image[index[at + c] * s.c + c] += g[at + c];
+    });
+  });
+}
+
+void CpuBackend::maxpool_gather(const Pool2d& s, const float* x, const int32_t* index, float* y) {
+  parallel_for(s.n, [&](int64_t n) {
+    const float* image = x + n * s.h * s.w * s.c;
+    for_windows(s, n, [&](int64_t, int64_t at) {
+      for (int64_t c = 0; c < s.c; ++c) y[at + c] = image[index[at + c] * s.c + c];
+    });
+  });
+}
+
+void CpuBackend::avgpool(const Pool2d& s, const float* x, float* y) {
+  const float scale = 1.0f / static_cast<float>(s.kh * s.kw);
+  parallel_for(s.n, [&](int64_t n) {
+    for_windows(s, n, [&](int64_t from, int64_t to) {
+      std::fill_n(y + to, s.c, 0.0f);
+      for (int64_t ky = 0; ky < s.kh; ++ky) {
+        for (int64_t kx = 0; kx < s.kw; ++kx) {
+          for (int64_t c = 0; c < s.c; ++c) y[to + c] += x[from + (ky * s.w + kx) * s.c + c];
+        }
+      }
+      for (int64_t c = 0; c < s.c; ++c) y[to + c] *= scale;
+    });
+  });
+}
+
+void CpuBackend::avgpool_adjoint(const Pool2d& s, const float* g, float* dx) {
+  const float scale = 1.0f / static_cast<float>(s.kh * s.kw);
+  parallel_for(s.n, [&](int64_t n) {
+    std::fill_n(dx + n * s.h * s.w * s.c, s.h * s.w * s.c, 0.0f);
+    for_windows(s, n, [&](int64_t to, int64_t from) {
+      for (int64_t ky = 0; ky < s.kh; ++ky) {
+        for (int64_t kx = 0; kx < s.kw; ++kx) {
+          for (int64_t c = 0; c < s.c; ++c) dx[to + (ky * s.w + kx) * s.c + c] += g[from + c] * scale;
+        }
+      }
+    });
+  });
+}
+
+}  // namespace caltrop

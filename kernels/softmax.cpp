@@ -1,0 +1,89 @@
+// Softmax, cross-entropy and what goes with them, on rows of logits. Rows here are about ten wide: a scalar
+// loop in double costs less than the layer before it and needs no thought about cancellation.
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu_backend.h"
+#include "kernels/parallel.h"
+
+namespace caltrop {
+namespace {
+
+constexpr int64_t kGrain = 256;  // rows
+
+template <typename Body>
+void for_rows(int64_t rows, const Body& body) {
+  parallel_ranges(rows, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) body(r);
+  });
+}
+
+// The largest logit is subtracted first, so that no exponential overflows.
+struct Partition {
+  double highest, sum;
+  double log() const { return highest + std::log(sum); }
+  double probability(float z) const { return std::exp(z - highest) / sum; }
+};
+
+Partition partition(const float* z, int64_t cols) {
+  const double highest = *std::max_element(z, z + cols);
+  double sum = 0.0;
+  for (int64_t k = 0; k < cols; ++k) sum += std::exp(z[k] - highest);
+  return {highest, sum};
+}
+
+}  // namespace
+
+void CpuBackend::softmax(int64_t rows, int64_t cols, const float* x, float* y) {
+  for_rows(rows, [&](int64_t r) {
+    const float* z = x + r * cols;
+    const Partition all = partition(z, cols);
+    for (int64_t k = 0; k < cols; ++k) y[r * cols + k] = static_cast<float>(all.probability(z[k]));
+  });
+}
+
+void CpuBackend::log_softmax(int64_t rows, int64_t cols, const float* x, float* y) {
+  for_rows(rows, [&](int64_t r) {
+    const float* z = x + r * cols;
+    const double log_sum = partition(z, cols).log();
+    for (int64_t k = 0; k < cols; ++k) y[r * cols + k] = static_cast<float>(z[k] - log_sum);
+  });
+}
+
+void CpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label, float* loss) {
+  for_rows(rows, [&](int64_t r) {
+    const float* row = z + r * cols;
+    loss[r] = static_cast<float>(partition(row, cols).log() - row[label[r]]);
+  });
+}
+
+void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
+                                    float* dz) {
+  for_rows(rows, [&](int64_t r) {
+    const float* row = z + r * cols;
+    float* out = dz + r * cols;
+    const Partition all = partition(row, cols);
+    double others = 0.0;
+    for (int64_t k = 0; k < cols; ++k) {
+      const double p = all.probability(row[k]);
+      out[k] = static_cast<float>(p);
+      if (k != label[r]) others += p;
+    }
+    out[label[r]] = stable ? static_cast<float>(-others) : out[label[r]] - 1.0f;
+  });
+}
+
+void CpuBackend::argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) {
+  for_rows(rows, [&](int64_t r) {
+    const float* row = x + r * cols;
+    index[r] = static_cast<int32_t>(std::max_element(row, row + cols) - row);
+  });
+}
+
+void CpuBackend::one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) {
+  std::fill_n(y, rows * cols, 0.0f);
+  for (int64_t r = 0; r < rows; ++r) y[r * cols + index[r]] = 1.0f;
+}
+
+}  // namespace caltrop
