@@ -1,0 +1,25 @@
+// Foreign text (tensor names, flags, file contents) made fit for one line of an error message.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace caltrop {
+
+// `text` with control characters replaced by '?', cut after about `limit` bytes at a UTF-8 boundary.
+inline std::string shown(std::string_view text, size_t limit = 80) {
+  size_t end = text.size();
+  if (end > limit) {
+    end = limit;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  }
+  std::string line(text.substr(0, end));
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  if (end < text.size()) line += "...";
+  return line;
+}
+
+}  // namespace caltrop
