@@ -235,6 +235,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
          shown(name, 30), nearest->name, nearest->form);
   }
   std::vector<std::string_view> names;
+  names.reserve(kForms.size());
   for (const LayerForm& form : kForms) names.push_back(form.name);
   fail("layer {} ({}): unknown layer '{}'; known are {}", layer, text, shown(name, 30),
        fmt::join(names, ", "));

@@ -142,6 +142,9 @@ SafeTensor moved(const SafeTensor& tensor, const Owner& owner, const ParameterSp
   const std::vector<size_t> places = places_of(owner, parameter);
   if (places.empty()) return result;
   const std::span<const float> from = tensor.floats();
+  if (from.size() != places.size()) {
+    fail("[torch_layout] expected {} values in '{}', got {}", places.size(), parameter.name, from.size());
+  }
   std::vector<float> values(from.size());
   for (size_t there = 0; there < values.size(); ++there) {
     const size_t here = places[there];
@@ -207,6 +210,7 @@ std::vector<Module> modules_of(const SafeTensorFile& file) {
     module.tensors[suffix_of(name)] = &tensor;
   }
   std::vector<Module> modules;
+  modules.reserve(by_prefix.size());
   for (auto& [prefix, module] : by_prefix) modules.push_back(std::move(module));
   std::sort(modules.begin(), modules.end(),
             [](const Module& a, const Module& b) { return natural_less(a.prefix, b.prefix); });

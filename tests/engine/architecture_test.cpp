@@ -53,7 +53,10 @@ std::string shapes_of(std::string_view line, ImageShape input) {
 TEST_SUITE("engine") {
   TEST_CASE("architecture: every layer's text is canonical and parses back") {
     // given -> canonical
-    const std::pair<const char*, const char*> cases[] = {
+    struct Case {
+      const char *given, *expected;
+    };
+    const Case cases[] = {
         {"conv 32 3x3", "conv 32 3x3"},
         {"conv 32 3", "conv 32 3x3"},
         {"conv 8 1x5 stride 2", "conv 8 1x5 stride 2"},
@@ -86,7 +89,8 @@ TEST_SUITE("engine") {
         {"dropout 0.25", "dropout 0.25"},
         {"normalize 0.1307 0.3081", "normalize 0.1307 0.3081"},
     };
-    for (const auto& [given, expected] : cases) {
+    for (const Case& one : cases) {
+      const std::string given = one.given, expected = one.expected;
       CAPTURE(given);
       CHECK(canonical(given) == expected);
       CHECK((parse_architecture(expected) == parse_architecture(given)));
@@ -204,7 +208,7 @@ TEST_SUITE("engine") {
         parse_architecture("normalize 0.1 0.3 | conv 8 3x5 | batchnorm | relu | flatten | dense 7"),
         {5, 6, 2});
     REQUIRE(specs.size() == 8);
-    const auto check = [&](size_t i, const char* name, ParameterKind kind, std::vector<int64_t> shape,
+    const auto check = [&](size_t i, const char* name, ParameterKind kind, const std::vector<int64_t>& shape,
                            bool trainable, int64_t fan_in, int64_t fan_out) {
       CAPTURE(name);
       CHECK(specs[i].name == name);

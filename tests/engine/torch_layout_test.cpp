@@ -37,7 +37,7 @@ SafeTensorFile renamed(SafeTensorFile file, const std::vector<std::pair<std::str
     const size_t dot = name.rfind('.');
     for (const auto& [from, to] : names) {
       if (name.substr(0, dot) != from) continue;
-      name = to + name.substr(dot);
+      name.replace(0, dot, to);
       break;
     }
   }
