@@ -75,7 +75,7 @@ class Model {
   std::vector<Step> steps_;
 };
 
-// A model from a checkpoint that carries its own line; `fallback` is used when the file has none.
+// A model from a checkpoint that carries its own line; `name` stands for the file in errors.
 Model load_model(const SafeTensorFile& file, const std::string& name, Backend& backend);
 
 }  // namespace caltrop

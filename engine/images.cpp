@@ -1,0 +1,40 @@
+#include "engine/images.h"
+
+#include <numeric>
+
+#include "engine/error.h"
+
+namespace caltrop {
+
+Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels, std::span<const int32_t> labels)
+    : shape_(shape), pixels_(backend, pixels), labels_(labels.begin(), labels.end()) {
+  if (static_cast<int64_t>(pixels.size()) != count() * image_size()) {
+    fail("[images] expected {} pixels for {} images of {}x{}x{}, got {}", count() * image_size(), count(),
+         shape.height, shape.width, shape.channels, pixels.size());
+  }
+}
+
+Tensor Images::pixels(std::span<const int64_t> rows) const {
+  const auto n = static_cast<int64_t>(rows.size());
+  for (const int64_t row : rows) {
+    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
+  }
+  Tensor x = Tensor::uninitialized(backend(), {n, shape_.height, shape_.width, shape_.channels});
+  backend().gather_images(pixels_.data(), rows, image_size(), x.mutable_data());
+  return x;
+}
+
+Labels Images::labels(std::span<const int64_t> rows) const {
+  std::vector<int32_t> chosen;
+  chosen.reserve(rows.size());
+  for (const int64_t row : rows) chosen.push_back(labels_.at(static_cast<size_t>(row)));
+  return Labels(backend(), std::span<const int32_t>(chosen));
+}
+
+std::vector<int64_t> row_range(int64_t begin, int64_t end) {
+  std::vector<int64_t> rows(static_cast<size_t>(end - begin));
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
+}
+
+}  // namespace caltrop

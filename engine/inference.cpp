@@ -1,0 +1,47 @@
+#include "engine/inference.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "engine/autograd.h"
+
+namespace caltrop {
+
+void for_chunks(const Model& model, int64_t count, int64_t batch, const std::function<void(int64_t, int64_t)>& body,
+                const Progress& progress) {
+  const int64_t size = batch > 0 ? batch : model.chunk();
+  std::mutex mutex;
+  int64_t done = 0;
+  model.backend().for_each((count + size - 1) / size, [&](int64_t chunk) {
+    const int64_t begin = chunk * size, end = std::min(count, begin + size);
+    body(begin, end);
+    if (!progress) return;
+    const std::lock_guard lock(mutex);
+    done += end - begin;
+    progress(done);
+  });
+}
+
+std::vector<float> predict(const Model& model, const Images& images, int64_t batch, const Progress& progress) {
+  const int64_t outputs = model.outputs();
+  std::vector<float> logits(static_cast<size_t>(images.count() * outputs));
+  for_chunks(
+      model, images.count(), batch,
+      [&](int64_t begin, int64_t end) {
+        const NoGrad values_only;
+        const Tensor z = model.forward(images.pixels(row_range(begin, end)));
+        model.backend().download(logits.data() + begin * outputs, z.data(), static_cast<size_t>(z.size()) * sizeof(float));
+      },
+      progress);
+  return logits;
+}
+
+std::vector<int32_t> argmax_rows(const std::vector<float>& rows, int64_t classes) {
+  std::vector<int32_t> best;
+  for (auto row = rows.begin(); row != rows.end(); row += classes) {
+    best.push_back(static_cast<int32_t>(std::max_element(row, row + classes) - row));
+  }
+  return best;
+}
+
+}  // namespace caltrop

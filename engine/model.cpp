@@ -1,0 +1,231 @@
+#include "engine/model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "engine/autograd.h"
+#include "engine/error.h"
+#include "engine/random.h"
+
+namespace caltrop {
+namespace {
+
+constexpr std::array<const char*, 5> kInitializers = {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "torch"};
+
+// One draw for a weight with these fans.
+float draw(Initializer initializer, const ParameterSpec& spec, Random& random) {
+  const auto in = static_cast<float>(spec.fan_in), both = static_cast<float>(spec.fan_in + spec.fan_out);
+  const auto uniform = [&](float bound) { return random.uniform(-bound, bound); };
+  switch (initializer) {
+    case Initializer::he_uniform: return uniform(std::sqrt(6.0f / in));
+    case Initializer::he_normal: return random.normal() * std::sqrt(2.0f / in);
+    case Initializer::glorot_uniform: return uniform(std::sqrt(6.0f / both));
+    case Initializer::glorot_normal: return random.normal() * std::sqrt(2.0f / both);
+    case Initializer::torch: return uniform(1.0f / std::sqrt(in));
+  }
+  return 0.0f;
+}
+
+bool is_one_at_first(ParameterKind kind) { return kind == ParameterKind::norm_weight || kind == ParameterKind::running_var; }
+
+Tensor activate(const ActivationSpec& spec, const Tensor& x) {
+  switch (spec.kind) {
+    case ActivationKind::relu: return relu(x);
+    case ActivationKind::gelu: return gelu(x);
+    case ActivationKind::gelu_tanh: return gelu_tanh(x);
+    case ActivationKind::leaky_relu: return leaky_relu(x, spec.slope);
+    case ActivationKind::sigmoid: return sigmoid(x);
+    case ActivationKind::tanh: return tanh(x);
+    case ActivationKind::softmax: return softmax(x);
+  }
+  return x;
+}
+
+const PoolSpec* block_pool(const LayerSpec& layer) {
+  const auto* pool = std::get_if<PoolSpec>(&layer);
+  const bool fits = pool && pool->kind == PoolKind::max && pool->stride_h == pool->window_h &&
+                    pool->stride_w == pool->window_w && pool->window_h * pool->window_w < kDead;
+  return fits ? pool : nullptr;
+}
+
+const ActivationSpec* block_activation(const LayerSpec& layer) {
+  const auto* activation = std::get_if<ActivationSpec>(&layer);
+  const bool fits = activation && (activation->kind == ActivationKind::relu || activation->kind == ActivationKind::gelu);
+  return fits ? activation : nullptr;
+}
+
+// Layers after a convolution at `first` that one fused op can take along.
+size_t block_end(const std::vector<LayerSpec>& layers, size_t first) {
+  size_t last = first + 1;
+  if (last < layers.size() && block_activation(layers[last])) ++last;
+  if (last < layers.size() && block_pool(layers[last])) ++last;
+  return last;
+}
+
+}  // namespace
+
+Initializer parse_initializer(std::string_view name) {
+  for (size_t i = 0; i < kInitializers.size(); ++i) {
+    if (name == kInitializers[i]) return static_cast<Initializer>(i);
+  }
+  fail("unknown initialiser '{}': expected he_uniform, he_normal, glorot_uniform, glorot_normal or torch", name);
+}
+
+std::string to_string(Initializer initializer) { return kInitializers[static_cast<size_t>(initializer)]; }
+
+Model::Model(Architecture architecture, ImageShape input, Backend& backend)
+    : architecture_(std::move(architecture)), input_(input), backend_(&backend), specs_(parameter_specs(architecture_, input)) {
+  const std::vector<FeatureShape> shapes = infer_shapes(architecture_, input);
+  if (shapes.empty() || shapes.back().spatial) fail("the network must end in logits; end its line with `flatten | dense N`");
+  outputs_ = shapes.back().channels;
+  for (const ParameterSpec& spec : specs_) {
+    Tensor values = Tensor::full(backend, spec.shape, is_one_at_first(spec.kind) ? 1.0f : 0.0f);
+    tensors_[spec.name] = spec.trainable ? variable(values) : values;
+  }
+  int64_t widest = input.height * input.width * input.channels;
+  for (size_t k = 0; k < architecture_.layers.size();) {
+    const bool conv = std::holds_alternative<ConvSpec>(architecture_.layers[k]);
+    const size_t end = conv ? block_end(architecture_.layers, k) : k + 1;
+    widest = std::max(widest, shapes[end - 1].features());
+    steps_.push_back({k, end});
+    k = end;
+  }
+  constexpr int64_t kCacheFloats = 512 * 1024 / sizeof(float);
+  chunk_ = std::clamp<int64_t>(kCacheFloats / widest, 4, 64);
+}
+
+void Model::initialize(Initializer initializer, uint64_t seed) {
+  for (size_t k = 0; k < specs_.size(); ++k) {
+    const ParameterSpec& spec = specs_[k];
+    const bool weight = spec.kind == ParameterKind::conv_weight || spec.kind == ParameterKind::dense_weight;
+    const bool drawn = weight || (spec.kind == ParameterKind::bias && initializer == Initializer::torch);
+    std::vector<float> values(static_cast<size_t>(element_count(spec.shape)), is_one_at_first(spec.kind) ? 1.0f : 0.0f);
+    Random random(seed, Purpose::weights, k);
+    if (drawn) std::generate(values.begin(), values.end(), [&] { return draw(initializer, spec, random); });
+    backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size() * sizeof(float));
+  }
+}
+
+const Tensor& Model::tensor(size_t layer, const char* name) const { return tensors_.at(fmt::format("{}.{}", layer, name)); }
+
+Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
+  const Shape expected{x.rank() > 0 ? x.dim(0) : 0, input_.height, input_.width, input_.channels};
+  if (x.shape() != expected) {
+    fail("[model] expected images (n,{},{},{}), got {}", input_.height, input_.width, input_.channels, to_string(x.shape()));
+  }
+  Tensor y = x;
+  for (const Step& step : steps_) {
+    if (options.fuse && step.last > step.first + 1) {
+      y = run_block(step, y);
+    } else {
+      for (size_t k = step.first; k < step.last; ++k) y = run_layer(k, y, options);
+    }
+  }
+  return y;
+}
+
+Tensor Model::run_block(const Step& step, const Tensor& x) const {
+  const auto& conv = std::get<ConvSpec>(architecture_.layers[step.first]);
+  ConvBlockOptions block;
+  block.conv = {conv.stride_h, conv.stride_w, conv.pad_h, conv.pad_w};
+  for (size_t k = step.first + 1; k < step.last; ++k) {
+    if (const ActivationSpec* activation = block_activation(architecture_.layers[k])) {
+      block.activation = activation->kind == ActivationKind::relu ? Activation::relu : Activation::gelu;
+    } else if (const PoolSpec* pool = block_pool(architecture_.layers[k])) {
+      block.pool_h = pool->window_h;
+      block.pool_w = pool->window_w;
+    }
+  }
+  return conv_block(x, tensor(step.first, "weight"), tensor(step.first, "bias"), block);
+}
+
+Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {
+  const LayerSpec& layer = architecture_.layers[k];
+  if (const auto* conv = std::get_if<ConvSpec>(&layer)) {
+    return conv2d(x, tensor(k, "weight"), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) + tensor(k, "bias");
+  }
+  if (const auto* pool = std::get_if<PoolSpec>(&layer)) {
+    const PoolOptions window{pool->window_h, pool->window_w, pool->stride_h, pool->stride_w};
+    return pool->kind == PoolKind::max ? maxpool(x, window) : avgpool(x, window);
+  }
+  if (std::holds_alternative<FlattenSpec>(layer)) return reshape(x, {x.dim(0), x.dim(0) == 0 ? 0 : x.size() / x.dim(0)});
+  if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight")) + tensor(k, "bias");
+  if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
+  if (const auto* norm = std::get_if<BatchNormSpec>(&layer)) return run_batch_norm(k, *norm, x, options.training);
+  if (const auto* drop = std::get_if<DropoutSpec>(&layer)) {
+    if (!options.training || drop->probability == 0.0f) return x;
+    // 2^32 updates of 2^16 layers: no two masks of a run share a stream.
+    return dropout(x, drop->probability, options.seed, stream_of(Purpose::dropout, (options.step << 16) | k));
+  }
+  const auto& normalize = std::get<NormalizeSpec>(layer);
+  return (x - normalize.mean) / normalize.deviation;
+}
+
+Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& x, bool training) const {
+  const Tensor &mean = tensor(k, "running_mean"), &variance = tensor(k, "running_var");
+  const Tensor &weight = tensor(k, "weight"), &bias = tensor(k, "bias");
+  if (!training) return batch_norm(x, mean, variance, weight, bias, spec.epsilon);
+  const BatchMoments batch = batch_moments(x);
+  {
+    // The running variance takes the unbiased estimate, as in PyTorch.
+    const NoGrad values_only;
+    const auto count = static_cast<float>(x.size() / x.dim(-1));
+    const float unbias = count > 1.0f ? count / (count - 1.0f) : 1.0f;
+    const auto blend = [&](const Tensor& running, const Tensor& now) {
+      const Tensor next = running * (1.0f - spec.momentum) + now.detach() * spec.momentum;
+      backend_->copy(running.mutable_data(), next.data(), static_cast<size_t>(next.size()) * sizeof(float));
+    };
+    blend(mean, batch.mean);
+    blend(variance, batch.variance.detach() * unbias);
+  }
+  return batch_norm(x, batch.mean, batch.variance, weight, bias, spec.epsilon);
+}
+
+std::vector<Tensor> Model::parameters() const {
+  std::vector<Tensor> trained;
+  for (const ParameterSpec& spec : specs_) {
+    if (spec.trainable) trained.push_back(tensors_.at(spec.name));
+  }
+  return trained;
+}
+
+SafeTensorFile Model::state() const {
+  SafeTensorFile file;
+  file.metadata["arch"] = to_string(architecture_);
+  file.metadata["input"] = fmt::format("{}x{}x{}", input_.height, input_.width, input_.channels);
+  for (const ParameterSpec& spec : specs_) {
+    file.tensors.emplace_back(spec.name, SafeTensor::from_floats(spec.shape, tensors_.at(spec.name).to_host()));
+  }
+  return file;
+}
+
+void Model::load(const SafeTensorFile& file) {
+  for (const ParameterSpec& spec : specs_) {
+    const SafeTensor* found = file.find(spec.name);
+    if (!found) fail("the weights lack the tensor '{}' of shape {}", spec.name, to_string(spec.shape));
+    if (found->shape != spec.shape) {
+      fail("the weights hold '{}' of shape {}, but the network needs {}", spec.name, to_string(found->shape), to_string(spec.shape));
+    }
+    const std::span<const float> values = found->floats();
+    backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size_bytes());
+  }
+}
+
+Model load_model(const SafeTensorFile& file, const std::string& name, Backend& backend) {
+  const auto line = file.metadata.find("arch"), input = file.metadata.find("input");
+  if (line == file.metadata.end() || input == file.metadata.end()) {
+    fail("{} does not say which network it holds; give it with --arch or --model", name);
+  }
+  ImageShape shape;
+  int length = 0;
+  if (std::sscanf(input->second.c_str(), "%5ldx%5ldx%5ld%n", &shape.height, &shape.width, &shape.channels, &length) != 3 ||
+      length != static_cast<int>(input->second.size()) || shape.height < 1 || shape.width < 1 || shape.channels < 1) {
+    fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", name, input->second);
+  }
+  Model model(parse_architecture(line->second), shape, backend);
+  model.load(file);
+  return model;
+}
+
+}  // namespace caltrop
