@@ -1,0 +1,64 @@
+// An attack over an image set: chunk after chunk through craft(), results streamed in order, totals kept.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "attacks/attack.h"
+#include "engine/images.h"
+#include "engine/inference.h"
+
+namespace caltrop {
+
+// What an attack of one size did to a set of images.
+struct AttackSummary {
+  float size = 0;
+  int64_t images = 0;
+  int64_t clean_correct = 0;                                  // right before the attack
+  int64_t correct = 0;                                        // right after it
+  int64_t robust = 0;                                         // right before and after
+  int64_t successes = 0;                                      // fooled (targeted: into the target)
+  int64_t successes_of_correct = 0;                           // among those right before
+  double loss = 0;                                            // sum over the images
+  double sum_linf = 0, sum_l2 = 0, max_linf = 0, max_l2 = 0;  // budget used
+  int64_t zero_gradients = 0, nan_gradients = 0, box_violations = 0, ball_violations = 0;
+
+  void add(const AttackedImage& image, const AttackRow& row);
+
+  double clean_accuracy() const { return share(clean_correct, images); }
+  double accuracy() const { return share(correct, images); }
+  // Share of all images that are right when clean and under the attack.
+  double robust_accuracy() const { return share(robust, images); }
+  double success_rate() const { return share(successes, images); }
+  double success_rate_of_correct() const { return share(successes_of_correct, clean_correct); }
+  double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0.0; }
+
+ private:
+  static double share(int64_t part, int64_t whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+  }
+};
+
+struct AttackReport {
+  std::vector<AttackSummary> sizes;  // in the order asked for
+  int64_t forward_passes = 0, backward_passes = 0;
+};
+
+// Receives each chunk in the order of the images, one at a time, perhaps from another thread; `first` is the
+// place of its first image among those attacked. What it throws ends the attack.
+using AttackSink = std::function<void(int64_t first, const AttackResult& chunk)>;
+
+struct AttackJob {
+  std::vector<int64_t> rows;  // which images of the set, in this order; their numbers seed the random starts
+  std::vector<int32_t> targets;  // one for each of `rows`, when targeted
+  int64_t batch = 0;             // images crafted together; 0: as many rows as suit the model
+  AttackSink sink;
+  Progress progress;  // images done
+};
+
+AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+                           const AttackOptions& options, const AttackJob& job);
+
+}  // namespace caltrop
