@@ -1,259 +1,37 @@
 // Convolution + bias + activation + max-pool in one pass, and its backward passes from the pooled gradient.
 //
-// Forward: the rows of outputs under one row of windows stay in the first-level cache; bias comes with the sums,
-// the activation after the maximum. That order is free for relu, which is monotone. GELU falls and then rises,
-// so its maximum over a window is at the largest or the smallest value: one evaluation, or two where all values
-// of a window are negative, instead of one for each value.
+// Forward (conv_block_forward-inl.h): the activation comes after the maximum. That order is free for relu, which
+// is monotone. GELU falls and then rises, so its maximum over a window is at the largest or the smallest value:
+// one evaluation, or two where all values of a window are negative, instead of one for each value.
 //
-// Backward: a window passes its gradient to one position, the winner, so each (window, channel) is one event:
-// (scaled gradient, position). With few input channels an event adds one multiple of the filter, embedded at
-// that position of the patch that the window sees, to the gradient of the patch: the embedded filters of every
-// position are laid out once per call, and an event is one multiply-add of a short vector. D-weight runs the
-// same events the other way round. With many input channels the events of one position are gathered first.
+// Backward: a window passes its gradient to its winner alone, so the work is a quarter of that of an unpooled
+// convolution for 2x2 windows. Few input channels (conv_block_patch-inl.h) and many (conv_block_runs-inl.h) lay
+// it out differently. Images are taken one by one; weight gradients in chunks that are added in order.
 
-#include "kernels/conv_shape.h"
+#include "kernels/conv_block_events.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
-
-#ifndef CALTROP_CONV_BLOCK_PATCH_
-#define CALTROP_CONV_BLOCK_PATCH_
-namespace caltrop {
-
-// The patch of the input that one window sees, as rows of `row` floats (a multiple of 4, the tail unused).
-struct Patch {
-  int64_t h, w, row, size;
-  int64_t positions;  // of the pool window
-  int64_t images_w;   // row length of padded images, with room for the tail
-};
-
-constexpr int64_t kPatchLimit = 64;  // floats: beyond, the filters no longer fit the first-level cache
-
-inline Patch patch_of(const ConvBlock& b) {
-  const Conv2d& s = b.conv;
-  Patch p{};
-  p.h = (b.pool_h - 1) * s.stride_h + s.kh;
-  p.w = (b.pool_w - 1) * s.stride_w + s.kw;
-  p.row = (p.w * s.cin + 3) / 4 * 4;
-  p.size = (p.h * p.row + 15) / 16 * 16;
-  p.positions = b.pool_h * b.pool_w;
-  p.images_w = (s.w + 2 * s.pad_w) * s.cin + 4;
-  return p;
-}
-
-}  // namespace caltrop
-#endif
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/conv_block.cpp"
 #include <hwy/foreach_target.h>
 //
-#include "kernels/conv-inl.h"
-#include "kernels/math-inl.h"
+#include "kernels/conv_block_forward-inl.h"
+#include "kernels/conv_block_patch-inl.h"
+#include "kernels/conv_block_runs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-using Ints = hn::RebindToSigned<Floats>;
-using IntVec = hn::Vec<Ints>;
-
-HWY_INLINE void store_bytes(IntVec v, uint8_t* to, int64_t count) {
-  const hn::Rebind<uint8_t, Floats> d;
-  const auto bytes = hn::DemoteTo(d, v);
-  if (count >= kLanes) {
-    hn::StoreU(bytes, d, to);
-  } else {
-    HWY_ALIGN uint8_t all[kLanes];
-    hn::StoreU(bytes, d, all);
-    std::copy_n(all, count, to);
-  }
-}
-
-// Largest (or smallest) of the window's values, and where it first stands.
-struct Extreme {
-  Vec value;
-  IntVec at;
-};
-
-// One pooled element for `count` channels. z: values of the window, (pool_h, columns, cout).
-template <Activation act>
-HWY_INLINE void pool_window(const ConvBlock& b, const float* z, int64_t columns, int64_t count, float* y, uint8_t* winner,
-                            float* slope) {
-  const Floats d;
-  const Ints di;
-  Extreme high{load_some(z, count), hn::Zero(di)};
-  Extreme low = high;
-  IntVec position = hn::Zero(di);
-  const IntVec one = hn::Set(di, 1);
-  for (int64_t py = 0; py < b.pool_h; ++py) {
-    for (int64_t px = 0; px < b.pool_w; ++px) {
-      const Vec v = load_some(z + (py * columns + px) * b.conv.cout, count);
-      const Mask above = hn::Gt(v, high.value);
-      high.value = hn::IfThenElse(above, v, high.value);
-      high.at = hn::IfThenElse(hn::RebindMask(di, above), position, high.at);
-      if (act == Activation::gelu) {
-        const Mask below = hn::Lt(v, low.value);
-        low.value = hn::IfThenElse(below, v, low.value);
-        low.at = hn::IfThenElse(hn::RebindMask(di, below), position, low.at);
-      }
-      position = hn::Add(position, one);
-    }
-  }
-  if (act == Activation::none) {
-    store_some(high.value, y, count);
-    if (winner) store_bytes(high.at, winner, count);
-  }
-  if (act == Activation::relu) {
-    const Mask alive = hn::Gt(high.value, hn::Zero(d));
-    store_some(hn::IfThenElse(hn::Le(high.value, hn::Zero(d)), hn::Zero(d), high.value), y, count);
-    if (winner) store_bytes(hn::IfThenElse(hn::RebindMask(di, alive), high.at, hn::Set(di, kDead)), winner, count);
-  }
-  if (act == Activation::gelu) {
-    Vec best = gelu_of(high.value);
-    const Mask negative = hn::Lt(high.value, hn::Zero(d));
-    if (!hn::AllFalse(d, negative)) {
-      const Vec other = gelu_of(low.value);
-      const Mask better = hn::And(negative, hn::Gt(other, best));
-      best = hn::IfThenElse(better, other, best);
-      high.value = hn::IfThenElse(better, low.value, high.value);
-      high.at = hn::IfThenElse(hn::RebindMask(di, better), low.at, high.at);
-    }
-    store_some(best, y, count);
-    if (winner) {
-      store_bytes(high.at, winner, count);
-      store_some(gelu_slope(high.value), slope, count);
-    }
-  }
-}
-
-template <Activation act>
-HWY_INLINE void forward_rows(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
-                             float* y, uint8_t* winner, float* slope) {
-  const Conv2d& s = b.conv;
-  const int64_t columns = b.out_w() * b.pool_w;
-  for (int64_t oy = 0; oy < b.out_h(); ++oy) {
-    for (int64_t py = 0; py < b.pool_h; ++py) {
-      conv_row(s, image, oy * b.pool_h + py, columns, w, bias, rows + py * columns * s.cout);
-    }
-    for (int64_t ox = 0; ox < b.out_w(); ++ox) {
-      const int64_t at = (oy * b.out_w() + ox) * s.cout;
-      for (int64_t c = 0; c < s.cout; c += kLanes) {
-        pool_window<act>(b, rows + ox * b.pool_w * s.cout + c, columns, std::min(kLanes, s.cout - c), y + at + c,
-                         winner ? winner + at + c : nullptr, slope ? slope + at + c : nullptr);
-      }
-    }
-  }
-}
-
 // One image without padding. rows: room for pool_h rows of outputs.
 void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows, float* y,
                    uint8_t* winner, float* slope) {
+  const Pooled to{y, winner, slope};
   switch (b.activation) {
-    case Activation::none: return forward_rows<Activation::none>(b, image, w, bias, rows, y, winner, slope);
-    case Activation::relu: return forward_rows<Activation::relu>(b, image, w, bias, rows, y, winner, slope);
-    case Activation::gelu: return forward_rows<Activation::gelu>(b, image, w, bias, rows, y, winner, slope);
+    case Activation::none: return forward_windows<Activation::none>(b, image, w, bias, rows, to);
+    case Activation::relu: return forward_windows<Activation::relu>(b, image, w, bias, rows, to);
+    case Activation::gelu: return forward_windows<Activation::gelu>(b, image, w, bias, rows, to);
   }
-}
-
-// The events of one window: scaled gradients, and offsets of (channel, position) in a table of patches.
-// Dead ones become a zero gradient at position 0.
-HWY_INLINE void events_of(const Patch& p, int64_t channels, const float* g, const uint8_t* winner, const float* slope,
-                          float* scaled, int32_t* offset) {
-  const auto channel = static_cast<int32_t>(p.positions * p.size), size = static_cast<int32_t>(p.size);
-  for (int64_t c = 0; c < channels; ++c) {
-    const bool dead = winner[c] == kDead;
-    scaled[c] = dead ? 0.0f : slope ? g[c] * slope[c] : g[c];
-    offset[c] = static_cast<int32_t>(c) * channel + (dead ? 0 : winner[c]) * size;
-  }
-}
-
-// Calls body.template operator()<N>() with N = vectors of a patch.
-template <int N = 1, typename Body>
-HWY_INLINE void for_patch_vectors(int64_t vectors, const Body& body) {
-  if constexpr (N * kLanes <= kPatchLimit) {
-    if (vectors == N) return body.template operator()<N>();
-    for_patch_vectors<N + 1>(vectors, body);
-  }
-}
-
-// dx of one padded image (rows of images_w floats), from embedded filters (cout, positions, size).
-void patch_dinput(const ConvBlock& b, const Patch& p, const float* g, const uint8_t* winner, const float* slope,
-                  const float* filters, float* scaled, int32_t* offset, float* dx) {
-  const Conv2d& s = b.conv;
-  const Floats d;
-  const hn::CappedTag<float, 4> quarter;
-  for_patch_vectors((p.size + kLanes - 1) / kLanes, [&]<int N>() HWY_ATTR {
-    HWY_ALIGN float patch[N * kLanes];
-    for (int64_t window = 0; window < b.out_h() * b.out_w(); ++window) {
-      const int64_t at = window * s.cout;
-      events_of(p, s.cout, g + at, winner + at, slope ? slope + at : nullptr, scaled, offset);
-      // Four chains of sums hide the latency of the multiply-adds.
-      Vec sums[4][N];
-      for (auto& chain : sums) {
-        for (Vec& v : chain) v = hn::Zero(d);
-      }
-      int64_t c = 0;
-      for (; c + 4 <= s.cout; c += 4) {
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) {
-          const Vec each = hn::Set(d, scaled[c + k]);
-          const float* filter = filters + offset[c + k];
-#pragma GCC unroll 16
-          for (int v = 0; v < N; ++v) sums[k][v] = hn::MulAdd(each, hn::LoadU(d, filter + v * kLanes), sums[k][v]);
-        }
-      }
-      for (; c < s.cout; ++c) {
-        for (int v = 0; v < N; ++v) {
-          sums[0][v] = hn::MulAdd(hn::Set(d, scaled[c]), hn::LoadU(d, filters + offset[c] + v * kLanes), sums[0][v]);
-        }
-      }
-#pragma GCC unroll 16
-      for (int v = 0; v < N; ++v) {
-        hn::Store(hn::Add(hn::Add(sums[0][v], sums[1][v]), hn::Add(sums[2][v], sums[3][v])), d, patch + v * kLanes);
-      }
-      float* corner = dx + window / b.out_w() * b.pool_h * s.stride_h * p.images_w +
-                      window % b.out_w() * b.pool_w * s.stride_w * s.cin;
-      for (int64_t y = 0; y < p.h; ++y) {
-        for (int64_t i = 0; i < p.row; i += static_cast<int64_t>(hn::Lanes(quarter))) {
-          float* to = corner + y * p.images_w + i;
-          hn::StoreU(hn::Add(hn::LoadU(quarter, to), hn::LoadU(quarter, patch + y * p.row + i)), quarter, to);
-        }
-      }
-    }
-  });
-}
-
-// Adds the events of one padded image to `table` (cout, positions, size) and to dbias (cout).
-void patch_dweight(const ConvBlock& b, const Patch& p, const float* image, const float* g, const uint8_t* winner,
-                   const float* slope, float* scaled, int32_t* offset, float* table, float* dbias) {
-  const Conv2d& s = b.conv;
-  const Floats d;
-  const hn::CappedTag<float, 4> quarter;
-  for_patch_vectors((p.size + kLanes - 1) / kLanes, [&]<int N>() HWY_ATTR {
-    HWY_ALIGN float patch[N * kLanes] = {};
-    for (int64_t window = 0; window < b.out_h() * b.out_w(); ++window) {
-      const int64_t at = window * s.cout;
-      events_of(p, s.cout, g + at, winner + at, slope ? slope + at : nullptr, scaled, offset);
-      const float* corner = image + window / b.out_w() * b.pool_h * s.stride_h * p.images_w +
-                            window % b.out_w() * b.pool_w * s.stride_w * s.cin;
-      for (int64_t y = 0; y < p.h; ++y) {
-        for (int64_t i = 0; i < p.row; i += static_cast<int64_t>(hn::Lanes(quarter))) {
-          hn::StoreU(hn::LoadU(quarter, corner + y * p.images_w + i), quarter, patch + y * p.row + i);
-        }
-      }
-      Vec seen[N];
-#pragma GCC unroll 16
-      for (int v = 0; v < N; ++v) seen[v] = hn::Load(d, patch + v * kLanes);
-      for (int64_t c = 0; c < s.cout; ++c) {
-        const Vec each = hn::Set(d, scaled[c]);
-        float* to = table + offset[c];
-#pragma GCC unroll 16
-        for (int v = 0; v < N; ++v) {
-          hn::StoreU(hn::MulAdd(each, seen[v], hn::LoadU(d, to + v * kLanes)), d, to + v * kLanes);
-        }
-        dbias[c] += scaled[c];
-      }
-    }
-  });
 }
 
 }  // namespace caltrop::HWY_NAMESPACE
@@ -265,47 +43,97 @@ namespace caltrop {
 HWY_EXPORT(block_forward);
 HWY_EXPORT(patch_dinput);
 HWY_EXPORT(patch_dweight);
+HWY_EXPORT(runs_dinput);
+HWY_EXPORT(runs_dweight);
 
 namespace {
 
-bool few_channels(const Patch& p) { return p.size <= kPatchLimit; }
+int64_t pooled_size(const ConvBlock& b) { return b.out_h() * b.out_w() * b.conv.cout; }
 
-// Where (channel, position, tap) stands in a table of patches.
-int64_t table_index(const ConvBlock& b, const Patch& p, int64_t o, int64_t position, int64_t ky, int64_t kx, int64_t i) {
-  const int64_t y = position / b.pool_w * b.conv.stride_h + ky, x = position % b.pool_w * b.conv.stride_w + kx;
-  return (o * p.positions + position) * p.size + y * p.row + x * b.conv.cin + i;
+// Room for the events of one image, and for the one that sort_by_position writes before it is known to be one.
+class EventRoom {
+ public:
+  EventRoom(CpuBackend& backend, const ConvBlock& b, int64_t lists)
+      : room_(backend, 2 * (pooled_size(b) + 1) + 2 * (lists + 1)) {
+    int64_t* starts = reinterpret_cast<int64_t*>(room_.data());
+    float* g = room_.data() + 2 * (lists + 1);
+    events_ = {g, reinterpret_cast<int32_t*>(g + pooled_size(b) + 1), starts};
+  }
+  const Events& events() const { return events_; }
+
+ private:
+  Scratch room_;
+  Events events_;
+};
+
+// Events of each (window, position), with the filter of their channel.
+void sort_by_position(const ConvBlock& b, const Runs& r, const Pooled8& from, const Events& to) {
+  const int64_t filter = b.conv.kh * r.padded;
+  int64_t n = 0;
+  for (int64_t window = 0; window < b.out_h() * b.out_w(); ++window) {
+    const Pooled8 here = from.at(window * b.conv.cout);
+    for (int64_t position = 0; position < r.positions; ++position) {
+      to.starts[window * r.positions + position] = n;
+      for (int64_t o = 0; o < b.conv.cout; ++o) {
+        to.g[n] = here.scaled(o);
+        to.offset[n] = static_cast<int32_t>(o * filter);
+        n += here.winner[o] == position;  // kept or overwritten: no branch to mispredict
+      }
+    }
+  }
+  to.starts[b.out_h() * b.out_w() * r.positions] = n;
 }
 
-// body(index of the weight, o, position, ky, kx, i) for each weight at each position.
+// Events of each output channel, with the run of the image under their winner.
+void sort_by_channel(const ConvBlock& b, const Runs& r, const Pooled8& from, const Events& to) {
+  const int64_t windows = b.out_h() * b.out_w();
+  int64_t n = 0;
+  for (int64_t o = 0; o < b.conv.cout; ++o) {
+    to.starts[o] = n;
+    for (int64_t window = 0; window < windows; ++window) {
+      const int64_t at = window * b.conv.cout + o;
+      const uint8_t winner = from.winner[at];
+      if (winner == kDead) continue;
+      to.g[n] = from.scaled(at);
+      to.offset[n] = static_cast<int32_t>(r.corner(b, window, winner));
+      ++n;
+    }
+  }
+  to.starts[b.conv.cout] = n;
+}
+
+// body(index of the weight in (kh,kw,cin,cout), index in a table (cout, positions, patch)).
 template <typename Body>
-void for_taps(const ConvBlock& b, const Patch& p, const Body& body) {
+void for_patch_taps(const ConvBlock& b, const Patch& p, const Body& body) {
   const Conv2d& s = b.conv;
   for (int64_t position = 0; position < p.positions; ++position) {
+    const int64_t y = position / b.pool_w * s.stride_h, x = position % b.pool_w * s.stride_w;
     int64_t weight = 0;
     for (int64_t ky = 0; ky < s.kh; ++ky) {
-      for (int64_t kx = 0; kx < s.kw; ++kx) {
-        for (int64_t i = 0; i < s.cin; ++i) {
-          for (int64_t o = 0; o < s.cout; ++o, ++weight) body(weight, table_index(b, p, o, position, ky, kx, i));
-        }
+      for (int64_t k = 0; k < s.kw * s.cin; ++k) {
+        const int64_t tap = (y + ky) * p.row + x * s.cin + k;
+        for (int64_t o = 0; o < s.cout; ++o, ++weight) body(weight, (o * p.positions + position) * p.size + tap);
       }
     }
   }
 }
 
-// The gradient of the convolution's output: each pooled gradient at its winner, zeros elsewhere.
-void scatter(const ConvBlock& b, int64_t n, const float* g, const uint8_t* winner, const float* slope, float* dense) {
+// body(index of the weight in (kh,kw,cin,cout), index in (cout, kh, padded run)).
+template <typename Body>
+void for_run_taps(const ConvBlock& b, const Runs& r, const Body& body) {
   const Conv2d& s = b.conv;
-  std::fill_n(dense, output_size(s), 0.0f);
-  const int64_t windows = b.out_h() * b.out_w();
-  for (int64_t window = 0; window < windows; ++window) {
-    const int64_t at = (n * windows + window) * s.cout;
-    const int64_t y = window / b.out_w() * b.pool_h, x = window % b.out_w() * b.pool_w;
-    for (int64_t o = 0; o < s.cout; ++o) {
-      if (winner[at + o] == kDead) continue;
-      const int64_t py = winner[at + o] / b.pool_w, px = winner[at + o] % b.pool_w;
-      dense[((y + py) * s.out_w() + x + px) * s.cout + o] = slope ? g[at + o] * slope[at + o] : g[at + o];
+  int64_t weight = 0;
+  for (int64_t ky = 0; ky < s.kh; ++ky) {
+    for (int64_t k = 0; k < r.run; ++k) {
+      for (int64_t o = 0; o < s.cout; ++o, ++weight) body(weight, (o * s.kh + ky) * r.padded + k);
     }
   }
+}
+
+// Copies the rows of image n between a tensor and a padded image with rows of `padded_row` floats.
+template <typename Copy>
+void for_image_rows(const Conv2d& s, int64_t n, int64_t padded_row, const Copy& copy) {
+  for (int64_t y = 0; y < s.h; ++y) copy((n * s.h + y) * s.w * s.cin, (y + s.pad_h) * padded_row + s.pad_w * s.cin);
 }
 
 }  // namespace
@@ -314,7 +142,7 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
                             uint8_t* winner, float* slope) {
   ConvBlock b = block;
   b.conv = padded(block.conv);
-  const int64_t pooled = b.out_h() * b.out_w() * b.conv.cout;
+  const int64_t pooled = pooled_size(b);
   parallel_for(block.conv.n, [&](int64_t n) {
     const Scratch room(*this, image_size(b.conv) + b.pool_h * b.out_w() * b.pool_w * b.conv.cout);
     const float* image = padded_image(block.conv, x, n, room.data());
@@ -327,67 +155,87 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
 void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner, const float* slope,
                                    const float* w, float* dx) {
   const Conv2d& s = b.conv;
-  const Patch p = patch_of(b);
-  if (!few_channels(p)) {
-    const Scratch dense(*this, s.n * output_size(s));
-    parallel_for(s.n, [&](int64_t n) { scatter(b, n, g, winner, slope, dense.data() + n * output_size(s)); });
-    return conv2d_dinput(s, dense.data(), w, dx);
+  const Pooled8 all{g, winner, slope};
+  const int64_t rows = s.h + 2 * s.pad_h, row = s.w * s.cin;
+  if (const Patch p = patch_of(b); p.size <= kPatchLimit) {
+    const int64_t table = s.cout * p.positions * p.size, events = EventSpace::floats(b);
+    const Scratch filters(*this, table);
+    std::fill_n(filters.data(), table, 0.0f);
+    for_patch_taps(b, p, [&](int64_t weight, int64_t tap) { filters.data()[tap] = w[weight]; });
+    parallel_for(s.n, [&](int64_t n) {
+      const Scratch room(*this, events + rows * p.images_w);
+      float* image = room.data() + events;
+      std::fill_n(image, rows * p.images_w, 0.0f);
+      HWY_DYNAMIC_DISPATCH(patch_dinput)
+      (b, p, all.at(n * pooled_size(b)), filters.data(), EventSpace::in(b, room.data()), image);
+      for_image_rows(s, n, p.images_w, [&](int64_t to, int64_t from) { std::copy_n(image + from, row, dx + to); });
+    });
+    return;
   }
-  const Scratch filters(*this, s.cout * p.positions * p.size);
-  std::fill_n(filters.data(), s.cout * p.positions * p.size, 0.0f);
-  for_taps(b, p, [&](int64_t weight, int64_t index) { filters.data()[index] = w[weight]; });
-  const int64_t pooled = b.out_h() * b.out_w() * s.cout, rows = s.h + 2 * s.pad_h;
+  const Runs r = runs_of(b);
+  ConvBlock bare = b;
+  bare.conv = padded(s);
+  const Scratch filters(*this, s.cout * s.kh * r.padded);
+  std::fill_n(filters.data(), s.cout * s.kh * r.padded, 0.0f);
+  for_run_taps(b, r, [&](int64_t weight, int64_t tap) { filters.data()[tap] = w[weight]; });
   parallel_for(s.n, [&](int64_t n) {
-    const Scratch room(*this, rows * p.images_w + 2 * s.cout);
-    float* image = room.data();
-    float* scaled = image + rows * p.images_w;
-    std::fill_n(image, rows * p.images_w, 0.0f);
-    HWY_DYNAMIC_DISPATCH(patch_dinput)
-    (b, p, g + n * pooled, winner + n * pooled, slope ? slope + n * pooled : nullptr, filters.data(), scaled,
-     reinterpret_cast<int32_t*>(scaled + s.cout), image);
-    for (int64_t y = 0; y < s.h; ++y) {
-      std::copy_n(image + (y + s.pad_h) * p.images_w + s.pad_w * s.cin, s.w * s.cin, dx + (n * s.h + y) * s.w * s.cin);
-    }
+    const Scratch room(*this, r.image);
+    const EventRoom lists(*this, b, b.out_h() * b.out_w() * r.positions);
+    sort_by_position(bare, r, all.at(n * pooled_size(b)), lists.events());
+    std::fill_n(room.data(), r.image, 0.0f);
+    HWY_DYNAMIC_DISPATCH(runs_dinput)(bare, r, lists.events(), filters.data(), room.data());
+    for_image_rows(s, n, bare.conv.w * s.cin, [&](int64_t to, int64_t from) { std::copy_n(room.data() + from, row, dx + to); });
   });
 }
 
 void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
                                     const float* slope, float* dw, float* dbias) {
   const Conv2d& s = b.conv;
+  const Pooled8 all{g, winner, slope};
   const Patch p = patch_of(b);
-  if (!few_channels(p)) {
-    const Scratch dense(*this, s.n * output_size(s));
-    parallel_for(s.n, [&](int64_t n) { scatter(b, n, g, winner, slope, dense.data() + n * output_size(s)); });
-    conv2d_dweight(s, x, dense.data(), dw);
-    if (dbias) sum(Dims{2, {s.n * s.out_h() * s.out_w(), s.cout}}, 1u, dense.data(), dbias);
-    return;
-  }
+  const Runs r = runs_of(b);
+  const bool few = p.size <= kPatchLimit;
+  ConvBlock bare = b;
+  bare.conv = padded(s);
+  const int64_t row = s.w * s.cin, padded_row = few ? p.images_w : bare.conv.w * s.cin;
+  const int64_t image_floats = few ? bare.conv.h * p.images_w : r.image;
+  const int64_t table = few ? s.cout * p.positions * p.size : s.cout * s.kh * r.padded;
+  const int64_t events = EventSpace::floats(b), sums = table + EventSpace::channels(b);  // then the bias gradient
   const int64_t chunk = chunk_of(s.n), chunks = (s.n + chunk - 1) / chunk;
-  const int64_t table = s.cout * p.positions * p.size, pooled = b.out_h() * b.out_w() * s.cout;
-  const int64_t rows = s.h + 2 * s.pad_h;
-  const Scratch partial(*this, chunks * (table + s.cout));
+  const Scratch partial(*this, chunks * sums);
   parallel_for(chunks, [&](int64_t c) {
-    float* sums = partial.data() + c * (table + s.cout);
-    std::fill_n(sums, table + s.cout, 0.0f);
-    const Scratch room(*this, rows * p.images_w + 2 * s.cout);
-    float* image = room.data();
-    float* scaled = image + rows * p.images_w;
-    std::fill_n(image, rows * p.images_w, 0.0f);
+    float* to = partial.data() + c * sums;
+    std::fill_n(to, sums, 0.0f);
+    const Scratch room(*this, events + image_floats);
+    float* image = room.data() + events;
+    std::fill_n(image, image_floats, 0.0f);
     for (int64_t n = c * chunk; n < std::min(s.n, (c + 1) * chunk); ++n) {
-      for (int64_t y = 0; y < s.h; ++y) {
-        std::copy_n(x + (n * s.h + y) * s.w * s.cin, s.w * s.cin, image + (y + s.pad_h) * p.images_w + s.pad_w * s.cin);
+      for_image_rows(s, n, padded_row, [&](int64_t from, int64_t at) { std::copy_n(x + from, row, image + at); });
+      const Pooled8 here = all.at(n * pooled_size(b));
+      if (few) {
+        HWY_DYNAMIC_DISPATCH(patch_dweight)
+        (b, p, image, here, EventSpace::in(b, room.data()), to, to + table);
+        continue;
       }
-      HWY_DYNAMIC_DISPATCH(patch_dweight)
-      (b, p, image, g + n * pooled, winner + n * pooled, slope ? slope + n * pooled : nullptr, scaled,
-       reinterpret_cast<int32_t*>(scaled + s.cout), sums, sums + table);
+      const EventRoom lists(*this, b, s.cout);
+      sort_by_channel(bare, r, here, lists.events());
+      HWY_DYNAMIC_DISPATCH(runs_dweight)(bare, r, lists.events(), image, to);
+      for (int64_t o = 0; o < s.cout; ++o) {
+        for (int64_t e = lists.events().starts[o]; e < lists.events().starts[o + 1]; ++e) to[table + o] += lists.events().g[e];
+      }
     }
   });
   std::fill_n(dw, weight_size(s), 0.0f);
   if (dbias) std::fill_n(dbias, s.cout, 0.0f);
   for (int64_t c = 0; c < chunks; ++c) {
-    const float* sums = partial.data() + c * (table + s.cout);
-    for_taps(b, p, [&](int64_t weight, int64_t index) { dw[weight] += sums[index]; });
-    for (int64_t o = 0; dbias && o < s.cout; ++o) dbias[o] += sums[table + o];
+    const float* from = partial.data() + c * sums;
+    const auto add = [&](int64_t weight, int64_t tap) { dw[weight] += from[tap]; };
+    if (few) {
+      for_patch_taps(b, p, add);
+    } else {
+      for_run_taps(b, r, add);
+    }
+    for (int64_t o = 0; dbias && o < s.cout; ++o) dbias[o] += from[table + o];
   }
 }
 

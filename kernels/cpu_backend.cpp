@@ -87,6 +87,7 @@ class Cache {
 };
 
 int chosen_threads = 0;
+const char* target_name = "";
 
 int cores() {
   static const int count = std::max(1, omp_get_num_procs());
@@ -105,11 +106,27 @@ Backend& cpu_backend() {
 
 DeviceState cuda_state() { return DeviceState::not_built; }
 
-CpuBackend::CpuBackend() { hwy::GetChosenTarget().Update(hwy::SupportedTargets()); }
+std::vector<CpuTarget> cpu_targets() {
+  std::vector<CpuTarget> targets;
+  for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1) {  // lower bits are better
+    targets.push_back({hwy::TargetName(rest & -rest), (hwy::SupportedTargets() & rest & -rest) != 0});
+  }
+  return targets;
+}
+
+void set_cpu_target(const std::string& name) {
+  for (int64_t rest = HWY_TARGETS & hwy::SupportedTargets(); rest != 0; rest &= rest - 1) {
+    if (!name.empty() && name != hwy::TargetName(rest & -rest)) continue;
+    target_name = hwy::TargetName(rest & -rest);
+    return hwy::GetChosenTarget().Update(rest & -rest);
+  }
+  fail("[cpu] expected a target that this machine supports, got '{}'", name);
+}
+
+CpuBackend::CpuBackend() { set_cpu_target(""); }
 
 std::string CpuBackend::description() const {
-  const int64_t best = hwy::SupportedTargets() & -hwy::SupportedTargets();
-  return fmt::format("{}, {} thread{}", hwy::TargetName(best), cpu_threads(), cpu_threads() == 1 ? "" : "s");
+  return fmt::format("{}, {} thread{}", target_name, cpu_threads(), cpu_threads() == 1 ? "" : "s");
 }
 
 void* CpuBackend::allocate(size_t bytes) {

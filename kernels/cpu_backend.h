@@ -1,6 +1,9 @@
 // The CPU body of the contract. The ops are defined in the file named after each (matmul.cpp, conv2d.cpp, ...).
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "kernels/backend.h"
 
 namespace caltrop {
@@ -63,6 +66,15 @@ class CpuBackend final : public Backend {
   void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) override;
   void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) override;
 };
+
+// The instruction sets that kernels were compiled for, best first, and whether this machine has each.
+struct CpuTarget {
+  std::string name;
+  bool supported;
+};
+std::vector<CpuTarget> cpu_targets();
+// Runs all kernels on one supported target; an empty name means the best. For tests: set it between ops only.
+void set_cpu_target(const std::string& name);
 
 // Working memory of one call.
 class Scratch {

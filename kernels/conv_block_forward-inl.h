@@ -1,0 +1,209 @@
+// Forward pass of the convolution block: windows of 2x2, by far the most common, are reduced in registers; other
+// windows by way of rows of outputs that stay in the first-level cache.
+
+#if defined(CALTROP_CONV_BLOCK_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef CALTROP_CONV_BLOCK_FORWARD_INL_H_
+#undef CALTROP_CONV_BLOCK_FORWARD_INL_H_
+#else
+#define CALTROP_CONV_BLOCK_FORWARD_INL_H_
+#endif
+
+#include "kernels/conv-inl.h"
+#include "kernels/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace caltrop::HWY_NAMESPACE {
+
+using Ints = hn::RebindToSigned<Floats>;
+using IntVec = hn::Vec<Ints>;
+
+HWY_INLINE void store_bytes(IntVec v, uint8_t* to, int64_t count) {
+  const hn::Rebind<uint8_t, Floats> d;
+  const auto bytes = hn::DemoteTo(d, v);
+  if (count >= kLanes) {
+    hn::StoreU(bytes, d, to);
+  } else {
+    HWY_ALIGN uint8_t all[HWY_MAX_BYTES];
+    hn::StoreU(bytes, d, all);
+    std::copy_n(all, count, to);
+  }
+}
+
+// The largest and smallest of the values met so far, each with the position where it first stood.
+struct Extremes {
+  Vec high, low;
+  IntVec high_at, low_at, position;
+
+  HWY_INLINE explicit Extremes(Vec first)
+      : high(first), low(first), high_at(hn::Zero(Ints())), low_at(hn::Zero(Ints())), position(hn::Zero(Ints())) {}
+
+  template <Activation act>
+  HWY_INLINE void meet(Vec v) {
+    const Ints d;
+    position = hn::Add(position, hn::Set(d, 1));
+    const Mask above = hn::Gt(v, high);
+    high = hn::IfThenElse(above, v, high);
+    high_at = hn::IfThenElse(hn::RebindMask(d, above), position, high_at);
+    if (act == Activation::gelu) {
+      const Mask below = hn::Lt(v, low);
+      low = hn::IfThenElse(below, v, low);
+      low_at = hn::IfThenElse(hn::RebindMask(d, below), position, low_at);
+    }
+  }
+};
+
+// What a window leaves behind, for `count` channels.
+struct Pooled {
+  float* y;
+  uint8_t* winner;
+  float* slope;
+  HWY_INLINE Pooled at(int64_t i) const { return {y + i, winner ? winner + i : nullptr, slope ? slope + i : nullptr}; }
+};
+
+template <Activation act>
+HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
+  const Floats d;
+  const Ints di;
+  if (act == Activation::none) {
+    store_some(e.high, to.y, count);
+    if (to.winner) store_bytes(e.high_at, to.winner, count);
+  }
+  if (act == Activation::relu) {
+    const Vec zero = hn::Zero(d);
+    store_some(hn::IfThenElse(hn::Le(e.high, zero), zero, e.high), to.y, count);
+    if (to.winner) {
+      const auto alive = hn::RebindMask(di, hn::Gt(e.high, zero));
+      store_bytes(hn::IfThenElse(alive, e.high_at, hn::Set(di, kDead)), to.winner, count);
+    }
+  }
+  if (act == Activation::gelu) {
+    Vec z = e.high;
+    IntVec at = e.high_at;
+    Normal n = normal_of(z);
+    const Mask negative = hn::Lt(z, hn::Zero(d));
+    if (!hn::AllFalse(d, negative)) {
+      const Normal other = normal_of(e.low);
+      const Mask better = hn::And(negative, hn::Gt(hn::Mul(e.low, other.cdf), hn::Mul(z, n.cdf)));
+      z = hn::IfThenElse(better, e.low, z);
+      n.cdf = hn::IfThenElse(better, other.cdf, n.cdf);
+      n.pdf = hn::IfThenElse(better, other.pdf, n.pdf);
+      at = hn::IfThenElse(hn::RebindMask(di, better), e.low_at, at);
+    }
+    store_some(hn::Mul(z, n.cdf), to.y, count);
+    if (to.winner) {
+      store_bytes(at, to.winner, count);
+      store_some(hn::MulAdd(z, n.pdf, n.cdf), to.slope, count);
+    }
+  }
+}
+
+// W neighbouring 2x2 windows by V vectors of channels, from pooled position (oy, ox) on.
+template <Activation act, int W, int V>
+HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, int64_t ox, const float* w,
+                            const float* bias, int64_t channels, const Pooled& to) {
+  const Conv2d& s = b.conv;
+  const Floats d;
+  const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;
+  const Mask last = hn::FirstN(d, static_cast<size_t>(channels - (V - 1) * kLanes));
+  Vec z[4 * W][V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    const Vec start = bias ? load_some(bias + v * kLanes, channels - v * kLanes) : hn::Zero(d);
+#pragma GCC unroll 8
+    for (int p = 0; p < 4 * W; ++p) z[p][v] = start;
+  }
+  for (int64_t ky = 0; ky < s.kh; ++ky) {
+    const float* upper = image + (oy * 2 * s.stride_h + ky) * row + ox * 2 * step;
+    const float* lower = upper + s.stride_h * row;
+    for (int64_t k = 0; k < run; ++k, w += s.cout) {
+      Vec weights[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        weights[v] = v + 1 < V ? hn::LoadU(d, w + v * kLanes) : hn::MaskedLoad(last, d, w + v * kLanes);
+      }
+#pragma GCC unroll 8
+      for (int p = 0; p < 4 * W; ++p) {
+        const Vec each = hn::Set(d, (p & 2 ? lower : upper)[(p / 4 * 2 + (p & 1)) * step + k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) z[p][v] = hn::MulAdd(each, weights[v], z[p][v]);
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int window = 0; window < W; ++window) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      Extremes e(z[4 * window][v]);
+      e.meet<act>(z[4 * window + 1][v]);
+      e.meet<act>(z[4 * window + 2][v]);
+      e.meet<act>(z[4 * window + 3][v]);
+      finish<act>(e, to.at(window * s.cout + v * kLanes), channels - v * kLanes);
+    }
+  }
+}
+
+template <Activation act>
+HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, const Pooled& to) {
+  constexpr int kWindows = kTileVectors / 2;  // sums of two windows fit 32 registers, of one 16
+  const Conv2d& s = b.conv;
+  const int64_t out_w = b.out_w();
+  const auto panel = [&]<int V>(int64_t o, int64_t channels) HWY_ATTR {
+    const float* offset = bias ? bias + o : nullptr;
+    for (int64_t oy = 0; oy < b.out_h(); ++oy) {
+      int64_t ox = 0;
+      for (; ox + kWindows <= out_w; ox += kWindows) {
+        square_tile<act, kWindows, V>(b, image, oy, ox, w + o, offset, channels, to.at((oy * out_w + ox) * s.cout + o));
+      }
+      for (; ox < out_w; ++ox) {
+        square_tile<act, 1, V>(b, image, oy, ox, w + o, offset, channels, to.at((oy * out_w + ox) * s.cout + o));
+      }
+    }
+  };
+  for (int64_t o = 0; o < s.cout; o += 2 * kLanes) {
+    const int64_t channels = std::min(2 * kLanes, s.cout - o);
+    if (channels > kLanes) {
+      panel.template operator()<2>(o, channels);
+    } else {
+      panel.template operator()<1>(o, channels);
+    }
+  }
+}
+
+// Any window. rows: room for pool_h rows of outputs.
+template <Activation act>
+HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
+                              const Pooled& to) {
+  const Conv2d& s = b.conv;
+  const int64_t columns = b.out_w() * b.pool_w;
+  for (int64_t oy = 0; oy < b.out_h(); ++oy) {
+    for (int64_t py = 0; py < b.pool_h; ++py) {
+      conv_row(s, image, oy * b.pool_h + py, columns, w, bias, rows + py * columns * s.cout);
+    }
+    for (int64_t ox = 0; ox < b.out_w(); ++ox) {
+      for (int64_t c = 0; c < s.cout; c += kLanes) {
+        const int64_t count = std::min(kLanes, s.cout - c);
+        const float* z = rows + ox * b.pool_w * s.cout + c;
+        Extremes e(load_some(z, count));
+        for (int64_t p = 1; p < b.pool_h * b.pool_w; ++p) {
+          e.meet<act>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
+        }
+        finish<act>(e, to.at((oy * b.out_w() + ox) * s.cout + c), count);
+      }
+    }
+  }
+}
+
+template <Activation act>
+HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
+                                const Pooled& to) {
+  if (b.pool_h == 2 && b.pool_w == 2) {
+    square_windows<act>(b, image, w, bias, to);
+  } else {
+    other_windows<act>(b, image, w, bias, rows, to);
+  }
+}
+
+}  // namespace caltrop::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
