@@ -1,0 +1,19 @@
+// The sub-commands: each declares its flags and returns what to do once they are read.
+#pragma once
+
+#include <functional>
+
+#include "apps/flags.h"
+
+namespace caltrop {
+
+using Run = std::function<void()>;
+
+Run info_command(Flags& flags);
+Run train_command(Flags& flags);
+Run eval_command(Flags& flags);
+Run export_command(Flags& flags);
+Run bench_command(Flags& flags);
+Run bench_cpu_command(Flags& flags);
+
+}  // namespace caltrop

@@ -1,0 +1,131 @@
+// The flags of one command: one table serves the command line, --config files, config.json and --help.
+//
+// A flag is bound to a variable, which holds its default until parse(). Values come from three places, the
+// later ones winning: the default, the JSON file of --config, the command line. All go through one reader per
+// kind, so that a value means and allows the same everywhere.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/error.h"
+
+namespace caltrop {
+
+using Json = nlohmann::ordered_json;
+
+// A command line that cannot be understood: exit status 2.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+template <typename... Args>
+[[noreturn]] void usage_error(fmt::format_string<Args...> text, Args&&... args) {
+  throw UsageError(fmt::format(text, std::forward<Args>(args)...));
+}
+
+// Whether a flag belongs to the recipe of a run (config.json) or only says where and how to compute: --out,
+// --threads, --quiet.
+enum class Scope : uint8_t { recipe, local };
+
+// What a number may be; NaN and infinities never.
+struct Range {
+  double low = -std::numeric_limits<double>::max(), high = std::numeric_limits<double>::max();
+  bool open_low = false;   // low itself is refused
+  bool open_high = false;  // high itself is refused
+};
+
+class Flags {
+ public:
+  // "train", "gma generate": what stands after `caltrop`.
+  explicit Flags(std::string command) : command_(std::move(command)) {}
+
+  // For --help.
+  void about(std::string text) { about_ = std::move(text); }
+  void usage(std::string text) { usage_ = std::move(text); }  // what follows the command's name
+  void example(std::string line, std::string meaning) { examples_.push_back({line, meaning}); }
+  void section(std::string title, std::string text) { sections_.push_back({title, text}); }
+  // The flags declared from now on stand under this title.
+  void group(std::string title, Scope scope = Scope::recipe) { group_ = std::move(title), scope_ = scope; }
+
+  // Declares --NAME. `value_name` is what --help shows for the value; an absent optional has no default, and
+  // `fallback` then says in words what happens without the flag.
+  void text(std::string name, std::string& value, std::string value_name, std::string help,
+            std::string fallback = "");
+  void choice(std::string name, std::string& value, std::vector<std::string> choices, std::string help);
+  void integer(std::string name, int64_t& value, int64_t low, int64_t high, std::string value_name,
+               std::string help);
+  void integer(std::string name, std::optional<int64_t>& value, int64_t low, int64_t high,
+               std::string value_name, std::string help, std::string fallback);
+  void number(std::string name, double& value, Range range, std::string value_name, std::string help);
+  void number(std::string name, std::optional<double>& value, Range range, std::string value_name,
+              std::string help, std::string fallback);
+  void numbers(std::string name, std::vector<double>& values, Range range, std::string value_name,
+               std::string help, std::string fallback = "");  // comma-separated
+  void list(std::string name, std::vector<std::string>& values, std::vector<std::string> choices,
+            std::string value_name, std::string help, std::string fallback = "");  // comma-separated
+  void toggle(std::string name, bool& value, std::string help, std::string letter = "");
+  // A word without dashes, required unless the config names it; its key in config.json is NAME.
+  void positional(std::string name, std::string& value, std::vector<std::string> choices, std::string help);
+
+  // Of these flags one at most may be given; given on the command line it also replaces the others of a
+  // --config.
+  void exclusive(std::vector<std::string> names) { exclusive_.push_back(std::move(names)); }
+
+  // Reads the arguments after the command's name. False where --help was asked for (see help()).
+  bool parse(const std::vector<std::string>& arguments);
+  std::string help(size_t width) const;
+
+  const std::string& command() const { return command_; }
+  // Whether the command line or the --config file names it.
+  bool given(std::string_view name) const;
+  // The recipe's flags with their present values, as config.json stores them. Absent optionals are left out.
+  Json recipe() const;
+  // What the --config file holds besides flags ("data", "version", ...); null without --config.
+  const Json& config_facts() const { return facts_; }
+
+ private:
+  enum class Kind : uint8_t { text, number, list, toggle };
+  struct Flag {
+    std::string name, letter, value_name, help, group, default_text;
+    Kind kind = Kind::text;
+    Scope scope = Scope::recipe;
+    bool positional = false, given = false;
+    std::vector<std::string> choices;
+    // Reads a value into the variable; an Error that begins with what was expected.
+    std::function<void(const std::string&)> set;
+    std::function<Json()> get;
+    std::optional<std::string> argument;  // from the command line
+  };
+  Flag& add(std::string name, Kind kind, std::string value_name, std::string help);
+  Flag* find(std::string_view name);
+  const Flag* find(std::string_view name) const;
+  void read_arguments(const std::vector<std::string>& arguments, bool& wants_help);
+  void check_exclusive() const;
+  void read_config(const std::filesystem::path& path);
+  void set_from_json(Flag& flag, const Json& value, const std::string& where);
+  std::vector<std::string> names() const;
+
+  std::string command_, about_, usage_, group_;
+  Scope scope_ = Scope::recipe;
+  std::vector<Flag> flags_;
+  std::vector<std::vector<std::string>> exclusive_;
+  std::vector<std::pair<std::string, std::string>> examples_, sections_;
+  std::string config_;
+  Json facts_;
+
+  friend void add_config_flag(Flags& flags);
+};
+
+// Keys of config.json that record facts and are no flags.
+const std::vector<std::string>& config_fact_keys();
+
+}  // namespace caltrop

@@ -1,0 +1,91 @@
+#include "apps/options.h"
+
+#include "engine/zoo.h"
+
+namespace caltrop {
+
+void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded) {
+  flags.group("Computing");
+  flags.choice("device", options.device, {"auto", "cpu", "cuda"},
+               "where to compute; auto takes a GPU if there is one");
+  if (seeded) {
+    flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
+                  "source of all random numbers; the same seed gives the same files");
+  }
+  flags.group("Computing", Scope::local);
+  flags.integer("threads", options.threads, 0, kMaxThreads, "N",
+                "worker threads, 0 for one per core; results do not depend on it");
+  flags.group("Input and output", Scope::local);
+  if (folder != Folder::none) {
+    flags.text("out", options.out, "DIR",
+               "folder for the results, made if missing; it must not hold another run",
+               folder == Folder::plain ? "none" : "");
+  }
+  if (folder == Folder::resumable) {
+    flags.toggle("resume", options.resume,
+                 "continue the run in --out where it was cut off; ends with the same bits");
+  }
+  flags.text("json", options.json, "FILE",
+             "write the result as JSON; - is standard output, where nothing else is printed then");
+  flags.text("config", options.config, "FILE",
+             "read flags from JSON, such as the config.json of a run folder; flags given here win over it");
+  flags.toggle("quiet", options.quiet, "no progress and no notes on standard error", "q");
+}
+
+void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help) {
+  flags.group("Data");
+  flags.text(
+      "dataset", options.dataset, "NAME",
+      "mnist, fashion-mnist, digits (drawn by the program, needs no files), a folder of images with one "
+      "sub-folder per class, or auto: the first of these that is found");
+  flags.text("data-dir", options.data_dir, "DIR", "folder that holds the files of the data set",
+             "searched; see 'caltrop info'");
+  flags.text(
+      "split", options.split, "A:B|standard",
+      "standard keeps the data set's own training and test images; 70:30 divides all of them anew, evenly "
+      "over the classes");
+  flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
+}
+
+void add_subset_flag(Flags& flags, std::string& subset) {
+  flags.choice("subset", subset, {"test", "train"}, "which part of the data set");
+}
+
+void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
+  flags.group("Model");
+  flags.text("model", options.model, "NAME", "network by name; 'caltrop info' lists them",
+             weights == Weights::required ? "as the weights say" : "");
+  flags.text("arch", options.arch, "LINE",
+             "network by its line, as in \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\"",
+             weights == Weights::required ? "as the weights say" : "");
+  flags.exclusive({"model", "arch"});
+  flags.integer(
+      "pool-stride", options.pool_stride, 1, 2, "1|2",
+      "stride of the 2x2 pools of target and eat-1 to eat-3 (Table 1 of the paper can be read both ways)");
+  if (weights == Weights::none) return;
+  flags.text("weights", options.weights, "FILE", "trained weights (safetensors)");
+  flags.choice("layout", options.layout, {"caltrop", "torch"},
+               "layout of the weights; torch files need --model or --arch");
+}
+
+void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {
+  flags.integer("batch", batch, batch == 0 ? 0 : 1, kMaxBatch, "N", help);
+}
+
+void add_norm_flag(Flags& flags, std::string& norm) {
+  flags.choice("norm", norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
+}
+
+void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback) {
+  flags.number("eps", eps, {.low = 0, .high = kMaxSize}, "SIZE",
+               "largest perturbation, in the norm, for pixels from 0 to 1", fallback);
+}
+
+void add_step_flags(Flags& flags, int64_t& steps, std::optional<double>& step_size,
+                    const std::string& step_size_fallback) {
+  flags.integer("steps", steps, 1, kMaxSteps, "N", "gradient steps");
+  flags.number("step-size", step_size, {.low = 0, .high = kMaxSize, .open_low = true}, "SIZE",
+               "length of a step, in the norm", step_size_fallback);
+}
+
+}  // namespace caltrop

@@ -1,0 +1,172 @@
+#include "apps/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "apps/build_info.h"
+#include "engine/atomic_file.h"
+#include "engine/text.h"
+
+namespace caltrop {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string short_text(const Json& value) {
+  return shown(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+// What a killed process may have left of a file that was being written.
+bool is_temporary(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return name.starts_with('.') && name.ends_with(".tmp");
+}
+
+Json read_config(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  Json config = Json::parse(text.str(), nullptr, false);
+  if (!stream || !config.is_object())
+    fail("{}: expected the configuration of a run, cannot read it", path.string());
+  return config;
+}
+
+// Keys in either; a folder resumed by a newer build is still the same run.
+void expect_same_run(const fs::path& folder, const Json& before, const Json& now) {
+  const auto compare = [&](const Json& keys) {
+    for (const auto& [key, unused] : keys.items()) {
+      if (key == "version" || key == "commit") continue;
+      const Json old_value = before.value(key, Json()), new_value = now.value(key, Json());
+      if (old_value == new_value) continue;
+      const bool fact =
+          std::find(config_fact_keys().begin(), config_fact_keys().end(), key) != config_fact_keys().end();
+      fail("--resume: the run in {} has {}{} {}, not {}", folder.string(), fact ? "the " : "--", key,
+           old_value.is_null() ? "unset" : short_text(old_value),
+           new_value.is_null() ? "unset" : short_text(new_value));
+    }
+  };
+  compare(before);
+  compare(now);
+}
+
+}  // namespace
+
+Json make_config(const Flags& flags, const Json& facts) {
+  Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
+  config.update(flags.recipe());
+  config.update(facts);
+  return config;
+}
+
+RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : path_(path) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) fail("cannot open the folder {}: {}", path_.string(), std::strerror(errno));
+  try {
+    // A file system without locks only loses the protection against a second process.
+    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      fail("another process is writing to the folder {}", path_.string());
+    }
+    bool empty = true;
+    for (const auto& entry : fs::directory_iterator(path_)) {
+      if (is_temporary(entry.path())) {
+        if (resume) fs::remove(entry.path(), error);
+        continue;
+      }
+      empty = false;
+    }
+    if (has("config.json") && !resume) {
+      fail("the folder {} already holds a run; continue it with --resume or choose another --out",
+           path_.string());
+    }
+    if (!empty && !has("config.json")) {
+      fail("the folder {} is not empty and holds no run; choose another --out", path_.string());
+    }
+    if (has("config.json")) {
+      expect_same_run(path_, read_config(file("config.json")), config);
+      resumed_ = true;
+    } else {
+      write_json("config.json", config);
+    }
+  } catch (...) {
+    ::close(lock_);
+    throw;
+  }
+}
+
+RunFolder::~RunFolder() {
+  ::close(lock_);
+}
+
+bool RunFolder::has(const std::string& name) const {
+  std::error_code error;
+  return fs::exists(file(name), error);
+}
+
+void RunFolder::write(const std::string& name, std::string_view bytes) const {
+  write_file_atomically(file(name), bytes);
+}
+
+void RunFolder::write_json(const std::string& name, const Json& json) const {
+  write(name, dump(json));
+}
+
+void RunFolder::write_table(const std::string& stem, const Table& table) const {
+  write(stem + ".csv", table.csv());
+  write_json(stem + ".json", table.json());
+}
+
+MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {
+  int64_t bytes = 0;
+  if (keep > 0) {
+    std::ifstream stream(path, std::ios::binary);
+    std::string line;
+    for (int64_t i = 0; i < keep; ++i) {
+      // getline that meets the end of the file before a line break has read half a line.
+      if (!std::getline(stream, line) || stream.eof()) {
+        fail("{}: expected the lines of {} epochs, found {}", path.string(), keep, i);
+      }
+      bytes += static_cast<int64_t>(line.size()) + 1;
+    }
+  }
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+  if (::ftruncate(descriptor_, bytes) != 0 || ::lseek(descriptor_, 0, SEEK_END) < 0) {
+    const int reason = errno;
+    ::close(descriptor_);
+    fail("cannot write {}: {}", path.string(), std::strerror(reason));
+  }
+}
+
+MetricsLog::~MetricsLog() {
+  ::close(descriptor_);
+}
+
+void MetricsLog::append(const Json& line) {
+  const std::string text = line.dump() + "\n";
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t written = ::write(descriptor_, text.data() + done, text.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+    done += static_cast<size_t>(written);
+  }
+  // The checkpoint that follows counts on this line.
+  if (::fsync(descriptor_) != 0 && errno != EINVAL)
+    fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+}
+
+}  // namespace caltrop

@@ -1,0 +1,62 @@
+// The folder of a run: config.json, which repeats it, and its results.
+//
+// Nothing in it depends on when, where or with how many threads it was computed, so that the same recipe
+// gives the same bytes. Every file appears whole (written beside its place, then renamed) but metrics.jsonl,
+// which grows line by line and is cut back to the checkpoint when a run is resumed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "apps/flags.h"
+#include "apps/table.h"
+
+namespace caltrop {
+
+// Everything needed to repeat a run: the command, its recipe flags as resolved, the program's version, and
+// `facts` (see config_fact_keys): the data set's fingerprint, the network's line.
+Json make_config(const Flags& flags, const Json& facts);
+
+class RunFolder {
+ public:
+  // Takes the folder for the run `config`; call it when everything else has been checked. Without `resume`
+  // the folder must be new or empty. With it, a folder that holds a run must hold the same one: an Error
+  // names the first option that differs. A second process in the same folder is an Error.
+  RunFolder(const std::filesystem::path& path, const Json& config, bool resume);
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path file(const std::string& name) const { return path_ / name; }
+  bool has(const std::string& name) const;
+  bool resumed() const { return resumed_; }  // it held this run before
+
+  void write(const std::string& name, std::string_view bytes) const;
+  void write_json(const std::string& name, const Json& json) const;
+  void write_table(const std::string& stem, const Table& table) const;  // stem.csv and stem.json
+
+ private:
+  std::filesystem::path path_;
+  bool resumed_ = false;
+  int lock_ = -1;
+};
+
+// metrics.jsonl: one JSON object for each epoch.
+class MetricsLog {
+ public:
+  // Keeps the first `keep` lines of what is there, which must exist.
+  MetricsLog(const std::filesystem::path& path, int64_t keep);
+  ~MetricsLog();
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+
+  void append(const Json& line);
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+}  // namespace caltrop

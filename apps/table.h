@@ -1,0 +1,50 @@
+// One table, three faces: aligned text for people, CSV and JSON for programs, from the same rows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "apps/flags.h"
+
+namespace caltrop {
+
+// Absent (an empty field, null), text, a count or a number.
+using Cell = std::variant<std::monostate, std::string, int64_t, double>;
+
+struct Column {
+  enum class Kind : uint8_t {
+    text,     // to the left
+    count,    // whole numbers, to the right, in groups of three digits
+    number,   // with `digits` decimals
+    percent,  // a fraction, shown to people as a percentage with `digits` decimals
+    general,  // `digits` significant digits, an exponent where needed
+  };
+  std::string key;    // in CSV and JSON: lower case, words joined by _
+  std::string title;  // for people
+  Kind kind = Kind::text;
+  int digits = 2;
+};
+
+class Table {
+ public:
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+
+  // As many cells as columns, each absent or of its column's kind; else an Error.
+  void row(std::vector<Cell> cells);
+  bool empty() const { return rows_.empty(); }
+
+  std::string text() const;  // title line, rule, rows
+  std::string csv() const;   // RFC 4180 with \n; numbers in full precision, percentages as fractions
+  Json json() const;         // an array of objects
+
+ private:
+  std::string shown_cell(size_t column, const Cell& cell) const;
+
+  std::vector<Column> columns_;
+  std::vector<std::vector<Cell>> rows_;
+};
+
+}  // namespace caltrop
