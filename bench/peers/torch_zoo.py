@@ -1,0 +1,98 @@
+"""The benchmark's models in PyTorch, and the configurations that a job can be run in."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+
+def _dense_tail(width):
+    return [nn.Linear(width, 100), nn.GELU(), nn.Linear(100, 100), nn.GELU(), nn.Linear(100, 100), nn.GELU(),
+            nn.Linear(100, 11)]
+
+
+MODELS = {
+    "target": lambda: nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(5408, 100), nn.ReLU(), nn.Linear(100, 10)),
+    "eat1": lambda: nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(5408, 100), nn.GELU(), nn.Linear(100, 11)),
+    "eat2": lambda: nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.GELU(), nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Flatten(), *_dense_tail(1152)),
+    "eat3": lambda: nn.Sequential(
+        nn.Conv2d(1, 64, 3), nn.GELU(), nn.MaxPool2d(2), nn.Conv2d(64, 32, 3), nn.GELU(), nn.MaxPool2d(2),
+        nn.Flatten(), *_dense_tail(800)),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One way to run a job. `allocator` belongs to the process: the driver sets it before Python starts."""
+
+    allocator: str = "default"  # keep: freed memory is never returned to the kernel
+    channels_last: bool = False
+    engine: str = "eager"  # compile: torch.compile; jit: frozen TorchScript (inference)
+    batch: int = 128
+    frozen: bool = False  # attacks: parameters ask for no gradient
+    adam: str = "loop"  # training: loop (PyTorch's default on a CPU), foreach, fused
+    sweep: str = "sizes"  # GMA: one attack per size, or all sizes of an image stacked in one batch
+
+
+def candidates(job, allocator):
+    """The configurations of one allocator from which `tuned` is the fastest.
+
+    With the default allocator only batch 128 is worth a probe: larger activations cost it a page fault each.
+    """
+    if job.startswith("train"):
+        eager = [Config(allocator, cl, adam=adam) for cl in (False, True) for adam in ("loop", "foreach", "fused")]
+        return [*eager, Config(allocator, True, "compile", adam="fused")]
+    ways = [(False, "eager"), (True, "eager"), (True, "compile")]
+    batches = (128, 256, 1000) if allocator == "keep" else (128,)
+    if job.startswith("inference"):
+        return [Config(allocator, cl, engine, batch) for cl, engine in [*ways, (False, "jit")] for batch in batches]
+    sweeps = ("sizes",)
+    if job.startswith("gma"):
+        sweeps, batches = ("sizes", "stacked"), batches[::2]
+    return [Config(allocator, cl, engine, batch, frozen=True, sweep=sweep)
+            for sweep in sweeps for cl, engine in ways for batch in batches]
+
+
+def build(name, config, weights=None):
+    torch.manual_seed(1)
+    model = MODELS[name]()
+    if weights:
+        model.load_state_dict(weights)
+    if config.engine == "compile":
+        torch._dynamo.reset()  # its cache is per function, and a full one falls back to eager in silence
+    return model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+
+def accuracy(model, images, labels):
+    with torch.no_grad():
+        found = torch.cat([model(x).argmax(1) for x in images.split(1000)])
+    return (found == labels).double().mean().item()
+
+
+def require(condition, message):
+    """Like assert, but never switched off."""
+    if not condition:
+        raise RuntimeError(message)
+
+
+def part(whole, fraction, unit):
+    """How many things a fraction of a job covers, in whole units so that full batches stay full."""
+    return whole if fraction >= 1 else min(whole, max(unit, round(whole * fraction / unit) * unit))
+
+
+def kept(data, key, make):
+    """make() of the first call with this key: plain PyTorch's result is the same for every candidate of a job."""
+    if key not in data:
+        data[key] = make()
+    return data[key]
+
+
+if __name__ == "__main__":  # the driver, which imports no torch, asks for the candidates of a job and an allocator
+    print(json.dumps([asdict(config) for config in candidates(*sys.argv[1:])]))
