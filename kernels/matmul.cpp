@@ -3,8 +3,8 @@
 // When the columns of op(b) lie next to each other (b not transposed) a tile broadcasts elements of a against
 // rows of b. When both operands run along k (a b^T, the forward pass of a dense layer) tiles of dot products
 // are used instead, so that no operand is ever transposed or packed: the dense layers here are small and their
-// weights are read once per call. The long sums of the dot form are cut into blocks of kDepth, which keeps the
-// block of a in the cache and depends on k alone.
+// weights are read once per call. Long sums are cut into blocks along k that stay in the cache, and go on where
+// the block before left off: the order of each sum is the same whatever the blocks.
 
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
@@ -32,6 +32,7 @@ HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
 constexpr int64_t kDepth = 1024;
+constexpr int64_t kDotDepth = 1024;
 // Tiles of dot products: rows of a by rows of b.
 constexpr int kDotA = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON ? 4 : 3;
 constexpr int kDotB = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON ? 5 : 3;
@@ -63,8 +64,11 @@ void broadcast_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int
   });
 }
 
+// Lane by lane sums of one block along k go on from `partial`, (rows, columns, lanes), unless it is the first;
+// after the last block the lanes are added to one another.
 template <int P, int Q>
-HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int64_t depth) {
+HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int64_t depth, float* partial,
+                         int64_t partial_row) {
   const Floats d;
   const float* a = x.a + i * x.k + k;
   const float* b = x.b + j * x.k + k;
@@ -72,7 +76,7 @@ HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int6
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) sums[p][q] = hn::Zero(d);
+    for (int q = 0; q < Q; ++q) sums[p][q] = k == 0 ? hn::Zero(d) : hn::Load(d, partial + p * partial_row + q * kLanes);
   }
   const auto accumulate = [&](auto load) HWY_ATTR {
     Vec rows[P];
@@ -93,26 +97,31 @@ HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int6
     const Mask rest = hn::FirstN(d, static_cast<size_t>(depth - t));
     accumulate([&](const float* at) HWY_ATTR { return hn::MaskedLoad(rest, d, at); });
   }
+  const bool last = k + depth == x.k;
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) {
-      float* c = x.c + (i + p) * x.n + j + q;
-      const float sum = hn::GetLane(hn::SumOfLanes(d, sums[p][q]));
-      *c = k == 0 ? sum : *c + sum;
+      if (last) {
+        x.c[(i + p) * x.n + j + q] = hn::GetLane(hn::SumOfLanes(d, sums[p][q]));
+      } else {
+        hn::Store(sums[p][q], d, partial + p * partial_row + q * kLanes);
+      }
     }
   }
 }
 
 // Rows [i0, i1) by columns [j0, j1) of c = a b^T.
-void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  for (int64_t k = 0; k < x.k || k == 0; k += kDepth) {
-    const int64_t depth = std::min(kDepth, x.k - k);
+void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* partial) {
+  const int64_t partial_row = (j1 - j0) * kLanes;
+  for (int64_t k = 0; k < x.k || k == 0; k += kDotDepth) {
+    const int64_t depth = std::min(kDotDepth, x.k - k);
     const auto rows = [&]<int Q>(int64_t j) HWY_ATTR {
       int64_t i = i0;
-      for (; i + kDotA <= i1; i += kDotA) dot_tile<kDotA, Q>(x, i, j, k, depth);
-      for (; i + 2 <= i1; i += 2) dot_tile<2, Q>(x, i, j, k, depth);
-      if (i < i1) dot_tile<1, Q>(x, i, j, k, depth);
+      const auto at = [&] { return partial + (i - i0) * partial_row + (j - j0) * kLanes; };
+      for (; i + kDotA <= i1; i += kDotA) dot_tile<kDotA, Q>(x, i, j, k, depth, at(), partial_row);
+      for (; i + 2 <= i1; i += 2) dot_tile<2, Q>(x, i, j, k, depth, at(), partial_row);
+      if (i < i1) dot_tile<1, Q>(x, i, j, k, depth, at(), partial_row);
     };
     int64_t j = j0;
     for (; j + kDotB <= j1; j += kDotB) rows.template operator()<kDotB>(j);
@@ -125,6 +134,10 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace caltrop {
+
+namespace {
+constexpr int64_t kMostLanes = 16;  // of any target
+}
 
 HWY_EXPORT(broadcast_product);
 HWY_EXPORT(dot_product);
@@ -141,14 +154,16 @@ void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
     return;
   }
   const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, c};
-  const auto& run = trans_b ? HWY_DYNAMIC_DISPATCH(dot_product) : HWY_DYNAMIC_DISPATCH(broadcast_product);
   // Blocks of about 32 rows of a, so that they stay in the cache while the rows of b pass; wide results are cut
   // along their columns too.
   const int64_t block_m = trans_b ? 32 : 96, block_n = trans_b ? 60 : 512;
   const int64_t blocks_n = (n + block_n - 1) / block_n;
   parallel_for((m + block_m - 1) / block_m * blocks_n, [&](int64_t block) {
     const int64_t i = block / blocks_n * block_m, j = block % blocks_n * block_n;
-    run(x, i, std::min(m, i + block_m), j, std::min(n, j + block_n));
+    const int64_t i1 = std::min(m, i + block_m), j1 = std::min(n, j + block_n);
+    if (!trans_b) return HWY_DYNAMIC_DISPATCH(broadcast_product)(x, i, i1, j, j1);
+    const Scratch partial(*this, block_m * block_n * kMostLanes);
+    HWY_DYNAMIC_DISPATCH(dot_product)(x, i, i1, j, j1, partial.data());
   });
 }
 
