@@ -2,7 +2,7 @@
 //
 // Forward (conv_block_forward-inl.h): the activation comes after the maximum. That order is free for relu, which
 // is monotone. GELU falls and then rises, so its maximum over a window is at the largest or the smallest value:
-// one evaluation, or two where all values of a window are negative, instead of one for each value.
+// one evaluation, seldom two, instead of one for each value.
 //
 // Backward: a window passes its gradient to its winner alone, so the work is a quarter of that of an unpooled
 // convolution for 2x2 windows. Few input channels (conv_block_patch-inl.h) and many (conv_block_runs-inl.h) lay
@@ -95,7 +95,7 @@ void sort_by_channel(const ConvBlock& b, const Runs& r, const Pooled8& from, con
       const uint8_t winner = from.winner[at];
       if (winner == kDead) continue;
       to.g[n] = from.scaled(at);
-      to.offset[n] = static_cast<int32_t>(r.corner(b, window, winner));
+      to.offset[n] = r.corners[static_cast<size_t>(window * r.positions + winner)];
       ++n;
     }
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/conv_shape.h"
 
@@ -54,21 +55,22 @@ struct EventSpace {
 // Many input channels: runs of kw * cin floats, padded with zeros to a multiple of 16.
 struct Runs {
   int64_t run, padded, positions;
-  int64_t image;  // floats of a padded image, with room for the padding of its last run
-
-  // Where the window's position begins in an image that carries its padding.
-  int64_t corner(const ConvBlock& b, int64_t window, int64_t position) const {
-    const Conv2d& s = b.conv;
-    const int64_t y = window / b.out_w() * b.pool_h + position / b.pool_w;
-    const int64_t x = window % b.out_w() * b.pool_w + position % b.pool_w;
-    return (y * s.stride_h * s.w + x * s.stride_w) * s.cin;
-  }
+  int64_t image;                 // floats of a padded image, with room for the padding of its last run
+  std::vector<int32_t> corners;  // where each (window, position) begins in a padded image
 };
 
 inline Runs runs_of(const ConvBlock& b) {
-  const Conv2d p = padded(b.conv);
-  const int64_t run = p.kw * p.cin, rounded = (run + 15) / 16 * 16;
-  return {run, rounded, b.pool_h * b.pool_w, image_size(p) + 16};
+  const Conv2d s = padded(b.conv);
+  const int64_t run = s.kw * s.cin, rounded = (run + 15) / 16 * 16;
+  Runs r{run, rounded, b.pool_h * b.pool_w, image_size(s) + 16, {}};
+  for (int64_t window = 0; window < b.out_h() * b.out_w(); ++window) {
+    for (int64_t position = 0; position < r.positions; ++position) {
+      const int64_t y = window / b.out_w() * b.pool_h + position / b.pool_w;
+      const int64_t x = window % b.out_w() * b.pool_w + position % b.pool_w;
+      r.corners.push_back(static_cast<int32_t>((y * s.stride_h * s.w + x * s.stride_w) * s.cin));
+    }
+  }
+  return r;
 }
 
 // Live events of one image in lists: list k holds events [starts[k], starts[k + 1]).

@@ -77,13 +77,17 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
     }
   }
   if (act == Activation::gelu) {
-    Vec z = e.high;
-    IntVec at = e.high_at;
+    // GELU falls up to its valley and rises after it, and is negative below 0. The smallest value wins where all lie
+    // on the falling side; where the extremes lie on either side of the valley, below 0, both are evaluated.
+    const Vec valley = hn::Set(d, -0.751791525f), zero = hn::Zero(d);
+    const Mask falling = hn::Le(e.high, valley);
+    const Mask open = hn::And(hn::And(hn::Gt(e.high, valley), hn::Lt(e.high, zero)), hn::Lt(e.low, valley));
+    Vec z = hn::IfThenElse(falling, e.low, e.high);
+    IntVec at = hn::IfThenElse(hn::RebindMask(di, falling), e.low_at, e.high_at);
     Normal n = normal_of(z);
-    const Mask negative = hn::Lt(z, hn::Zero(d));
-    if (!hn::AllFalse(d, negative)) {
+    if (!hn::AllFalse(d, open)) {
       const Normal other = normal_of(e.low);
-      const Mask better = hn::And(negative, hn::Gt(hn::Mul(e.low, other.cdf), hn::Mul(z, n.cdf)));
+      const Mask better = hn::And(open, hn::Gt(hn::Mul(e.low, other.cdf), hn::Mul(z, n.cdf)));
       z = hn::IfThenElse(better, e.low, z);
       n.cdf = hn::IfThenElse(better, other.cdf, n.cdf);
       n.pdf = hn::IfThenElse(better, other.pdf, n.pdf);

@@ -37,6 +37,7 @@ HWY_INLINE void add_runs(Vec (&sums)[N], int64_t events, const float* g, const i
   for (int64_t e = 0; e < events; ++e) {
     const Vec each = hn::Set(d, g[e]);
     const float* run = runs + offset[e];
+    asm("" : "+r"(run));  // one base register: left alone, g++ keeps an index register for each vector and spills
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) sums[v] = hn::MulAdd(each, hn::LoadU(d, run + v * kLanes), sums[v]);
   }
@@ -58,10 +59,10 @@ HWY_INLINE void accumulate_runs(int64_t events, const float* g, const int32_t* o
 // those of (window, position) stand at starts[window * positions + position] and after.
 void runs_dinput(const ConvBlock& b, const Runs& r, const Events& events, const float* filters, float* dx) {
   const Conv2d& s = b.conv;
-  for (int64_t list = 0; list < b.out_h() * b.out_w() * r.positions; ++list) {
+  for (size_t list = 0; list < r.corners.size(); ++list) {
     const int64_t begin = events.starts[list], count = events.starts[list + 1] - begin;
     if (count == 0) continue;
-    float* corner = dx + r.corner(b, list / r.positions, list % r.positions);
+    float* corner = dx + r.corners[list];
     for (int64_t ky = 0; ky < s.kh; ++ky) {
       for_run_blocks(r.padded, [&]<int N>(int64_t at) HWY_ATTR {
         accumulate_runs<N>(count, events.g + begin, events.offset + begin, filters + ky * r.padded + at,
