@@ -35,11 +35,12 @@ struct GmaSizeOptions {
 };
 
 struct GmaSize {
+  GmaBase base = GmaBase::e;
   int n = 0;                 // index into V, from 0 as in Algorithm 1
   int i = 1;                 // the exponent
   double v = 0;              // V[n]
   float eps = 0;             // v * base^-i / scale
-  std::string name() const;  // "0.5e-3": V, "e-", i
+  std::string name() const;  // "0.5*e^-3"
 };
 
 // In the order of Algorithm 1: i = 1..6, and for each the five values of V.

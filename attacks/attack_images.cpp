@@ -1,0 +1,111 @@
+#include "attacks/attack_images.h"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+
+#include "engine/error.h"
+
+namespace caltrop {
+namespace {
+
+// Puts results that arrive in any order back into the order of the images.
+class InOrder {
+ public:
+  InOrder(AttackReport& report, const AttackSink& sink) : report_(report), sink_(sink) {}
+
+  void arrive(int64_t first, AttackResult result) {
+    const std::lock_guard lock(mutex_);
+    if (!sink_) {  // the images themselves are not needed any more
+      result.delta = {};
+      result.adversarial = {};
+    }
+    waiting_.emplace(first, std::move(result));
+    while (!waiting_.empty() && waiting_.begin()->first == next_) {
+      const AttackResult ready = std::move(waiting_.begin()->second);
+      waiting_.erase(waiting_.begin());
+      take(ready);
+    }
+  }
+
+ private:
+  void take(const AttackResult& ready) {
+    const int64_t first = next_;
+    next_ += static_cast<int64_t>(ready.images.size());
+    for (size_t i = 0; i < ready.images.size(); ++i) {
+      for (int64_t s = 0; s < ready.sizes; ++s) {
+        report_.sizes[static_cast<size_t>(s)].add(ready.images[i], ready.row(static_cast<int64_t>(i), s));
+      }
+    }
+    report_.forward_passes += ready.forward_passes;
+    report_.backward_passes += ready.backward_passes;
+    if (sink_) sink_(first, ready);
+  }
+
+  AttackReport& report_;
+  const AttackSink& sink_;
+  std::mutex mutex_;
+  std::map<int64_t, AttackResult> waiting_;
+  int64_t next_ = 0;
+};
+
+}  // namespace
+
+void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
+  const bool right_before = image.clean_prediction == image.label,
+             right_after = row.prediction == image.label;
+  ++images;
+  clean_correct += right_before;
+  correct += right_after;
+  robust += right_before && right_after;
+  successes += row.success;
+  successes_of_correct += right_before && row.success;
+  loss += row.loss;
+  sum_linf += row.linf;
+  sum_l2 += row.l2;
+  max_linf = std::max(max_linf, static_cast<double>(row.linf));
+  max_l2 = std::max(max_l2, static_cast<double>(row.l2));
+  zero_gradients += row.zero_gradients;
+  nan_gradients += row.nan_gradients;
+  box_violations += row.box_violations;
+  ball_violations += row.outside_ball;
+}
+
+AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+                           const AttackOptions& options, const AttackJob& job) {
+  if (!(images.shape() == model.input())) {
+    fail("[attack] expected images of {}x{}x{} as the model takes them, got {}x{}x{}", model.input().height,
+         model.input().width, model.input().channels, images.shape().height, images.shape().width,
+         images.shape().channels);
+  }
+  check_attack(options, sizes, images.image_size());
+  const auto count = static_cast<int64_t>(job.rows.size());
+  if (options.targeted && job.targets.size() != job.rows.size()) {
+    fail("[attack] expected {} targets, got {}", count, job.targets.size());
+  }
+  AttackReport report;
+  for (const float eps : sizes) report.sizes.push_back({.size = eps});
+  InOrder results(report, job.sink);
+  std::atomic<bool> failed = false;
+
+  const auto body = [&](int64_t begin, int64_t end) {
+    if (failed) return;  // one chunk has thrown: the others need not be worked out any more
+    try {
+      const auto rows =
+          std::span(job.rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+      AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
+      for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
+      if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
+      results.arrive(begin, craft(model, batch, sizes, options));
+    } catch (...) {
+      failed = true;
+      throw;
+    }
+  };
+  const int64_t suited = std::max<int64_t>(1, model.chunk() / static_cast<int64_t>(sizes.size()));
+  for_chunks(model, count, job.batch > 0 ? job.batch : suited, body, job.progress);
+  return report;
+}
+
+}  // namespace caltrop

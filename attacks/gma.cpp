@@ -1,0 +1,167 @@
+#include "attacks/gma.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "engine/error.h"
+
+namespace caltrop {
+namespace {
+
+constexpr std::array<double, 5> kValues = {0.1, 0.5, 1.0, 2.0, 3.0};
+constexpr int kExponents = 6;
+
+}  // namespace
+
+GmaBase parse_gma_base(std::string_view name) {
+  if (name == "e") return GmaBase::e;
+  if (name == "10") return GmaBase::ten;
+  fail("unknown --gma-base '{}': expected e or 10", name);
+}
+GmaGrid parse_gma_grid(std::string_view name) {
+  if (name == "full") return GmaGrid::full;
+  if (name == "literal") return GmaGrid::literal;
+  fail("unknown --gma-grid '{}': expected full or literal", name);
+}
+std::string to_string(GmaBase base) {
+  return base == GmaBase::e ? "e" : "10";
+}
+std::string to_string(GmaGrid grid) {
+  return grid == GmaGrid::full ? "full" : "literal";
+}
+
+std::string GmaSize::name() const {
+  return fmt::format("{:g}*{}^-{}", v, to_string(base), i);
+}
+
+std::vector<GmaSize> gma_sizes(const GmaSizeOptions& options) {
+  if (options.scale != 1 && options.scale != 255)
+    fail("--scale {} is unknown: expected 1 or 255", options.scale);
+  std::vector<GmaSize> sizes;
+  for (int i = 1; i <= kExponents; ++i) {
+    for (size_t n = 0; n < kValues.size(); ++n) {
+      if (options.grid == GmaGrid::literal && i == kExponents && n > 0) break;  // "else if i == 6 exit loop"
+      const double shrink = options.base == GmaBase::e ? std::exp(-i) : std::pow(10.0, -i);
+      GmaSize size{options.base, static_cast<int>(n), i, kValues[n], 0.0f};
+      size.eps = static_cast<float>(size.v * shrink / options.scale);
+      sizes.push_back(size);
+    }
+  }
+  return sizes;
+}
+
+std::vector<float> eps_of(std::span<const GmaSize> sizes) {
+  std::vector<float> eps;
+  for (const GmaSize& size : sizes) eps.push_back(size.eps);
+  return eps;
+}
+
+AttackOptions gma_attack(AttackKind kind, Norm norm) {
+  AttackOptions options = attack_defaults(kind);
+  options.norm = norm;
+  options.random_start = false;
+  return options;
+}
+
+GmaVerdict gma_verdict(double accuracy) {
+  if (accuracy < kGmaFooled) return GmaVerdict::fooled;
+  return accuracy > kGmaRobust ? GmaVerdict::robust : GmaVerdict::neither;
+}
+std::string to_string(GmaVerdict verdict) {
+  constexpr std::array<const char*, 3> names = {"fooled", "neither", "robust"};
+  return names[static_cast<size_t>(verdict)];
+}
+
+double GmaSizeResult::accuracy() const {
+  double lowest = 1.0;
+  for (const AttackSummary& attempt : tries) lowest = std::min(lowest, attempt.accuracy());
+  return lowest;
+}
+
+GmaTally::GmaTally(std::vector<GmaSize> sizes, Norm norm, int64_t images)
+    : survived_(static_cast<size_t>(images), 1), clean_(static_cast<size_t>(images), 0) {
+  result_.norm = norm;
+  result_.images = images;
+  for (GmaSize& size : sizes) result_.sizes.push_back({size, {}});
+}
+
+void GmaTally::add(int64_t image, int64_t size, int64_t attempt, const AttackedImage& clean,
+                   const AttackRow& row) {
+  const auto at = static_cast<size_t>(image);
+  if (at >= survived_.size() || static_cast<size_t>(size) >= result_.sizes.size() || attempt < 0) {
+    fail("[gma] expected images below {} and sizes below {}, got image {} and size {}", survived_.size(),
+         result_.sizes.size(), image, size);
+  }
+  GmaSizeResult& result = result_.sizes[static_cast<size_t>(size)];
+  if (result.tries.size() <= static_cast<size_t>(attempt)) {
+    result.tries.resize(static_cast<size_t>(attempt) + 1, AttackSummary{.size = result.size.eps});
+  }
+  result.tries[static_cast<size_t>(attempt)].add(clean, row);
+  const bool right = clean.clean_prediction == clean.label;
+  clean_[at] = right;
+  survived_[at] = survived_[at] && right && row.prediction == clean.label;
+}
+
+std::vector<int64_t> GmaTally::unfooled() const {
+  std::vector<int64_t> open;
+  for (size_t s = 0; s < result_.sizes.size(); ++s) {
+    if (!result_.sizes[s].flag()) open.push_back(static_cast<int64_t>(s));
+  }
+  return open;
+}
+
+GmaAnalysis GmaTally::analysis() const {
+  GmaAnalysis done = result_;
+  const auto count = static_cast<double>(std::max<int64_t>(1, done.images));
+  done.baseline = static_cast<double>(std::count(clean_.begin(), clean_.end(), 1)) / count;
+  done.worst_accuracy = static_cast<double>(std::count(survived_.begin(), survived_.end(), 1)) / count;
+  for (const GmaSizeResult& size : done.sizes) done.pooled_accuracy += size.accuracy();
+  done.pooled_accuracy /= static_cast<double>(std::max<size_t>(1, done.sizes.size()));
+  return done;
+}
+
+GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
+                        const AttackOptions& options, int64_t tries, const AttackJob& job) {
+  if (tries < 1 || tries > 3) fail("--tries {} is out of range: Algorithm 2 attacks 1 to 3 times", tries);
+  GmaTally tally({sizes.begin(), sizes.end()}, options.norm, static_cast<int64_t>(job.rows.size()));
+  int64_t forward = 0, backward = 0;
+  for (int64_t attempt = 0; attempt < tries; ++attempt) {
+    const std::vector<int64_t> open =
+        attempt == 0 ? row_range(0, static_cast<int64_t>(sizes.size())) : tally.unfooled();
+    if (open.empty()) break;
+    std::vector<float> eps;
+    for (const int64_t s : open) eps.push_back(sizes[static_cast<size_t>(s)].eps);
+
+    AttackOptions now = options;
+    now.first_try = options.first_try + attempt * options.restarts;
+    if (attempt > 0) {
+      now.random_start = true;
+      if (now.kind == AttackKind::bim) now.kind = AttackKind::pgd;
+    }
+    AttackJob part = job;
+    part.sink = [&](int64_t first, const AttackResult& chunk) {
+      for (size_t i = 0; i < chunk.images.size(); ++i) {
+        const auto image = static_cast<int64_t>(i);
+        for (int64_t s = 0; s < chunk.sizes; ++s) {
+          tally.add(first + image, open[static_cast<size_t>(s)], attempt, chunk.images[i],
+                    chunk.row(image, s));
+        }
+      }
+    };
+    if (job.progress) {
+      part.progress = [&](int64_t done) {
+        job.progress(attempt * static_cast<int64_t>(job.rows.size()) + done);
+      };
+    }
+    const AttackReport report = attack_images(model, images, eps, now, part);
+    forward += report.forward_passes;
+    backward += report.backward_passes;
+  }
+  GmaAnalysis done = tally.analysis();
+  done.forward_passes = forward;
+  done.backward_passes = backward;
+  return done;
+}
+
+}  // namespace caltrop
