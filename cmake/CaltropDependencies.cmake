@@ -1,5 +1,5 @@
 # Every dependency is a package of Debian 12; scripts/install_deps.sh names them.
-find_package(OpenMP REQUIRED COMPONENTS CXX)      # worker threads
+find_package(TBB REQUIRED)                        # worker threads
 find_package(fmt REQUIRED)                        # text
 find_package(spdlog REQUIRED)                     # log lines
 find_package(nlohmann_json REQUIRED)              # configuration, metrics, results

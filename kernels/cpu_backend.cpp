@@ -3,7 +3,7 @@
 #include "kernels/cpu_backend.h"
 
 #include <hwy/highway.h>
-#include <omp.h>
+#include <tbb/info.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -89,15 +89,23 @@ class Cache {
 int chosen_threads = 0;
 const char* target_name = "";
 
-int cores() {
-  static const int count = std::max(1, omp_get_num_procs());
-  return count;
-}
-
 }  // namespace
 
-int cpu_threads() { return chosen_threads > 0 ? chosen_threads : cores(); }
-void set_cpu_threads(int threads) { chosen_threads = threads; }
+int cpu_threads() {
+  static const int cores = std::max(1, tbb::info::default_concurrency());
+  return chosen_threads > 0 ? chosen_threads : cores;
+}
+
+tbb::task_arena& cpu_arena() {
+  static tbb::task_arena arena(cpu_threads());
+  return arena;
+}
+
+void set_cpu_threads(int threads) {
+  chosen_threads = threads;
+  cpu_arena().terminate();
+  cpu_arena().initialize(cpu_threads());
+}
 
 Backend& cpu_backend() {
   static auto* backend = new CpuBackend;  // never destroyed: tensors in statics may outlive main

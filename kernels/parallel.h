@@ -1,37 +1,41 @@
-// Worker threads of the CPU backend, on OpenMP. A parallel_for inside another runs on its caller's thread.
-// Which thread runs which index is not fixed; bodies must write to places of their own.
+// Worker threads of the CPU backend, on oneTBB. A parallel_for inside another runs on its caller's thread.
+// Which thread runs which index is not fixed; bodies must write to places of their own. The calling thread works
+// too, so that a busy machine slows a loop down but never stalls it behind a worker that is not running.
 #pragma once
 
-#include <omp.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <exception>
-#include <mutex>
 
 namespace caltrop {
 
 int cpu_threads();
+tbb::task_arena& cpu_arena();  // of cpu_threads() threads
+
+// Whether this thread is inside a parallel_for.
+inline bool& inside_parallel() {
+  static thread_local bool inside = false;
+  return inside;
+}
 
 // body(i) for i in [0, count).
 template <typename Body>
 void parallel_for(int64_t count, const Body& body) {
-  if (count <= 1 || cpu_threads() == 1 || omp_in_parallel()) {
+  if (count <= 1 || cpu_threads() == 1 || inside_parallel()) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::exception_ptr error;
-  std::mutex mutex;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(cpu_threads())
-  for (int64_t i = 0; i < count; ++i) {
-    try {
-      body(i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  struct Inside {
+    Inside() { inside_parallel() = true; }
+    ~Inside() { inside_parallel() = false; }
+  };
+  const auto run = [&](const tbb::blocked_range<int64_t>& range) {
+    const Inside mark;
+    for (int64_t i = range.begin(); i < range.end(); ++i) body(i);
+  };
+  cpu_arena().execute([&] { tbb::parallel_for(tbb::blocked_range<int64_t>(0, count), run, tbb::simple_partitioner()); });
 }
 
 // body(begin, end) over [0, count) in ranges of `grain`: for light work per element.
