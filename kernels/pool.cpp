@@ -25,6 +25,7 @@ bool beats(float candidate, float best) { return candidate > best || (std::isnan
 }  // namespace
 
 void CpuBackend::maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) {
+  if (s.c == 0) return;
   parallel_for(s.n, [&](int64_t n) {
     const int64_t image = n * s.h * s.w * s.c;
     for_windows(s, n, [&](int64_t from, int64_t to) {
