@@ -36,7 +36,10 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
         return hn::IfThenElse(hn::Eq(v, v), signed_one, v);
       });
     case Unary::exp:
-      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::IfThenElse(hn::Eq(v, v), hn::Exp(d, v), v); });
+      return map(x, y, count, [&](Vec v) HWY_ATTR {
+        // Highway's range ends at 104; from 89 on the result is infinite.
+        return hn::IfThenElse(hn::Eq(v, v), hn::Exp(d, hn::Min(v, hn::Set(d, 100.0f))), v);
+      });
     case Unary::log:
       for (int64_t i = 0; i < count; ++i) y[i] = std::log(x[i]);
       return;
