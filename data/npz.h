@@ -1,0 +1,67 @@
+// NPZ archives (NumPy arrays in a zip file): how arrays and adversarial sets travel.
+//
+// An entry NAME.npy is "\x93NUMPY", a version, a header (a Python dict of descr, fortran_order and shape) and
+// the elements. Source: numpy.lib.format. Writing gives the same bytes for the same arrays: no compression,
+// no clock. Reading trusts nothing: sizes are checked before memory is taken, and what does not fit is an
+// Error of one line that names the file and the entry.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace caltrop {
+
+// Collects arrays (copied) and writes them with close(). The file appears whole or not at all: without
+// close() nothing remains. That the path can be written to is checked by the constructor.
+class NpzWriter {
+ public:
+  explicit NpzWriter(const std::filesystem::path& path);
+  ~NpzWriter();
+  NpzWriter(const NpzWriter&) = delete;
+  NpzWriter& operator=(const NpzWriter&) = delete;
+
+  // Row-major `values` of this shape; an Error where their number differs or the name is taken.
+  void add(std::string_view name, std::span<const int64_t> shape, std::span<const float> values);
+  void add(std::string_view name, std::span<const int64_t> shape, std::span<const int32_t> values);
+  void add(std::string_view name, std::span<const int64_t> shape, std::span<const int64_t> values);
+  void add(std::string_view name, std::span<const int64_t> shape, std::span<const uint8_t> values);
+  // The same with a shape in braces: add("x", {n, 28, 28, 1}, pixels).
+  template <typename Values>
+  void add(std::string_view name, std::initializer_list<int64_t> shape, const Values& values) {
+    add(name, std::span<const int64_t>(shape.begin(), shape.size()), std::span(std::as_const(values)));
+  }
+
+  void close();
+
+ private:
+  struct Archive;
+  std::unique_ptr<Archive> archive_;
+};
+
+struct NpyArray {
+  std::string dtype;  // "<f4", "|u1", "<i8", ...: little-endian integers, floats, bool ("|b1")
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;  // row-major
+
+  int64_t size() const;  // elements
+
+  // The elements of an array of exactly this type: float, double, (u)int8_t to int64_t; otherwise an Error
+  // that calls the array `name`.
+  template <typename T>
+  std::span<const T> values(std::string_view name) const;
+};
+
+// All arrays by name (without ".npy"). Refused: Fortran order, big-endian numbers, objects, strings.
+std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path);
+
+// One NPY file in memory; `name` stands for it in errors.
+NpyArray parse_npy(std::span<const std::byte> file, std::string_view name);
+
+}  // namespace caltrop
