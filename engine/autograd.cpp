@@ -40,7 +40,9 @@ class Walk {
  public:
   Walk(const std::vector<Tensor>& outputs, const std::vector<Tensor>& wrt) : nodes_(ancestors(outputs)) {
     for (const Tensor& leaf : wrt) {
-      if (!leaf.tracked()) fail("[grad] expected tracked tensors, got one of shape {} without history; wrap it in variable()", to_string(leaf.shape()));
+      if (!leaf.tracked())
+        fail("[grad] expected tracked tensors, got one of shape {} without history; wrap it in variable()",
+             to_string(leaf.shape()));
       useful_[leaf.node().get()] = true;
       kept_[leaf.node().get()] = true;
     }
@@ -142,7 +144,8 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<T
     Tensor seed = options.seeds.empty() ? Tensor() : options.seeds[i];
     if (!seed) seed = Tensor::full(outputs[i].backend(), outputs[i].shape(), 1.0f);
     if (seed.shape() != outputs[i].shape()) {
-      fail("[grad] expected a seed of shape {}, got {}", to_string(outputs[i].shape()), to_string(seed.shape()));
+      fail("[grad] expected a seed of shape {}, got {}", to_string(outputs[i].shape()),
+           to_string(seed.shape()));
     }
     walk.add(outputs[i], seed);
   }
@@ -156,9 +159,15 @@ Tensor grad(const Tensor& output, const Tensor& wrt, const GradOptions& options)
   return grad(std::vector<Tensor>{output}, std::vector<Tensor>{wrt}, options)[0];
 }
 
-Recording::Recording(bool on) : before_(recording_here) { recording_here = on; }
-Recording::~Recording() { recording_here = before_; }
-bool recording() { return recording_here; }
+Recording::Recording(bool on) : before_(recording_here) {
+  recording_here = on;
+}
+Recording::~Recording() {
+  recording_here = before_;
+}
+bool recording() {
+  return recording_here;
+}
 
 OpCounter::OpCounter(const char* name) : name_(name) {
   CounterList& list = counter_list();

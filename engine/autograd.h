@@ -2,7 +2,8 @@
 //
 // An op on tracked tensors records a Node: its inputs and its vjp, the rule that maps the gradient of its
 // output to gradients of its inputs. Each vjp is made of public ops, so that with `create_graph` the gradient
-// is itself tracked and can be differentiated again, to any order. grad() returns tensors and changes nothing.
+// is itself tracked and can be differentiated again, to any order. grad() returns tensors and changes
+// nothing.
 #pragma once
 
 #include <atomic>
@@ -38,8 +39,8 @@ Tensor variable(const Tensor& values);
 Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp vjp);
 
 struct GradOptions {
-  bool create_graph = false;        // track the gradients themselves
-  std::vector<Tensor> seeds = {};   // gradient of each output; ones where absent
+  bool create_graph = false;       // track the gradients themselves
+  std::vector<Tensor> seeds = {};  // gradient of each output; ones where absent
 };
 
 // d(sum of outputs) / d(wrt), one tensor for each; zeros where no path leads.

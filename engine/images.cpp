@@ -6,7 +6,8 @@
 
 namespace caltrop {
 
-Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels, std::span<const int32_t> labels)
+Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels,
+               std::span<const int32_t> labels)
     : shape_(shape), pixels_(backend, pixels), labels_(labels.begin(), labels.end()) {
   if (static_cast<int64_t>(pixels.size()) != count() * image_size()) {
     fail("[images] expected {} pixels for {} images of {}x{}x{}, got {}", count() * image_size(), count(),

@@ -13,7 +13,8 @@ namespace caltrop {
 class Images {
  public:
   // pixels: count x height x width x channels, NHWC; one label for each image.
-  Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels, std::span<const int32_t> labels);
+  Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels,
+         std::span<const int32_t> labels);
 
   int64_t count() const { return static_cast<int64_t>(labels_.size()); }
   const ImageShape& shape() const { return shape_; }

@@ -7,8 +7,8 @@
 
 namespace caltrop {
 
-void for_chunks(const Model& model, int64_t count, int64_t batch, const std::function<void(int64_t, int64_t)>& body,
-                const Progress& progress) {
+void for_chunks(const Model& model, int64_t count, int64_t batch,
+                const std::function<void(int64_t, int64_t)>& body, const Progress& progress) {
   const int64_t size = batch > 0 ? batch : model.chunk();
   std::mutex mutex;
   int64_t done = 0;
@@ -22,7 +22,8 @@ void for_chunks(const Model& model, int64_t count, int64_t batch, const std::fun
   });
 }
 
-std::vector<float> predict(const Model& model, const Images& images, int64_t batch, const Progress& progress) {
+std::vector<float> predict(const Model& model, const Images& images, int64_t batch,
+                           const Progress& progress) {
   const int64_t outputs = model.outputs();
   std::vector<float> logits(static_cast<size_t>(images.count() * outputs));
   for_chunks(
@@ -30,7 +31,8 @@ std::vector<float> predict(const Model& model, const Images& images, int64_t bat
       [&](int64_t begin, int64_t end) {
         const NoGrad values_only;
         const Tensor z = model.forward(images.pixels(row_range(begin, end)));
-        model.backend().download(logits.data() + begin * outputs, z.data(), static_cast<size_t>(z.size()) * sizeof(float));
+        model.backend().download(logits.data() + begin * outputs, z.data(),
+                                 static_cast<size_t>(z.size()) * sizeof(float));
       },
       progress);
   return logits;

@@ -19,7 +19,8 @@ void for_chunks(const Model& model, int64_t count, int64_t batch,
                 const std::function<void(int64_t begin, int64_t end)>& body, const Progress& progress = {});
 
 // Logits of all images, (count, outputs) row-major on the host.
-std::vector<float> predict(const Model& model, const Images& images, int64_t batch = 0, const Progress& progress = {});
+std::vector<float> predict(const Model& model, const Images& images, int64_t batch = 0,
+                           const Progress& progress = {});
 
 // The first largest of each row of `classes` values.
 std::vector<int32_t> argmax_rows(const std::vector<float>& rows, int64_t classes);

@@ -11,33 +11,50 @@
 namespace caltrop {
 namespace {
 
-constexpr std::array<const char*, 5> kInitializers = {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "torch"};
+constexpr std::array<const char*, 5> kInitializers = {"he_uniform", "he_normal", "glorot_uniform",
+                                                      "glorot_normal", "torch"};
 
 // One draw for a weight with these fans.
 float draw(Initializer initializer, const ParameterSpec& spec, Random& random) {
   const auto in = static_cast<float>(spec.fan_in), both = static_cast<float>(spec.fan_in + spec.fan_out);
-  const auto uniform = [&](float bound) { return random.uniform(-bound, bound); };
+  const auto uniform = [&](float bound) {
+    return random.uniform(-bound, bound);
+  };
   switch (initializer) {
-    case Initializer::he_uniform: return uniform(std::sqrt(6.0f / in));
-    case Initializer::he_normal: return random.normal() * std::sqrt(2.0f / in);
-    case Initializer::glorot_uniform: return uniform(std::sqrt(6.0f / both));
-    case Initializer::glorot_normal: return random.normal() * std::sqrt(2.0f / both);
-    case Initializer::torch: return uniform(1.0f / std::sqrt(in));
+    case Initializer::he_uniform:
+      return uniform(std::sqrt(6.0f / in));
+    case Initializer::he_normal:
+      return random.normal() * std::sqrt(2.0f / in);
+    case Initializer::glorot_uniform:
+      return uniform(std::sqrt(6.0f / both));
+    case Initializer::glorot_normal:
+      return random.normal() * std::sqrt(2.0f / both);
+    case Initializer::torch:
+      return uniform(1.0f / std::sqrt(in));
   }
   return 0.0f;
 }
 
-bool is_one_at_first(ParameterKind kind) { return kind == ParameterKind::norm_weight || kind == ParameterKind::running_var; }
+bool is_one_at_first(ParameterKind kind) {
+  return kind == ParameterKind::norm_weight || kind == ParameterKind::running_var;
+}
 
 Tensor activate(const ActivationSpec& spec, const Tensor& x) {
   switch (spec.kind) {
-    case ActivationKind::relu: return relu(x);
-    case ActivationKind::gelu: return gelu(x);
-    case ActivationKind::gelu_tanh: return gelu_tanh(x);
-    case ActivationKind::leaky_relu: return leaky_relu(x, spec.slope);
-    case ActivationKind::sigmoid: return sigmoid(x);
-    case ActivationKind::tanh: return tanh(x);
-    case ActivationKind::softmax: return softmax(x);
+    case ActivationKind::relu:
+      return relu(x);
+    case ActivationKind::gelu:
+      return gelu(x);
+    case ActivationKind::gelu_tanh:
+      return gelu_tanh(x);
+    case ActivationKind::leaky_relu:
+      return leaky_relu(x, spec.slope);
+    case ActivationKind::sigmoid:
+      return sigmoid(x);
+    case ActivationKind::tanh:
+      return tanh(x);
+    case ActivationKind::softmax:
+      return softmax(x);
   }
   return x;
 }
@@ -51,7 +68,8 @@ const PoolSpec* block_pool(const LayerSpec& layer) {
 
 const ActivationSpec* block_activation(const LayerSpec& layer) {
   const auto* activation = std::get_if<ActivationSpec>(&layer);
-  const bool fits = activation && (activation->kind == ActivationKind::relu || activation->kind == ActivationKind::gelu);
+  const bool fits =
+      activation && (activation->kind == ActivationKind::relu || activation->kind == ActivationKind::gelu);
   return fits ? activation : nullptr;
 }
 
@@ -69,15 +87,22 @@ Initializer parse_initializer(std::string_view name) {
   for (size_t i = 0; i < kInitializers.size(); ++i) {
     if (name == kInitializers[i]) return static_cast<Initializer>(i);
   }
-  fail("unknown initialiser '{}': expected he_uniform, he_normal, glorot_uniform, glorot_normal or torch", name);
+  fail("unknown initialiser '{}': expected he_uniform, he_normal, glorot_uniform, glorot_normal or torch",
+       name);
 }
 
-std::string to_string(Initializer initializer) { return kInitializers[static_cast<size_t>(initializer)]; }
+std::string to_string(Initializer initializer) {
+  return kInitializers[static_cast<size_t>(initializer)];
+}
 
 Model::Model(Architecture architecture, ImageShape input, Backend& backend)
-    : architecture_(std::move(architecture)), input_(input), backend_(&backend), specs_(parameter_specs(architecture_, input)) {
+    : architecture_(std::move(architecture)),
+      input_(input),
+      backend_(&backend),
+      specs_(parameter_specs(architecture_, input)) {
   const std::vector<FeatureShape> shapes = infer_shapes(architecture_, input);
-  if (shapes.empty() || shapes.back().spatial) fail("the network must end in logits; end its line with `flatten | dense N`");
+  if (shapes.empty() || shapes.back().spatial)
+    fail("the network must end in logits; end its line with `flatten | dense N`");
   outputs_ = shapes.back().channels;
   for (const ParameterSpec& spec : specs_) {
     Tensor values = Tensor::full(backend, spec.shape, is_one_at_first(spec.kind) ? 1.0f : 0.0f);
@@ -100,19 +125,23 @@ void Model::initialize(Initializer initializer, uint64_t seed) {
     const ParameterSpec& spec = specs_[k];
     const bool weight = spec.kind == ParameterKind::conv_weight || spec.kind == ParameterKind::dense_weight;
     const bool drawn = weight || (spec.kind == ParameterKind::bias && initializer == Initializer::torch);
-    std::vector<float> values(static_cast<size_t>(element_count(spec.shape)), is_one_at_first(spec.kind) ? 1.0f : 0.0f);
+    std::vector<float> values(static_cast<size_t>(element_count(spec.shape)),
+                              is_one_at_first(spec.kind) ? 1.0f : 0.0f);
     Random random(seed, Purpose::weights, k);
     if (drawn) std::generate(values.begin(), values.end(), [&] { return draw(initializer, spec, random); });
     backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size() * sizeof(float));
   }
 }
 
-const Tensor& Model::tensor(size_t layer, const char* name) const { return tensors_.at(fmt::format("{}.{}", layer, name)); }
+const Tensor& Model::tensor(size_t layer, const char* name) const {
+  return tensors_.at(fmt::format("{}.{}", layer, name));
+}
 
 Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
   const Shape expected{x.rank() > 0 ? x.dim(0) : 0, input_.height, input_.width, input_.channels};
   if (x.shape() != expected) {
-    fail("[model] expected images (n,{},{},{}), got {}", input_.height, input_.width, input_.channels, to_string(x.shape()));
+    fail("[model] expected images (n,{},{},{}), got {}", input_.height, input_.width, input_.channels,
+         to_string(x.shape()));
   }
   Tensor y = x;
   for (const Step& step : steps_) {
@@ -143,16 +172,19 @@ Tensor Model::run_block(const Step& step, const Tensor& x) const {
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {
   const LayerSpec& layer = architecture_.layers[k];
   if (const auto* conv = std::get_if<ConvSpec>(&layer)) {
-    return conv2d(x, tensor(k, "weight"), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) + tensor(k, "bias");
+    return conv2d(x, tensor(k, "weight"), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
+           tensor(k, "bias");
   }
   if (const auto* pool = std::get_if<PoolSpec>(&layer)) {
     const PoolOptions window{pool->window_h, pool->window_w, pool->stride_h, pool->stride_w};
     return pool->kind == PoolKind::max ? maxpool(x, window) : avgpool(x, window);
   }
-  if (std::holds_alternative<FlattenSpec>(layer)) return reshape(x, {x.dim(0), x.dim(0) == 0 ? 0 : x.size() / x.dim(0)});
+  if (std::holds_alternative<FlattenSpec>(layer))
+    return reshape(x, {x.dim(0), x.dim(0) == 0 ? 0 : x.size() / x.dim(0)});
   if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight")) + tensor(k, "bias");
   if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
-  if (const auto* norm = std::get_if<BatchNormSpec>(&layer)) return run_batch_norm(k, *norm, x, options.training);
+  if (const auto* norm = std::get_if<BatchNormSpec>(&layer))
+    return run_batch_norm(k, *norm, x, options.training);
   if (const auto* drop = std::get_if<DropoutSpec>(&layer)) {
     if (!options.training || drop->probability == 0.0f) return x;
     // 2^32 updates of 2^16 layers: no two masks of a run share a stream.
@@ -195,7 +227,8 @@ SafeTensorFile Model::state() const {
   file.metadata["arch"] = to_string(architecture_);
   file.metadata["input"] = fmt::format("{}x{}x{}", input_.height, input_.width, input_.channels);
   for (const ParameterSpec& spec : specs_) {
-    file.tensors.emplace_back(spec.name, SafeTensor::from_floats(spec.shape, tensors_.at(spec.name).to_host()));
+    file.tensors.emplace_back(spec.name,
+                              SafeTensor::from_floats(spec.shape, tensors_.at(spec.name).to_host()));
   }
   return file;
 }
@@ -205,7 +238,8 @@ void Model::load(const SafeTensorFile& file) {
     const SafeTensor* found = file.find(spec.name);
     if (!found) fail("the weights lack the tensor '{}' of shape {}", spec.name, to_string(spec.shape));
     if (found->shape != spec.shape) {
-      fail("the weights hold '{}' of shape {}, but the network needs {}", spec.name, to_string(found->shape), to_string(spec.shape));
+      fail("the weights hold '{}' of shape {}, but the network needs {}", spec.name, to_string(found->shape),
+           to_string(spec.shape));
     }
     const std::span<const float> values = found->floats();
     backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size_bytes());
@@ -219,8 +253,10 @@ Model load_model(const SafeTensorFile& file, const std::string& name, Backend& b
   }
   ImageShape shape;
   int length = 0;
-  if (std::sscanf(input->second.c_str(), "%5ldx%5ldx%5ld%n", &shape.height, &shape.width, &shape.channels, &length) != 3 ||
-      length != static_cast<int>(input->second.size()) || shape.height < 1 || shape.width < 1 || shape.channels < 1) {
+  if (std::sscanf(input->second.c_str(), "%5ldx%5ldx%5ld%n", &shape.height, &shape.width, &shape.channels,
+                  &length) != 3 ||
+      length != static_cast<int>(input->second.size()) || shape.height < 1 || shape.width < 1 ||
+      shape.channels < 1) {
     fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", name, input->second);
   }
   Model model(parse_architecture(line->second), shape, backend);

@@ -16,8 +16,9 @@ namespace caltrop {
 
 // How weights begin. Biases begin at zero except under `torch`.
 //   he_uniform      U(+-sqrt(6 / fan_in)), he_normal N(0, 2 / fan_in)                       He et al. 2015
-//   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out))), glorot_normal N(0, 2 / (fan_in + fan_out))   Glorot & Bengio 2010
-//   torch           U(+-1 / sqrt(fan_in)) for weights and biases: PyTorch's default for Conv2d and Linear
+//   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out))), glorot_normal N(0, 2 / (fan_in + fan_out))   Glorot &
+//   Bengio 2010 torch           U(+-1 / sqrt(fan_in)) for weights and biases: PyTorch's default for Conv2d
+//   and Linear
 enum class Initializer : uint8_t { he_uniform, he_normal, glorot_uniform, glorot_normal, torch };
 Initializer parse_initializer(std::string_view name);
 std::string to_string(Initializer initializer);
@@ -50,8 +51,8 @@ class Model {
 
   // All tensors by name, with "arch" and "input" in the metadata: what a checkpoint holds.
   SafeTensorFile state() const;
-  // Takes the tensors that this network needs, by name; others (of an optimiser, say) are left alone. An Error
-  // names what is missing or of another shape or type.
+  // Takes the tensors that this network needs, by name; others (of an optimiser, say) are left alone. An
+  // Error names what is missing or of another shape or type.
   void load(const SafeTensorFile& file);
 
   // The most images whose activations stay in a core's cache together: how many to take depth first.

@@ -23,7 +23,7 @@ Tensor operator/(const Tensor& a, float b);
 Tensor operator-(float a, const Tensor& b);
 
 Tensor operator-(const Tensor& x);
-Tensor abs(const Tensor& x);  // derivative sign(x), 0 at 0
+Tensor abs(const Tensor& x);   // derivative sign(x), 0 at 0
 Tensor sign(const Tensor& x);  // no gradient
 Tensor step(const Tensor& x);  // 1 where x > 0; no gradient
 Tensor exp(const Tensor& x);
@@ -76,10 +76,11 @@ struct ConvBlockOptions {
   Activation activation = Activation::none;
   int64_t pool_h = 1, pool_w = 1;  // max-pool, stride = window
 };
-// maxpool(activation(conv2d(x, w) + bias)) as one fused op; the composed form is its oracle, and its derivative
-// where a graph of the gradient is asked for.
+// maxpool(activation(conv2d(x, w) + bias)) as one fused op; the composed form is its oracle, and its
+// derivative where a graph of the gradient is asked for.
 Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options);
-Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options);
+Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias,
+                           const ConvBlockOptions& options);
 
 // Batch norm over all axes but the last. mean and variance (biased) have shape (c).
 struct BatchMoments {
@@ -89,7 +90,8 @@ BatchMoments batch_moments(const Tensor& x);
 Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
                   const Tensor& bias, float epsilon);
 
-// Each element kept with probability 1 - p and scaled by 1 / (1 - p); the mask is a function of (seed, stream).
+// Each element kept with probability 1 - p and scaled by 1 / (1 - p); the mask is a function of (seed,
+// stream).
 Tensor dropout(const Tensor& x, float p, uint64_t seed, uint64_t stream);
 
 // Rows of logits (n,k).
@@ -103,11 +105,14 @@ Tensor row_max(const Tensor& z);                     // first maximum -> (n)
 // Losses, one value for each row (n): sum or average them as needed.
 // `stable` and `torch` are the two gradients of cross-entropy of kernels/backend.h, cross_entropy_seed.
 enum class CrossEntropyGrad : uint8_t { stable, torch };
-Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad style = CrossEntropyGrad::stable);
+Tensor cross_entropy(const Tensor& z, const Labels& labels,
+                     CrossEntropyGrad style = CrossEntropyGrad::stable);
 Tensor soft_cross_entropy(const Tensor& z, const Tensor& targets);  // -sum_k t_k log p_k
-Tensor kl_divergence(const Tensor& target_logits, const Tensor& z);  // sum_k t_k (log t_k - log p_k), t = softmax(target)
-Tensor mean_squared_error(const Tensor& a, const Tensor& b);        // mean over the row
-// max_{k != label} z_k - z_label: positive where misclassified (Carlini & Wagner 2017, f_6 without its clamp).
+Tensor kl_divergence(const Tensor& target_logits,
+                     const Tensor& z);  // sum_k t_k (log t_k - log p_k), t = softmax(target)
+Tensor mean_squared_error(const Tensor& a, const Tensor& b);  // mean over the row
+// max_{k != label} z_k - z_label: positive where misclassified (Carlini & Wagner 2017, f_6 without its
+// clamp).
 Tensor logit_margin(const Tensor& z, const Labels& labels);
 
 }  // namespace caltrop

@@ -11,7 +11,9 @@
 namespace caltrop {
 namespace {
 
-Tensor scalar(const Tensor& like, float value) { return Tensor::full(like.backend(), {}, value); }
+Tensor scalar(const Tensor& like, float value) {
+  return Tensor::full(like.backend(), {}, value);
+}
 
 Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
   const size_t rank = std::max(a.size(), b.size());
@@ -81,7 +83,9 @@ Tensor gelu_grad(const Tensor& x) {
 
 Tensor operator+(const Tensor& a, const Tensor& b) {
   return record("add", run_binary("add", Binary::add, a, b), {a, b},
-                [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g, g}; });
+                [](const Tensor& g, const Tensor&, const Needs&) {
+                  return std::vector<Tensor>{g, g};
+                });
 }
 
 Tensor operator-(const Tensor& a, const Tensor& b) {
@@ -109,26 +113,45 @@ Tensor maximum(const Tensor& a, const Tensor& b) {
   return record("maximum", run_binary("maximum", Binary::maximum, a, b), {a, b},
                 [a, b](const Tensor& g, const Tensor&, const Needs& needs) {
                   const Tensor second = greater(b, a);
-                  return std::vector<Tensor>{needs[0] ? g * (1.0f - second) : Tensor(), needs[1] ? g * second : Tensor()};
+                  return std::vector<Tensor>{needs[0] ? g * (1.0f - second) : Tensor(),
+                                             needs[1] ? g * second : Tensor()};
                 });
 }
 
-Tensor greater(const Tensor& a, const Tensor& b) { return run_binary("greater", Binary::greater, a, b); }
-Tensor equal(const Tensor& a, const Tensor& b) { return run_binary("equal", Binary::equal, a, b); }
+Tensor greater(const Tensor& a, const Tensor& b) {
+  return run_binary("greater", Binary::greater, a, b);
+}
+Tensor equal(const Tensor& a, const Tensor& b) {
+  return run_binary("equal", Binary::equal, a, b);
+}
 
-Tensor operator+(const Tensor& a, float b) { return a + scalar(a, b); }
-Tensor operator-(const Tensor& a, float b) { return a - scalar(a, b); }
-Tensor operator*(const Tensor& a, float b) { return a * scalar(a, b); }
-Tensor operator/(const Tensor& a, float b) { return a / scalar(a, b); }
-Tensor operator-(float a, const Tensor& b) { return scalar(b, a) - b; }
+Tensor operator+(const Tensor& a, float b) {
+  return a + scalar(a, b);
+}
+Tensor operator-(const Tensor& a, float b) {
+  return a - scalar(a, b);
+}
+Tensor operator*(const Tensor& a, float b) {
+  return a * scalar(a, b);
+}
+Tensor operator/(const Tensor& a, float b) {
+  return a / scalar(a, b);
+}
+Tensor operator-(float a, const Tensor& b) {
+  return scalar(b, a) - b;
+}
 
 Tensor operator-(const Tensor& x) {
   return record("neg", run_unary(Unary::neg, x), {x},
                 [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{-g}; });
 }
 
-Tensor sign(const Tensor& x) { return run_unary(Unary::sign, x); }
-Tensor step(const Tensor& x) { return run_unary(Unary::step, x); }
+Tensor sign(const Tensor& x) {
+  return run_unary(Unary::sign, x);
+}
+Tensor step(const Tensor& x) {
+  return run_unary(Unary::step, x);
+}
 
 Tensor abs(const Tensor& x) {
   return unary_op("abs", Unary::abs, x, [x](const Tensor&) { return sign(x); });
@@ -146,7 +169,9 @@ Tensor sqrt(const Tensor& x) {
   return unary_op("sqrt", Unary::sqrt, x, [](const Tensor& y) { return reciprocal(y) * 0.5f; });
 }
 
-Tensor square(const Tensor& x) { return x * x; }
+Tensor square(const Tensor& x) {
+  return x * x;
+}
 
 Tensor reciprocal(const Tensor& x) {
   return unary_op("reciprocal", Unary::reciprocal, x, [](const Tensor& y) { return -square(y); });
@@ -156,7 +181,9 @@ Tensor relu(const Tensor& x) {
   return unary_op("relu", Unary::relu, x, [x](const Tensor&) { return step(x); });
 }
 
-Tensor leaky_relu(const Tensor& x, float slope) { return relu(x) - relu(-x) * slope; }
+Tensor leaky_relu(const Tensor& x, float slope) {
+  return relu(x) - relu(-x) * slope;
+}
 
 Tensor sigmoid(const Tensor& x) {
   return unary_op("sigmoid", Unary::sigmoid, x, [](const Tensor& y) { return y * (1.0f - y); });
@@ -185,13 +212,15 @@ Tensor gelu_tanh(const Tensor& x) {
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   if (broadcast_shape("broadcast_to", x.shape(), shape) != shape) {
-    fail("[broadcast_to] expected a shape that {} broadcasts to, got {}", to_string(x.shape()), to_string(shape));
+    fail("[broadcast_to] expected a shape that {} broadcasts to, got {}", to_string(x.shape()),
+         to_string(shape));
   }
   Dims dims{static_cast<int>(shape.size()), {}};
   std::copy(shape.begin(), shape.end(), dims.size);
   Tensor y = Tensor::uninitialized(x.backend(), shape);
   const Tensor nothing = scalar(x, -0.0f);  // x + -0 is x, for every x
-  x.backend().binary(Binary::add, dims, strided(x, shape.size()), strided(nothing, shape.size()), y.mutable_data());
+  x.backend().binary(Binary::add, dims, strided(x, shape.size()), strided(nothing, shape.size()),
+                     y.mutable_data());
   return record("broadcast_to", y, {x}, [](const Tensor& g, const Tensor&, const Needs&) {
     return std::vector<Tensor>{g};  // the driver sums it back
   });

@@ -11,33 +11,42 @@ Conv2d conv_shape(const char* op, const Shape& x, const Shape& w, const ConvOpti
   if (x.size() != 4 || w.size() != 4 || x[3] != w[2]) {
     fail("[{}] expected x (n,h,w,cin) and w (kh,kw,cin,cout), got {} and {}", op, to_string(x), to_string(w));
   }
-  const Conv2d shape{x[0], x[1], x[2], x[3], w[3], w[0], w[1], options.stride_h, options.stride_w, options.pad_h, options.pad_w};
+  const Conv2d shape{
+      x[0],          x[1],         x[2], x[3], w[3], w[0], w[1], options.stride_h, options.stride_w,
+      options.pad_h, options.pad_w};
   if (shape.stride_h < 1 || shape.stride_w < 1 || shape.pad_h < 0 || shape.pad_w < 0) {
     fail("[{}] expected strides of at least 1 and padding of at least 0, got stride {}x{}, padding {}x{}", op,
          shape.stride_h, shape.stride_w, shape.pad_h, shape.pad_w);
   }
-  if (shape.kh < 1 || shape.kw < 1 || shape.h + 2 * shape.pad_h < shape.kh || shape.w + 2 * shape.pad_w < shape.kw) {
-    fail("[{}] expected a padded image of at least the window, got {} and {}", op, to_string(x), to_string(w));
+  if (shape.kh < 1 || shape.kw < 1 || shape.h + 2 * shape.pad_h < shape.kh ||
+      shape.w + 2 * shape.pad_w < shape.kw) {
+    fail("[{}] expected a padded image of at least the window, got {} and {}", op, to_string(x),
+         to_string(w));
   }
   return shape;
 }
 
 void check_gradient(const char* op, const Conv2d& shape, const Tensor& g) {
   const Shape expected{shape.n, shape.out_h(), shape.out_w(), shape.cout};
-  if (g.shape() != expected) fail("[{}] expected a gradient of shape {}, got {}", op, to_string(expected), to_string(g.shape()));
+  if (g.shape() != expected)
+    fail("[{}] expected a gradient of shape {}, got {}", op, to_string(expected), to_string(g.shape()));
 }
 
 Pool2d pool_shape(const char* op, const Shape& x, const PoolOptions& options) {
   if (x.size() != 4) fail("[{}] expected x (n,h,w,c), got {}", op, to_string(x));
-  const Pool2d shape{x[0], x[1], x[2], x[3], options.window_h, options.window_w, options.stride_h, options.stride_w};
-  if (shape.kh < 1 || shape.kw < 1 || shape.stride_h < 1 || shape.stride_w < 1 || shape.h < shape.kh || shape.w < shape.kw) {
-    fail("[{}] expected a window of at most {}x{} and strides of at least 1, got window {}x{}, stride {}x{}", op, shape.h,
-         shape.w, shape.kh, shape.kw, shape.stride_h, shape.stride_w);
+  const Pool2d shape{
+      x[0], x[1], x[2], x[3], options.window_h, options.window_w, options.stride_h, options.stride_w};
+  if (shape.kh < 1 || shape.kw < 1 || shape.stride_h < 1 || shape.stride_w < 1 || shape.h < shape.kh ||
+      shape.w < shape.kw) {
+    fail("[{}] expected a window of at most {}x{} and strides of at least 1, got window {}x{}, stride {}x{}",
+         op, shape.h, shape.w, shape.kh, shape.kw, shape.stride_h, shape.stride_w);
   }
   return shape;
 }
 
-Shape output_shape(const Pool2d& shape) { return {shape.n, shape.out_h(), shape.out_w(), shape.c}; }
+Shape output_shape(const Pool2d& shape) {
+  return {shape.n, shape.out_h(), shape.out_w(), shape.c};
+}
 
 Tensor maxpool_scatter(const Tensor& g, const Buffer<int32_t>& index, const Pool2d& shape);
 
@@ -85,10 +94,11 @@ Tensor conv2d_dinput(const Tensor& g, const Tensor& w, const Shape& x_shape, con
   check_gradient("conv2d_dinput", shape, g);
   Tensor dx = Tensor::uninitialized(g.backend(), x_shape);
   g.backend().conv2d_dinput(shape, g.data(), w.data(), dx.mutable_data());
-  return record("conv2d_dinput", dx, {g, w}, [g, w, options](const Tensor& u, const Tensor&, const Needs& needs) {
-    return std::vector<Tensor>{needs[0] ? conv2d(u, w, options) : Tensor(),
-                               needs[1] ? conv2d_dweight(u, g, w.shape(), options) : Tensor()};
-  });
+  return record("conv2d_dinput", dx, {g, w},
+                [g, w, options](const Tensor& u, const Tensor&, const Needs& needs) {
+                  return std::vector<Tensor>{needs[0] ? conv2d(u, w, options) : Tensor(),
+                                             needs[1] ? conv2d_dweight(u, g, w.shape(), options) : Tensor()};
+                });
 }
 
 Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, const ConvOptions& options) {
@@ -97,10 +107,11 @@ Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, co
   check_gradient("conv2d_dweight", shape, g);
   Tensor dw = Tensor::uninitialized(x.backend(), w_shape);
   x.backend().conv2d_dweight(shape, x.data(), g.data(), dw.mutable_data());
-  return record("conv2d_dweight", dw, {x, g}, [x, g, options](const Tensor& u, const Tensor&, const Needs& needs) {
-    return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, u, x.shape(), options) : Tensor(),
-                               needs[1] ? conv2d(x, u, options) : Tensor()};
-  });
+  return record("conv2d_dweight", dw, {x, g},
+                [x, g, options](const Tensor& u, const Tensor&, const Needs& needs) {
+                  return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, u, x.shape(), options) : Tensor(),
+                                             needs[1] ? conv2d(x, u, options) : Tensor()};
+                });
 }
 
 Tensor maxpool(const Tensor& x, const PoolOptions& options) {
@@ -124,7 +135,8 @@ Tensor avgpool(const Tensor& x, const PoolOptions& options) {
   });
 }
 
-Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options) {
+Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias,
+                           const ConvBlockOptions& options) {
   Tensor y = conv2d(x, w, options.conv) + bias;
   if (options.activation == Activation::relu) y = relu(y);
   if (options.activation == Activation::gelu) y = gelu(y);
@@ -136,9 +148,12 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
   CALTROP_COUNT_OP("conv_block");
   const Conv2d conv = conv_shape("conv_block", x.shape(), w.shape(), options.conv);
   const ConvBlock block{conv, options.activation, options.pool_h, options.pool_w};
-  if (bias.shape() != Shape{conv.cout}) fail("[conv_block] expected a bias of shape ({}), got {}", conv.cout, to_string(bias.shape()));
-  if (block.pool_h < 1 || block.pool_w < 1 || block.pool_h * block.pool_w >= kDead || block.out_h() < 1 || block.out_w() < 1) {
-    fail("[conv_block] expected a window of 1 to {} elements that fits {}x{}, got {}x{}", kDead - 1, conv.out_h(), conv.out_w(), block.pool_h, block.pool_w);
+  if (bias.shape() != Shape{conv.cout})
+    fail("[conv_block] expected a bias of shape ({}), got {}", conv.cout, to_string(bias.shape()));
+  if (block.pool_h < 1 || block.pool_w < 1 || block.pool_h * block.pool_w >= kDead || block.out_h() < 1 ||
+      block.out_w() < 1) {
+    fail("[conv_block] expected a window of 1 to {} elements that fits {}x{}, got {}x{}", kDead - 1,
+         conv.out_h(), conv.out_w(), block.pool_h, block.pool_w);
   }
   Backend& backend = x.backend();
   Tensor y = Tensor::uninitialized(backend, {conv.n, block.out_h(), block.out_w(), conv.cout});
@@ -162,13 +177,15 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
     if (needs[0]) {
       CALTROP_COUNT_OP("conv_block_dinput");
       d[0] = Tensor::uninitialized(g.backend(), x.shape());
-      g.backend().conv_block_dinput(block, g.data(), winner.data(), slope.data(), w.data(), d[0].mutable_data());
+      g.backend().conv_block_dinput(block, g.data(), winner.data(), slope.data(), w.data(),
+                                    d[0].mutable_data());
     }
     if (needs[1] || needs[2]) {
       CALTROP_COUNT_OP("conv_block_dweight");
       d[1] = Tensor::uninitialized(g.backend(), w.shape());
       d[2] = Tensor::uninitialized(g.backend(), bias.shape());
-      g.backend().conv_block_dweight(block, x.data(), g.data(), winner.data(), slope.data(), d[1].mutable_data(), d[2].mutable_data());
+      g.backend().conv_block_dweight(block, x.data(), g.data(), winner.data(), slope.data(),
+                                     d[1].mutable_data(), d[2].mutable_data());
     }
     return d;
   });
@@ -181,11 +198,12 @@ BatchMoments batch_moments(const Tensor& x) {
   return {m, mean(square(x - m), axes)};
 }
 
-Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
-                  float epsilon) {
+Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
+                  const Tensor& bias, float epsilon) {
   const Shape channels{x.dim(-1)};
   for (const Tensor* each : {&mean, &variance, &weight, &bias}) {
-    if (each->shape() != channels) fail("[batch_norm] expected vectors of {} channels, got {}", channels[0], to_string(each->shape()));
+    if (each->shape() != channels)
+      fail("[batch_norm] expected vectors of {} channels, got {}", channels[0], to_string(each->shape()));
   }
   const Tensor scale = weight * reciprocal(sqrt(variance + epsilon));
   return (x - mean) * scale + bias;

@@ -8,7 +8,8 @@ namespace caltrop {
 namespace {
 
 void check_rows(const char* op, const Tensor& z) {
-  if (z.rank() != 2 || z.dim(1) < 1) fail("[{}] expected rows of logits (n,k), got {}", op, to_string(z.shape()));
+  if (z.rank() != 2 || z.dim(1) < 1)
+    fail("[{}] expected rows of logits (n,k), got {}", op, to_string(z.shape()));
 }
 
 void check_labels(const char* op, const Tensor& z, const Labels& labels) {
@@ -16,18 +17,25 @@ void check_labels(const char* op, const Tensor& z, const Labels& labels) {
   if (labels.count() != z.dim(0)) fail("[{}] expected {} labels, got {}", op, z.dim(0), labels.count());
 }
 
-Tensor same_shape(const Tensor& z) { return Tensor::uninitialized(z.backend(), z.shape()); }
+Tensor same_shape(const Tensor& z) {
+  return Tensor::uninitialized(z.backend(), z.shape());
+}
 
 // (n) -> (n,1), to broadcast over a row.
-Tensor column(const Tensor& x) { return reshape(x, {x.dim(0), 1}); }
+Tensor column(const Tensor& x) {
+  return reshape(x, {x.dim(0), 1});
+}
 
 // J g for the softmax Jacobian J = diag(p) - p p^T, which is symmetric.
-Tensor softmax_jacobian(const Tensor& p, const Tensor& g) { return p * (g - sum(g * p, {1}, true)); }
+Tensor softmax_jacobian(const Tensor& p, const Tensor& g) {
+  return p * (g - sum(g * p, {1}, true));
+}
 
 // The gradient of cross-entropy for each row: p - onehot. Its Jacobian is that of softmax in either style.
 Tensor cross_entropy_seed(const Tensor& z, const Labels& labels, CrossEntropyGrad style) {
   Tensor dz = same_shape(z);
-  z.backend().cross_entropy_seed(z.dim(0), z.dim(1), z.data(), labels.data(), style == CrossEntropyGrad::stable, dz.mutable_data());
+  z.backend().cross_entropy_seed(z.dim(0), z.dim(1), z.data(), labels.data(),
+                                 style == CrossEntropyGrad::stable, dz.mutable_data());
   return record("cross_entropy_seed", dz, {z}, [z](const Tensor& g, const Tensor&, const Needs&) {
     return std::vector<Tensor>{softmax_jacobian(softmax(z), g)};
   });
@@ -71,7 +79,9 @@ Tensor pick(const Tensor& z, const Labels& labels) {
   return sum(z * one_hot(labels, z.dim(1)), {1});
 }
 
-Tensor row_max(const Tensor& z) { return pick(z, argmax(z)); }
+Tensor row_max(const Tensor& z) {
+  return pick(z, argmax(z));
+}
 
 Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad style) {
   check_labels("cross_entropy", z, labels);
@@ -84,18 +94,24 @@ Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad sty
 
 Tensor soft_cross_entropy(const Tensor& z, const Tensor& targets) {
   check_rows("soft_cross_entropy", z);
-  if (targets.shape() != z.shape()) fail("[soft_cross_entropy] expected targets of shape {}, got {}", to_string(z.shape()), to_string(targets.shape()));
+  if (targets.shape() != z.shape())
+    fail("[soft_cross_entropy] expected targets of shape {}, got {}", to_string(z.shape()),
+         to_string(targets.shape()));
   return -sum(targets * log_softmax(z), {1});
 }
 
 Tensor kl_divergence(const Tensor& target_logits, const Tensor& z) {
   check_rows("kl_divergence", z);
-  if (target_logits.shape() != z.shape()) fail("[kl_divergence] expected logits of shape {}, got {}", to_string(z.shape()), to_string(target_logits.shape()));
+  if (target_logits.shape() != z.shape())
+    fail("[kl_divergence] expected logits of shape {}, got {}", to_string(z.shape()),
+         to_string(target_logits.shape()));
   return sum(softmax(target_logits) * (log_softmax(target_logits) - log_softmax(z)), {1});
 }
 
 Tensor mean_squared_error(const Tensor& a, const Tensor& b) {
-  if (a.shape() != b.shape() || a.rank() < 1) fail("[mean_squared_error] expected equal shapes (n,...), got {} and {}", to_string(a.shape()), to_string(b.shape()));
+  if (a.shape() != b.shape() || a.rank() < 1)
+    fail("[mean_squared_error] expected equal shapes (n,...), got {} and {}", to_string(a.shape()),
+         to_string(b.shape()));
   const int64_t rows = a.dim(0);
   return mean(reshape(square(a - b), {rows, rows == 0 ? 1 : a.size() / rows}), {1});
 }
@@ -104,7 +120,8 @@ Tensor logit_margin(const Tensor& z, const Labels& labels) {
   check_labels("logit_margin", z, labels);
   if (z.dim(1) < 2) fail("[logit_margin] expected at least two classes, got {}", to_string(z.shape()));
   const Tensor chosen = one_hot(labels, z.dim(1));
-  // The label's own logit is replaced by one below all others, not by z * 0, so that negative logits stay right.
+  // The label's own logit is replaced by one below all others, not by z * 0, so that negative logits stay
+  // right.
   const Tensor lowest = -row_max(-z.detach());
   const Tensor others = z * (1.0f - chosen) + chosen * column(lowest - 1.0f);
   return row_max(others) - pick(z, labels);

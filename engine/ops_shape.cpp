@@ -32,9 +32,10 @@ uint32_t axis_mask(const char* op, const Tensor& x, const std::vector<int>& axes
 
 Tensor reshape(const Tensor& x, Shape shape) {
   if (shape == x.shape()) return x;
-  return record("reshape", x.view(std::move(shape)), {x}, [before = x.shape()](const Tensor& g, const Tensor&, const Needs&) {
-    return std::vector<Tensor>{reshape(g, before)};
-  });
+  return record("reshape", x.view(std::move(shape)), {x},
+                [before = x.shape()](const Tensor& g, const Tensor&, const Needs&) {
+                  return std::vector<Tensor>{reshape(g, before)};
+                });
 }
 
 Tensor permute(const Tensor& x, const std::vector<int>& axes) {
@@ -58,7 +59,9 @@ Tensor permute(const Tensor& x, const std::vector<int>& axes) {
   });
 }
 
-Tensor transpose(const Tensor& x) { return permute(x, {1, 0}); }
+Tensor transpose(const Tensor& x) {
+  return permute(x, {1, 0});
+}
 
 Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keep) {
   const uint32_t mask = axis_mask("sum", x, axes);
@@ -83,7 +86,8 @@ Tensor sum(const Tensor& x) {
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keep) {
   const Tensor total = sum(x, axes, keep);
-  if (total.size() == 0 || x.size() == 0) fail("[mean] expected at least one element, got {}", to_string(x.shape()));
+  if (total.size() == 0 || x.size() == 0)
+    fail("[mean] expected at least one element, got {}", to_string(x.shape()));
   return total * (static_cast<float>(total.size()) / static_cast<float>(x.size()));
 }
 
@@ -109,8 +113,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
   }
   const int64_t m = a.dim(trans_a ? 1 : 0), k = a.dim(trans_a ? 0 : 1), n = b.dim(trans_b ? 0 : 1);
   if (b.dim(trans_b ? 1 : 0) != k) {
-    fail("[matmul] expected equal inner extents, got {}{} and {}{}", to_string(a.shape()), trans_a ? "^T" : "",
-         to_string(b.shape()), trans_b ? "^T" : "");
+    fail("[matmul] expected equal inner extents, got {}{} and {}{}", to_string(a.shape()),
+         trans_a ? "^T" : "", to_string(b.shape()), trans_b ? "^T" : "");
   }
   Tensor y = Tensor::uninitialized(a.backend(), {m, n});
   a.backend().matmul(trans_a, trans_b, m, n, k, a.data(), b.data(), y.mutable_data());
@@ -126,7 +130,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
 
 Tensor dense(const Tensor& x, const Tensor& w) {
   if (x.rank() != 2 || w.rank() != 2 || x.dim(1) != w.dim(1)) {
-    fail("[dense] expected x (n,in) and w (out,in), got {} and {}", to_string(x.shape()), to_string(w.shape()));
+    fail("[dense] expected x (n,in) and w (out,in), got {} and {}", to_string(x.shape()),
+         to_string(w.shape()));
   }
   const Tensor y = [&] {
     const NoGrad values_only;

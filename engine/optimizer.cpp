@@ -18,7 +18,9 @@ bool needs_state(const OptimizerOptions& options, int slot) {
   return options.rule != Rule::sgd || options.momentum != 0.0f;
 }
 
-std::string state_name(size_t parameter, int slot) { return fmt::format("optimizer.{}.{}", parameter, slot + 1); }
+std::string state_name(size_t parameter, int slot) {
+  return fmt::format("optimizer.{}.{}", parameter, slot + 1);
+}
 
 }  // namespace
 
@@ -29,13 +31,16 @@ Rule parse_rule(std::string_view name) {
   fail("unknown optimiser '{}': expected sgd, adam, rmsprop or adagrad", name);
 }
 
-std::string to_string(Rule rule) { return kRules[static_cast<size_t>(rule)]; }
+std::string to_string(Rule rule) {
+  return kRules[static_cast<size_t>(rule)];
+}
 
 Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Tensor> parameters)
     : options_(options), parameters_(std::move(parameters)) {
   for (int slot = 0; slot < 2; ++slot) {
     if (!needs_state(options_, slot)) continue;
-    for (const Tensor& parameter : parameters_) states_[slot].push_back(Tensor::zeros(parameter.backend(), parameter.shape()));
+    for (const Tensor& parameter : parameters_)
+      states_[slot].push_back(Tensor::zeros(parameter.backend(), parameter.shape()));
   }
 }
 
@@ -47,7 +52,8 @@ void Optimizer::step(const std::vector<Tensor>& gradients, float scale) {
   std::vector<ParameterUpdate> updates;
   for (size_t k = 0; k < parameters_.size(); ++k) {
     if (gradients[k].shape() != parameters_[k].shape()) {
-      fail("[optimizer] expected a gradient of shape {}, got {}", to_string(parameters_[k].shape()), to_string(gradients[k].shape()));
+      fail("[optimizer] expected a gradient of shape {}, got {}", to_string(parameters_[k].shape()),
+           to_string(gradients[k].shape()));
     }
     updates.push_back({parameters_[k].mutable_data(), gradients[k].data(),
                        states_[0].empty() ? nullptr : states_[0][k].mutable_data(),
@@ -57,10 +63,14 @@ void Optimizer::step(const std::vector<Tensor>& gradients, float scale) {
   const float rate = options_.rate * scale, decay = options_.weight_decay;
   Backend& backend = parameters_[0].backend();
   switch (options_.rule) {
-    case Rule::sgd: return backend.sgd(updates, {rate, options_.momentum, decay, options_.nesterov});
-    case Rule::adam: return backend.adam(updates, {.rate = rate, .weight_decay = decay, .step = steps_});
-    case Rule::rmsprop: return backend.rmsprop(updates, {.rate = rate, .weight_decay = decay});
-    case Rule::adagrad: return backend.adagrad(updates, {.rate = rate, .weight_decay = decay});
+    case Rule::sgd:
+      return backend.sgd(updates, {rate, options_.momentum, decay, options_.nesterov});
+    case Rule::adam:
+      return backend.adam(updates, {.rate = rate, .weight_decay = decay, .step = steps_});
+    case Rule::rmsprop:
+      return backend.rmsprop(updates, {.rate = rate, .weight_decay = decay});
+    case Rule::adagrad:
+      return backend.adagrad(updates, {.rate = rate, .weight_decay = decay});
   }
 }
 
@@ -68,7 +78,8 @@ void Optimizer::save(SafeTensorFile& file) const {
   file.metadata["optimizer.steps"] = std::to_string(steps_);
   for (int slot = 0; slot < 2; ++slot) {
     for (size_t k = 0; k < states_[slot].size(); ++k) {
-      file.tensors.emplace_back(state_name(k, slot), SafeTensor::from_floats(states_[slot][k].shape(), states_[slot][k].to_host()));
+      file.tensors.emplace_back(
+          state_name(k, slot), SafeTensor::from_floats(states_[slot][k].shape(), states_[slot][k].to_host()));
     }
   }
 }
@@ -80,7 +91,8 @@ void Optimizer::load(const SafeTensorFile& file) {
     for (size_t k = 0; k < states_[slot].size(); ++k) {
       const SafeTensor* found = file.find(state_name(k, slot));
       if (!found || found->shape != states_[slot][k].shape()) {
-        fail("the checkpoint lacks '{}' of shape {}", state_name(k, slot), to_string(states_[slot][k].shape()));
+        fail("the checkpoint lacks '{}' of shape {}", state_name(k, slot),
+             to_string(states_[slot][k].shape()));
       }
       const std::span<const float> values = found->floats();
       states_[slot][k].backend().upload(states_[slot][k].mutable_data(), values.data(), values.size_bytes());
@@ -111,7 +123,8 @@ Schedule Schedule::parse(std::string_view text) {
     schedule.kind_ = Kind::step;
     numbers = 2;
   } else if (name != "constant") {
-    fail("unknown schedule '{}': expected constant, linear, cosine, triangle PEAK or step EVERY FACTOR", text);
+    fail("unknown schedule '{}': expected constant, linear, cosine, triangle PEAK or step EVERY FACTOR",
+         text);
   }
   if (numbers > 0) words >> schedule.first_;
   if (numbers > 1) words >> schedule.second_;
@@ -120,7 +133,10 @@ Schedule Schedule::parse(std::string_view text) {
   const bool share = numbers == 0 || (schedule.first_ > 0.0 && schedule.first_ < 1.0);
   const bool factor = numbers < 2 || (schedule.second_ > 0.0 && schedule.second_ <= 1.0);
   if (!complete || !rest.empty() || !share || !factor) {
-    fail("bad schedule '{}': expected triangle PEAK with 0 < PEAK < 1, or step EVERY FACTOR with 0 < EVERY < 1 and 0 < FACTOR <= 1", text);
+    fail(
+        "bad schedule '{}': expected triangle PEAK with 0 < PEAK < 1, or step EVERY FACTOR with 0 < EVERY < "
+        "1 and 0 < FACTOR <= 1",
+        text);
   }
   return schedule;
 }
@@ -128,11 +144,16 @@ Schedule Schedule::parse(std::string_view text) {
 float Schedule::factor(double progress) const {
   const double p = std::clamp(progress, 0.0, 1.0);
   switch (kind_) {
-    case Kind::constant: return 1.0f;
-    case Kind::linear: return static_cast<float>(1.0 - p);
-    case Kind::cosine: return static_cast<float>(0.5 * (1.0 + std::cos(std::numbers::pi * p)));
-    case Kind::triangle: return static_cast<float>(p < first_ ? p / first_ : (1.0 - p) / (1.0 - first_));
-    case Kind::step: return static_cast<float>(std::pow(second_, std::floor(p / first_)));
+    case Kind::constant:
+      return 1.0f;
+    case Kind::linear:
+      return static_cast<float>(1.0 - p);
+    case Kind::cosine:
+      return static_cast<float>(0.5 * (1.0 + std::cos(std::numbers::pi * p)));
+    case Kind::triangle:
+      return static_cast<float>(p < first_ ? p / first_ : (1.0 - p) / (1.0 - first_));
+    case Kind::step:
+      return static_cast<float>(std::pow(second_, std::floor(p / first_)));
   }
   return 1.0f;
 }

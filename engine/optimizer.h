@@ -44,8 +44,8 @@ class Optimizer {
 };
 
 // The factor on the rate after a share `progress` in [0,1] of the training:
-//   constant | linear (1 -> 0) | cosine (1 -> 0, half a wave) | triangle PEAK (0 -> 1 at PEAK -> 0; Wong et al. 2020)
-//   | step EVERY FACTOR (times FACTOR after each share EVERY)
+//   constant | linear (1 -> 0) | cosine (1 -> 0, half a wave) | triangle PEAK (0 -> 1 at PEAK -> 0; Wong et
+//   al. 2020) | step EVERY FACTOR (times FACTOR after each share EVERY)
 class Schedule {
  public:
   static Schedule parse(std::string_view text);

@@ -14,9 +14,13 @@ uint32_t Random::bits() {
   return four.word[position_++ % 4];
 }
 
-float Random::uniform() { return unit_float(bits()); }
+float Random::uniform() {
+  return unit_float(bits());
+}
 
-float Random::uniform(float low, float high) { return low + (high - low) * uniform(); }
+float Random::uniform(float low, float high) {
+  return low + (high - low) * uniform();
+}
 
 float Random::normal() {
   // 1 - u lies in (0, 1], so the logarithm is finite.

@@ -29,11 +29,11 @@ class Random {
   Random(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
   Random(uint64_t seed, Purpose purpose, uint64_t index = 0) : Random(seed, stream_of(purpose, index)) {}
 
-  uint32_t bits();                   // 32 random bits
-  float uniform();                   // [0, 1), 24 bits
+  uint32_t bits();  // 32 random bits
+  float uniform();  // [0, 1), 24 bits
   float uniform(float low, float high);
-  float normal();                    // mean 0, variance 1 (Box-Muller in double)
-  uint64_t below(uint64_t bound);    // [0, bound), without bias; bound > 0
+  float normal();                  // mean 0, variance 1 (Box-Muller in double)
+  uint64_t below(uint64_t bound);  // [0, bound), without bias; bound > 0
 
   // Fisher-Yates permutation of 0..n-1.
   std::vector<int64_t> permutation(int64_t n);

@@ -16,12 +16,15 @@ int64_t element_count(const Shape& shape) {
   int64_t count = 1;
   for (const int64_t extent : shape) {
     if (extent < 0) fail("[tensor] expected extents of at least 0, got {}", to_string(shape));
-    if (__builtin_mul_overflow(count, extent, &count)) fail("[tensor] the shape {} is too large", to_string(shape));
+    if (__builtin_mul_overflow(count, extent, &count))
+      fail("[tensor] the shape {} is too large", to_string(shape));
   }
   return count;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ",")); }
+std::string to_string(const Shape& shape) {
+  return fmt::format("({})", fmt::join(shape, ","));
+}
 
 Tensor Tensor::uninitialized(Backend& backend, Shape shape) {
   if (shape.size() > kMaxRank) fail("[tensor] expected at most {} axes, got {}", kMaxRank, to_string(shape));
@@ -37,7 +40,8 @@ Tensor Tensor::full(Backend& backend, Shape shape, float value) {
 
 Tensor Tensor::from(Backend& backend, Shape shape, std::span<const float> values) {
   if (element_count(shape) != static_cast<int64_t>(values.size())) {
-    fail("[tensor] expected {} values for shape {}, got {}", element_count(shape), to_string(shape), values.size());
+    fail("[tensor] expected {} values for shape {}, got {}", element_count(shape), to_string(shape),
+         values.size());
   }
   Tensor y = uninitialized(backend, std::move(shape));
   backend.upload(y.mutable_data(), values.data(), values.size_bytes());
@@ -69,7 +73,9 @@ Backend& Tensor::backend() const {
   return impl_->memory.backend();
 }
 
-const float* Tensor::data() const { return mutable_data(); }
+const float* Tensor::data() const {
+  return mutable_data();
+}
 
 float* Tensor::mutable_data() const {
   shape();
@@ -86,14 +92,18 @@ float Tensor::item() const {
   return to_host()[0];
 }
 
-bool Tensor::tracked() const { return impl_ && impl_->node; }
+bool Tensor::tracked() const {
+  return impl_ && impl_->node;
+}
 
 const std::shared_ptr<Node>& Tensor::node() const {
   shape();
   return impl_->node;
 }
 
-Tensor Tensor::detach() const { return tracked() ? attach(*this, nullptr) : *this; }
+Tensor Tensor::detach() const {
+  return tracked() ? attach(*this, nullptr) : *this;
+}
 
 Tensor Tensor::view(Shape shape) const {
   if (element_count(shape) != size()) {

@@ -12,7 +12,8 @@ EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images
                         const TrainingOptions& options, const BatchProgress& progress) {
   if (options.batch < 1) fail("[train] expected a batch of at least 1, got {}", options.batch);
   if (images.count() == 0) fail("[train] expected at least one image");
-  const std::vector<int64_t> order = Random(options.seed, Purpose::shuffle, static_cast<uint64_t>(epoch)).permutation(images.count());
+  const std::vector<int64_t> order =
+      Random(options.seed, Purpose::shuffle, static_cast<uint64_t>(epoch)).permutation(images.count());
   const std::vector<Tensor> parameters = model.parameters();
   const int64_t batches = (images.count() + options.batch - 1) / options.batch;
   EpochResult result{.epoch = epoch};
@@ -22,7 +23,8 @@ EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images
     const auto rows = std::span(order).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     const Labels labels = images.labels(rows);
     const auto step = static_cast<uint64_t>((epoch - 1) * batches + b);
-    const Tensor logits = model.forward(images.pixels(rows), {.training = true, .seed = options.seed, .step = step});
+    const Tensor logits =
+        model.forward(images.pixels(rows), {.training = true, .seed = options.seed, .step = step});
     const Tensor losses = cross_entropy(logits, labels, options.cross_entropy);
     const std::vector<Tensor> gradients = grad({mean(losses)}, parameters);
     const double share = static_cast<double>(step) / static_cast<double>(options.epochs * batches);

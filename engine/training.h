@@ -19,16 +19,16 @@ struct TrainingOptions {
 };
 
 struct EpochResult {
-  int64_t epoch = 0;     // counted from 1
-  double loss = 0;       // mean over the images, as met during the epoch
-  double accuracy = 0;   // likewise, a fraction
+  int64_t epoch = 0;    // counted from 1
+  double loss = 0;      // mean over the images, as met during the epoch
+  double accuracy = 0;  // likewise, a fraction
 };
 
 // Called after each mini-batch: images done in this epoch.
 using BatchProgress = std::function<void(int64_t images)>;
 
-// Runs epoch `epoch` (1 ... options.epochs): its order of images, dropout and rate are functions of the seed and
-// the epoch alone, so that a run continued from a checkpoint ends with the same bits.
+// Runs epoch `epoch` (1 ... options.epochs): its order of images, dropout and rate are functions of the seed
+// and the epoch alone, so that a run continued from a checkpoint ends with the same bits.
 EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images, int64_t epoch,
                         const TrainingOptions& options, const BatchProgress& progress = {});
 

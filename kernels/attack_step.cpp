@@ -70,11 +70,18 @@ void CpuBackend::attack_step(const AttackStep& step, const float* x, const float
   parallel_ranges(step.rows, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t at = r * step.cols;
-      const Row row{step.cols, step.direction, step.low, step.high, x + at, origin + at, g + at, eps[r], size[r], y + at};
+      const Row row{step.cols,   step.direction, step.low, step.high, x + at,
+                    origin + at, g + at,         eps[r],   size[r],   y + at};
       switch (step.norm) {
-        case Norm::linf: linf_step(row); break;
-        case Norm::l2: l2_step(row); break;
-        case Norm::l1: l1_step(row); break;
+        case Norm::linf:
+          linf_step(row);
+          break;
+        case Norm::l2:
+          l2_step(row);
+          break;
+        case Norm::l1:
+          l1_step(row);
+          break;
       }
     }
   });
@@ -96,7 +103,8 @@ void CpuBackend::row_stats(int64_t rows, int64_t cols, const float* x, RowStats*
         total += v;
         square += static_cast<double>(v) * v;
       }
-      stats[r] = {highest, static_cast<float>(std::sqrt(square)), static_cast<float>(total), static_cast<float>(nans)};
+      stats[r] = {highest, static_cast<float>(std::sqrt(square)), static_cast<float>(total),
+                  static_cast<float>(nans)};
     }
   });
 }

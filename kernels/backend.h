@@ -3,7 +3,8 @@
 //
 // Conventions
 // - float is fp32; images are NHWC; everything is dense and row-major; counts are 64-bit.
-// - Outputs never alias inputs unless a line says so. Sizes may be zero. Arguments were checked by the caller.
+// - Outputs never alias inputs unless a line says so. Sizes may be zero. Arguments were checked by the
+// caller.
 // - Each reduction has one fixed order that depends on the sizes alone, never on the number of threads;
 //   a row (image) of an output depends on the same row of the inputs only, so batch size changes no bits.
 // - A Backend is an execution context: one device and one stream. Ops are ordered; download() waits.
@@ -39,14 +40,14 @@ struct Strided {
 enum class Unary : uint8_t {
   neg,
   abs,
-  sign,        // -1, 0, 1; sign(0) = 0, sign(NaN) = NaN
+  sign,  // -1, 0, 1; sign(0) = 0, sign(NaN) = NaN
   exp,
   log,
   sqrt,
   reciprocal,
-  relu,        // max(x, 0); NaN stays NaN
-  step,        // 1 where x > 0, else 0: the derivative of relu, 0 at 0
-  sigmoid,     // 1 / (1 + e^-x), without overflow
+  relu,     // max(x, 0); NaN stays NaN
+  step,     // 1 where x > 0, else 0: the derivative of relu, 0 at 0
+  sigmoid,  // 1 / (1 + e^-x), without overflow
   tanh,
   erf,
   gelu,        // x Phi(x), Phi the normal distribution function (exact form)
@@ -156,8 +157,8 @@ class Backend {
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
 
-  // Runs body(0) ... body(count - 1), perhaps at once, each on its own worker; ops inside one body run on that
-  // worker alone. This is how independent chunks of images go depth first through a network.
+  // Runs body(0) ... body(count - 1), perhaps at once, each on its own worker; ops inside one body run on
+  // that worker alone. This is how independent chunks of images go depth first through a network.
   virtual void for_each(int64_t count, const std::function<void(int64_t)>& body) = 0;
 
   // y = value everywhere.
@@ -203,8 +204,8 @@ class Backend {
   // loss[r] = -log softmax(z[r])[label[r]]
   virtual void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label,
                              float* loss) = 0;
-  // The gradient of that loss: p_k, and for the label -sum_{k != label} p_k (`stable`), which keeps its digits
-  // when p_label is close to 1, or p_label - 1 (as PyTorch computes it).
+  // The gradient of that loss: p_k, and for the label -sum_{k != label} p_k (`stable`), which keeps its
+  // digits when p_label is close to 1, or p_label - 1 (as PyTorch computes it).
   virtual void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
                                   bool stable, float* dz) = 0;
   // index[r] = position of the first maximum of row r.
@@ -230,11 +231,12 @@ class Backend {
   // stats[r] of row r, on the host.
   virtual void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) = 0;
 
-  // Optimiser updates of all parameters of a model; weight and states change in place. g' = g + weight_decay * w.
+  // Optimiser updates of all parameters of a model; weight and states change in place. g' = g + weight_decay
+  // * w.
   //   sgd      v = momentum v + g' ; w -= rate (nesterov ? g' + momentum v : v)
-  //   adam     m = b1 m + (1-b1) g' ; v = b2 v + (1-b2) g'^2 ; w -= rate m^ / (sqrt(v^) + eps)   (Kingma & Ba 2015)
-  //   rmsprop  s = decay s + (1-decay) g'^2 ; w -= rate g' / (sqrt(s) + eps)
-  //   adagrad  s = s + g'^2 ; w -= rate g' / (sqrt(s) + eps)
+  //   adam     m = b1 m + (1-b1) g' ; v = b2 v + (1-b2) g'^2 ; w -= rate m^ / (sqrt(v^) + eps)   (Kingma & Ba
+  //   2015) rmsprop  s = decay s + (1-decay) g'^2 ; w -= rate g' / (sqrt(s) + eps) adagrad  s = s + g'^2 ; w
+  //   -= rate g' / (sqrt(s) + eps)
   virtual void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) = 0;
   virtual void adam(std::span<const ParameterUpdate> updates, const Adam& rule) = 0;
   virtual void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) = 0;

@@ -12,8 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-// Output row oy of one image that needs no padding: y (columns, cout), columns <= out_w. The (kx, channel) run of
-// a window is contiguous in an NHWC image, so each ky is one matrix product: positions x run times run x cout.
+// Output row oy of one image that needs no padding: y (columns, cout), columns <= out_w. The (kx, channel)
+// run of a window is contiguous in an NHWC image, so each ky is one matrix product: positions x run times run
+// x cout.
 HWY_INLINE void conv_row(const Conv2d& s, const float* image, int64_t oy, int64_t columns, const float* w,
                          const float* bias, float* y) {
   const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;

@@ -1,9 +1,10 @@
 // 2-D convolution, forward, d-input and d-weight, for any window, stride and padding. One image per task.
 //
-// Forward is described at conv_row. D-input is the same convolution with the roles turned round: the gradient,
-// spread out by the stride and padded by the window, against the weights turned by 180 degrees with their
-// channels exchanged. D-weight is, for each window row ky, the product of the (kx, channel) runs of the image
-// with the gradient, summed in registers over the positions and images of a chunk; chunks are added in order.
+// Forward is described at conv_row. D-input is the same convolution with the roles turned round: the
+// gradient, spread out by the stride and padded by the window, against the weights turned by 180 degrees with
+// their channels exchanged. D-weight is, for each window row ky, the product of the (kx, channel) runs of the
+// image with the gradient, summed in registers over the positions and images of a chunk; chunks are added in
+// order.
 
 #include "kernels/conv_shape.h"
 #include "kernels/cpu_backend.h"
@@ -19,7 +20,8 @@ HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
 void conv_image(const Conv2d& s, const float* image, const float* w, float* y) {
-  for (int64_t oy = 0; oy < s.out_h(); ++oy) conv_row(s, image, oy, s.out_w(), w, nullptr, y + oy * s.out_w() * s.cout);
+  for (int64_t oy = 0; oy < s.out_h(); ++oy)
+    conv_row(s, image, oy, s.out_w(), w, nullptr, y + oy * s.out_w() * s.cout);
 }
 
 // dw += over `count` images without padding.
@@ -69,7 +71,9 @@ void CpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* 
 void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {
   const int64_t oh = s.out_h(), ow = s.out_w();
   // The gradient spread out by the stride: (oh-1) stride + 1 positions, and a border of kernel - 1.
-  const Conv2d turned{1, (oh - 1) * s.stride_h + 2 * s.kh - 1, (ow - 1) * s.stride_w + 2 * s.kw - 1, s.cout, s.cin, s.kh, s.kw};
+  const Conv2d turned{
+      1,   (oh - 1) * s.stride_h + 2 * s.kh - 1, (ow - 1) * s.stride_w + 2 * s.kw - 1, s.cout, s.cin, s.kh,
+      s.kw};
   const Scratch turned_w(*this, weight_size(s));
   for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) {
     const float* from = w + (s.kh * s.kw - 1 - tap) * s.cin * s.cout;
@@ -78,7 +82,8 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
       for (int64_t o = 0; o < s.cout; ++o) to[o * s.cin + i] = from[i * s.cout + o];
     }
   }
-  const int64_t full_h = turned.out_h(), full_w = turned.out_w();  // the part of the padded input that was read
+  const int64_t full_h = turned.out_h(),
+                full_w = turned.out_w();  // the part of the padded input that was read
   parallel_for(s.n, [&](int64_t n) {
     const Scratch room(*this, image_size(turned) + output_size(turned));
     float* spread = room.data();
@@ -95,7 +100,8 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
     std::fill_n(image, image_size(s), 0.0f);
     const int64_t columns = std::min(s.w, full_w - s.pad_w);
     for (int64_t y = 0; y < s.h && y + s.pad_h < full_h; ++y) {
-      std::copy_n(full + ((y + s.pad_h) * full_w + s.pad_w) * s.cin, std::max<int64_t>(0, columns) * s.cin, image + y * s.w * s.cin);
+      std::copy_n(full + ((y + s.pad_h) * full_w + s.pad_w) * s.cin, std::max<int64_t>(0, columns) * s.cin,
+                  image + y * s.w * s.cin);
     }
   });
 }
@@ -110,7 +116,8 @@ void CpuBackend::conv2d_dweight(const Conv2d& s, const float* x, const float* g,
     std::fill_n(sums, weights, 0.0f);
     const float* images = x + begin * image_size(s);
     const Scratch room(*this, has_padding(s) ? count * image_size(p) : 0);
-    for (int64_t n = 0; has_padding(s) && n < count; ++n) padded_image(s, images, n, room.data() + n * image_size(p));
+    for (int64_t n = 0; has_padding(s) && n < count; ++n)
+      padded_image(s, images, n, room.data() + n * image_size(p));
     HWY_DYNAMIC_DISPATCH(dweight_chunk)
     (p, count, has_padding(s) ? room.data() : images, g + begin * output_size(s), sums);
   });

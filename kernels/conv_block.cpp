@@ -1,12 +1,12 @@
 // Convolution + bias + activation + max-pool in one pass, and its backward passes from the pooled gradient.
 //
-// Forward (conv_block_forward-inl.h): the activation comes after the maximum. That order is free for relu, which
-// is monotone. GELU falls and then rises, so its maximum over a window is at the largest or the smallest value:
-// one evaluation, seldom two, instead of one for each value.
+// Forward (conv_block_forward-inl.h): the activation comes after the maximum. That order is free for relu,
+// which is monotone. GELU falls and then rises, so its maximum over a window is at the largest or the
+// smallest value: one evaluation, seldom two, instead of one for each value.
 //
 // Backward: a window passes its gradient to its winner alone, so the work is a quarter of that of an unpooled
-// convolution for 2x2 windows. Few input channels (conv_block_patch-inl.h) and many (conv_block_runs-inl.h) lay
-// it out differently. Images are taken one by one; weight gradients in chunks that are added in order.
+// convolution for 2x2 windows. Few input channels (conv_block_patch-inl.h) and many (conv_block_runs-inl.h)
+// lay it out differently. Images are taken one by one; weight gradients in chunks that are added in order.
 
 #include "kernels/conv_block_events.h"
 #include "kernels/cpu_backend.h"
@@ -24,13 +24,16 @@ HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
 // One image without padding. rows: room for pool_h rows of outputs.
-void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows, float* y,
-                   uint8_t* winner, float* slope) {
+void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
+                   float* y, uint8_t* winner, float* slope) {
   const Pooled to{y, winner, slope};
   switch (b.activation) {
-    case Activation::none: return forward_windows<Activation::none>(b, image, w, bias, rows, to);
-    case Activation::relu: return forward_windows<Activation::relu>(b, image, w, bias, rows, to);
-    case Activation::gelu: return forward_windows<Activation::gelu>(b, image, w, bias, rows, to);
+    case Activation::none:
+      return forward_windows<Activation::none>(b, image, w, bias, rows, to);
+    case Activation::relu:
+      return forward_windows<Activation::relu>(b, image, w, bias, rows, to);
+    case Activation::gelu:
+      return forward_windows<Activation::gelu>(b, image, w, bias, rows, to);
   }
 }
 
@@ -48,9 +51,12 @@ HWY_EXPORT(runs_dweight);
 
 namespace {
 
-int64_t pooled_size(const ConvBlock& b) { return b.out_h() * b.out_w() * b.conv.cout; }
+int64_t pooled_size(const ConvBlock& b) {
+  return b.out_h() * b.out_w() * b.conv.cout;
+}
 
-// Room for the events of one image, and for the one that sort_by_position writes before it is known to be one.
+// Room for the events of one image, and for the one that sort_by_position writes before it is known to be
+// one.
 class EventRoom {
  public:
   EventRoom(CpuBackend& backend, const ConvBlock& b, int64_t lists)
@@ -112,7 +118,8 @@ void for_patch_taps(const ConvBlock& b, const Patch& p, const Body& body) {
     for (int64_t ky = 0; ky < s.kh; ++ky) {
       for (int64_t k = 0; k < s.kw * s.cin; ++k) {
         const int64_t tap = (y + ky) * p.row + x * s.cin + k;
-        for (int64_t o = 0; o < s.cout; ++o, ++weight) body(weight, (o * p.positions + position) * p.size + tap);
+        for (int64_t o = 0; o < s.cout; ++o, ++weight)
+          body(weight, (o * p.positions + position) * p.size + tap);
       }
     }
   }
@@ -133,13 +140,14 @@ void for_run_taps(const ConvBlock& b, const Runs& r, const Body& body) {
 // Copies the rows of image n between a tensor and a padded image with rows of `padded_row` floats.
 template <typename Copy>
 void for_image_rows(const Conv2d& s, int64_t n, int64_t padded_row, const Copy& copy) {
-  for (int64_t y = 0; y < s.h; ++y) copy((n * s.h + y) * s.w * s.cin, (y + s.pad_h) * padded_row + s.pad_w * s.cin);
+  for (int64_t y = 0; y < s.h; ++y)
+    copy((n * s.h + y) * s.w * s.cin, (y + s.pad_h) * padded_row + s.pad_w * s.cin);
 }
 
 }  // namespace
 
-void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias, float* y,
-                            uint8_t* winner, float* slope) {
+void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias,
+                            float* y, uint8_t* winner, float* slope) {
   ConvBlock b = block;
   b.conv = padded(block.conv);
   const int64_t pooled = pooled_size(b);
@@ -147,13 +155,13 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
     const Scratch room(*this, image_size(b.conv) + b.pool_h * b.out_w() * b.pool_w * b.conv.cout);
     const float* image = padded_image(block.conv, x, n, room.data());
     HWY_DYNAMIC_DISPATCH(block_forward)
-    (b, image, w, bias, room.data() + image_size(b.conv), y + n * pooled, winner ? winner + n * pooled : nullptr,
-     slope ? slope + n * pooled : nullptr);
+    (b, image, w, bias, room.data() + image_size(b.conv), y + n * pooled,
+     winner ? winner + n * pooled : nullptr, slope ? slope + n * pooled : nullptr);
   });
 }
 
-void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner, const float* slope,
-                                   const float* w, float* dx) {
+void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner,
+                                   const float* slope, const float* w, float* dx) {
   const Conv2d& s = b.conv;
   const Pooled8 all{g, winner, slope};
   const int64_t rows = s.h + 2 * s.pad_h, row = s.w * s.cin;
@@ -168,7 +176,8 @@ void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uin
       std::fill_n(image, rows * p.images_w, 0.0f);
       HWY_DYNAMIC_DISPATCH(patch_dinput)
       (b, p, all.at(n * pooled_size(b)), filters.data(), EventSpace::in(b, room.data()), image);
-      for_image_rows(s, n, p.images_w, [&](int64_t to, int64_t from) { std::copy_n(image + from, row, dx + to); });
+      for_image_rows(s, n, p.images_w,
+                     [&](int64_t to, int64_t from) { std::copy_n(image + from, row, dx + to); });
     });
     return;
   }
@@ -184,7 +193,8 @@ void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uin
     sort_by_position(bare, r, all.at(n * pooled_size(b)), lists.events());
     std::fill_n(room.data(), r.image, 0.0f);
     HWY_DYNAMIC_DISPATCH(runs_dinput)(bare, r, lists.events(), filters.data(), room.data());
-    for_image_rows(s, n, bare.conv.w * s.cin, [&](int64_t to, int64_t from) { std::copy_n(room.data() + from, row, dx + to); });
+    for_image_rows(s, n, bare.conv.w * s.cin,
+                   [&](int64_t to, int64_t from) { std::copy_n(room.data() + from, row, dx + to); });
   });
 }
 
@@ -200,7 +210,8 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
   const int64_t row = s.w * s.cin, padded_row = few ? p.images_w : bare.conv.w * s.cin;
   const int64_t image_floats = few ? bare.conv.h * p.images_w : r.image;
   const int64_t table = few ? s.cout * p.positions * p.size : s.cout * s.kh * r.padded;
-  const int64_t events = EventSpace::floats(b), sums = table + EventSpace::channels(b);  // then the bias gradient
+  const int64_t events = EventSpace::floats(b),
+                sums = table + EventSpace::channels(b);  // then the bias gradient
   const int64_t chunk = chunk_of(s.n), chunks = (s.n + chunk - 1) / chunk;
   const Scratch partial(*this, chunks * sums);
   parallel_for(chunks, [&](int64_t c) {
@@ -210,7 +221,8 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
     float* image = room.data() + events;
     std::fill_n(image, image_floats, 0.0f);
     for (int64_t n = c * chunk; n < std::min(s.n, (c + 1) * chunk); ++n) {
-      for_image_rows(s, n, padded_row, [&](int64_t from, int64_t at) { std::copy_n(x + from, row, image + at); });
+      for_image_rows(s, n, padded_row,
+                     [&](int64_t from, int64_t at) { std::copy_n(x + from, row, image + at); });
       const Pooled8 here = all.at(n * pooled_size(b));
       if (few) {
         HWY_DYNAMIC_DISPATCH(patch_dweight)
@@ -221,7 +233,8 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
       sort_by_channel(bare, r, here, lists.events());
       HWY_DYNAMIC_DISPATCH(runs_dweight)(bare, r, lists.events(), image, to);
       for (int64_t o = 0; o < s.cout; ++o) {
-        for (int64_t e = lists.events().starts[o]; e < lists.events().starts[o + 1]; ++e) to[table + o] += lists.events().g[e];
+        for (int64_t e = lists.events().starts[o]; e < lists.events().starts[o + 1]; ++e)
+          to[table + o] += lists.events().g[e];
       }
     }
   });
@@ -229,7 +242,9 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
   if (dbias) std::fill_n(dbias, s.cout, 0.0f);
   for (int64_t c = 0; c < chunks; ++c) {
     const float* from = partial.data() + c * sums;
-    const auto add = [&](int64_t weight, int64_t tap) { dw[weight] += from[tap]; };
+    const auto add = [&](int64_t weight, int64_t tap) {
+      dw[weight] += from[tap];
+    };
     if (few) {
       for_patch_taps(b, p, add);
     } else {

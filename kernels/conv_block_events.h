@@ -1,5 +1,6 @@
-// The backward passes of the convolution block start from events: a window passes its gradient, times the slope
-// of the activation, to one position, the winner. This header says how events and what they touch are laid out.
+// The backward passes of the convolution block start from events: a window passes its gradient, times the
+// slope of the activation, to one position, the winner. This header says how events and what they touch are
+// laid out.
 #pragma once
 
 #include <cstdint>

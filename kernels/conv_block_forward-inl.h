@@ -1,5 +1,5 @@
-// Forward pass of the convolution block: windows of 2x2, by far the most common, are reduced in registers; other
-// windows by way of rows of outputs that stay in the first-level cache.
+// Forward pass of the convolution block: windows of 2x2, by far the most common, are reduced in registers;
+// other windows by way of rows of outputs that stay in the first-level cache.
 
 #if defined(CALTROP_CONV_BLOCK_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_CONV_BLOCK_FORWARD_INL_H_
@@ -35,7 +35,11 @@ struct Extremes {
   IntVec high_at, low_at, position;
 
   HWY_INLINE explicit Extremes(Vec first)
-      : high(first), low(first), high_at(hn::Zero(Ints())), low_at(hn::Zero(Ints())), position(hn::Zero(Ints())) {}
+      : high(first),
+        low(first),
+        high_at(hn::Zero(Ints())),
+        low_at(hn::Zero(Ints())),
+        position(hn::Zero(Ints())) {}
 
   template <Activation act>
   HWY_INLINE void meet(Vec v) {
@@ -57,7 +61,9 @@ struct Pooled {
   float* y;
   uint8_t* winner;
   float* slope;
-  HWY_INLINE Pooled at(int64_t i) const { return {y + i, winner ? winner + i : nullptr, slope ? slope + i : nullptr}; }
+  HWY_INLINE Pooled at(int64_t i) const {
+    return {y + i, winner ? winner + i : nullptr, slope ? slope + i : nullptr};
+  }
 };
 
 template <Activation act>
@@ -77,8 +83,9 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
     }
   }
   if (act == Activation::gelu) {
-    // GELU falls up to its valley and rises after it, and is negative below 0. The smallest value wins where all lie
-    // on the falling side; where the extremes lie on either side of the valley, below 0, both are evaluated.
+    // GELU falls up to its valley and rises after it, and is negative below 0. The smallest value wins where
+    // all lie on the falling side; where the extremes lie on either side of the valley, below 0, both are
+    // evaluated.
     const Vec valley = hn::Set(d, -0.751791525f), zero = hn::Zero(d);
     const Mask falling = hn::Le(e.high, valley);
     const Mask open = hn::And(hn::And(hn::Gt(e.high, valley), hn::Lt(e.high, zero)), hn::Lt(e.low, valley));
@@ -123,7 +130,8 @@ HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, 
       Vec weights[V];
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        weights[v] = v + 1 < V ? hn::LoadU(d, w + v * kLanes) : hn::MaskedLoad(last, d, w + v * kLanes);
+        weights[v] = v + 1 < V ? hn::LoadU(d, w + v * kLanes)
+                               : load_first(last, w + v * kLanes, channels - (V - 1) * kLanes);
       }
 #pragma GCC unroll 8
       for (int p = 0; p < 4 * W; ++p) {
@@ -147,7 +155,8 @@ HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, 
 }
 
 template <Activation act>
-HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, const Pooled& to) {
+HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
+                               const Pooled& to) {
   constexpr int kWindows = kTileVectors / 2;  // sums of two windows fit 32 registers, of one 16
   const Conv2d& s = b.conv;
   const int64_t out_w = b.out_w();
@@ -156,10 +165,12 @@ HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const flo
     for (int64_t oy = 0; oy < b.out_h(); ++oy) {
       int64_t ox = 0;
       for (; ox + kWindows <= out_w; ox += kWindows) {
-        square_tile<act, kWindows, V>(b, image, oy, ox, w + o, offset, channels, to.at((oy * out_w + ox) * s.cout + o));
+        square_tile<act, kWindows, V>(b, image, oy, ox, w + o, offset, channels,
+                                      to.at((oy * out_w + ox) * s.cout + o));
       }
       for (; ox < out_w; ++ox) {
-        square_tile<act, 1, V>(b, image, oy, ox, w + o, offset, channels, to.at((oy * out_w + ox) * s.cout + o));
+        square_tile<act, 1, V>(b, image, oy, ox, w + o, offset, channels,
+                               to.at((oy * out_w + ox) * s.cout + o));
       }
     }
   };
@@ -175,8 +186,8 @@ HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const flo
 
 // Any window. rows: room for pool_h rows of outputs.
 template <Activation act>
-HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
-                              const Pooled& to) {
+HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
+                              float* rows, const Pooled& to) {
   const Conv2d& s = b.conv;
   const int64_t columns = b.out_w() * b.pool_w;
   for (int64_t oy = 0; oy < b.out_h(); ++oy) {
@@ -198,8 +209,8 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
 }
 
 template <Activation act>
-HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
-                                const Pooled& to) {
+HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
+                                float* rows, const Pooled& to) {
   if (b.pool_h == 2 && b.pool_w == 2) {
     square_windows<act>(b, image, w, bias, to);
   } else {

@@ -1,7 +1,7 @@
 // Backward passes of the convolution block for few input channels: an event adds one multiple of the filter,
-// embedded at the winner's place in the patch that the window sees, to the gradient of that patch. The embedded
-// filters of every position lie in one table, so that an event is one multiply-add of a short vector, whatever
-// the position; d-weight adds multiples of the patch to the same table.
+// embedded at the winner's place in the patch that the window sees, to the gradient of that patch. The
+// embedded filters of every position lie in one table, so that an event is one multiply-add of a short
+// vector, whatever the position; d-weight adds multiples of the patch to the same table.
 
 #if defined(CALTROP_CONV_BLOCK_PATCH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_CONV_BLOCK_PATCH_INL_H_
@@ -30,10 +30,10 @@ HWY_INLINE void channel_bases(const Patch& p, int64_t channels, int32_t* base) {
   for (int64_t c = 0; c < channels; ++c) base[c] = static_cast<int32_t>(c * p.positions * p.size);
 }
 
-// The events of one window: scaled gradients, and where each (channel, position) stands in a table of patches.
-// A dead one becomes a zero at position 0.
-HWY_INLINE void window_events(const Patch& p, int64_t channels, const Pooled8& from, const int32_t* base, float* scaled,
-                              int32_t* offset) {
+// The events of one window: scaled gradients, and where each (channel, position) stands in a table of
+// patches. A dead one becomes a zero at position 0.
+HWY_INLINE void window_events(const Patch& p, int64_t channels, const Pooled8& from, const int32_t* base,
+                              float* scaled, int32_t* offset) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
   const hn::Rebind<uint8_t, Floats> d8;
@@ -53,8 +53,8 @@ HWY_INLINE void window_events(const Patch& p, int64_t channels, const Pooled8& f
 }
 
 // dx of one padded image (rows of p.images_w floats), from the table of embedded filters.
-void patch_dinput(const ConvBlock& b, const Patch& p, const Pooled8& from, const float* filters, EventSpace space,
-                  float* dx) {
+void patch_dinput(const ConvBlock& b, const Patch& p, const Pooled8& from, const float* filters,
+                  EventSpace space, float* dx) {
   const Conv2d& s = b.conv;
   float* const scaled = space.scaled;
   int32_t *const offset = space.offset, *const base = space.base;
@@ -77,19 +77,22 @@ void patch_dinput(const ConvBlock& b, const Patch& p, const Pooled8& from, const
         const Vec each = hn::Set(d, scaled[c + k]);
         const float* filter = filters + offset[c + k];
 #pragma GCC unroll 16
-        for (int v = 0; v < N; ++v) sums[k][v] = hn::MulAdd(each, hn::Load(d, filter + v * kLanes), sums[k][v]);
+        for (int v = 0; v < N; ++v)
+          sums[k][v] = hn::MulAdd(each, hn::Load(d, filter + v * kLanes), sums[k][v]);
       }
     }
     for (; c < s.cout; ++c) {
 #pragma GCC unroll 16
       for (int v = 0; v < N; ++v) {
-        sums[0][v] = hn::MulAdd(hn::Set(d, scaled[c]), hn::Load(d, filters + offset[c] + v * kLanes), sums[0][v]);
+        sums[0][v] =
+            hn::MulAdd(hn::Set(d, scaled[c]), hn::Load(d, filters + offset[c] + v * kLanes), sums[0][v]);
       }
     }
     HWY_ALIGN float patch[N * kLanes];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) {
-      hn::Store(hn::Add(hn::Add(sums[0][v], sums[1][v]), hn::Add(sums[2][v], sums[3][v])), d, patch + v * kLanes);
+      hn::Store(hn::Add(hn::Add(sums[0][v], sums[1][v]), hn::Add(sums[2][v], sums[3][v])), d,
+                patch + v * kLanes);
     }
     float* corner = dx + oy * b.pool_h * s.stride_h * p.images_w + ox * b.pool_w * s.stride_w * s.cin;
     for (int64_t y = 0; y < p.h; ++y) {
@@ -101,7 +104,8 @@ void patch_dinput(const ConvBlock& b, const Patch& p, const Pooled8& from, const
   };
   for_patch_vectors(p.size / kLanes, [&]<int N>() HWY_ATTR {
     for (int64_t oy = 0; oy < b.out_h(); ++oy) {
-      // Every second window first: neighbours overlap, and a load right behind an overlapping store has to wait.
+      // Every second window first: neighbours overlap, and a load right behind an overlapping store has to
+      // wait.
       for (int64_t odd = 0; odd < 2; ++odd) {
         for (int64_t ox = odd; ox < b.out_w(); ox += 2) window.template operator()<N>(oy, ox);
       }
@@ -110,15 +114,16 @@ void patch_dinput(const ConvBlock& b, const Patch& p, const Pooled8& from, const
 }
 
 // Adds the events of one padded image to `table` (cout, positions, size), and to dbias.
-void patch_dweight(const ConvBlock& b, const Patch& p, const float* image, const Pooled8& from, EventSpace space,
-                   float* table, float* dbias) {
+void patch_dweight(const ConvBlock& b, const Patch& p, const float* image, const Pooled8& from,
+                   EventSpace space, float* table, float* dbias) {
   const Conv2d& s = b.conv;
   float* const scaled = space.scaled;
   int32_t *const offset = space.offset, *const base = space.base;
   channel_bases(p, s.cout, base);
   const Floats d;
   const hn::CappedTag<float, 4> quarter;
-  const int64_t channels = s.cout;  // a local: stores to the table could change s as far as the compiler knows
+  const int64_t channels =
+      s.cout;  // a local: stores to the table could change s as far as the compiler knows
   for_patch_vectors(p.size / kLanes, [&, channels]<int N>() HWY_ATTR {
     HWY_ALIGN float patch[N * kLanes] = {};
     for (int64_t window = 0; window < b.out_h() * b.out_w(); ++window) {

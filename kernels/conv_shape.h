@@ -15,10 +15,18 @@ inline Conv2d padded(Conv2d s) {
   return s;
 }
 
-inline int64_t image_size(const Conv2d& s) { return s.h * s.w * s.cin; }
-inline int64_t output_size(const Conv2d& s) { return s.out_h() * s.out_w() * s.cout; }
-inline int64_t weight_size(const Conv2d& s) { return s.kh * s.kw * s.cin * s.cout; }
-inline bool has_padding(const Conv2d& s) { return s.pad_h > 0 || s.pad_w > 0; }
+inline int64_t image_size(const Conv2d& s) {
+  return s.h * s.w * s.cin;
+}
+inline int64_t output_size(const Conv2d& s) {
+  return s.out_h() * s.out_w() * s.cout;
+}
+inline int64_t weight_size(const Conv2d& s) {
+  return s.kh * s.kw * s.cin * s.cout;
+}
+inline bool has_padding(const Conv2d& s) {
+  return s.pad_h > 0 || s.pad_w > 0;
+}
 
 // Image n of x with a border of zeros, in `room` (size image_size(padded(s))); x itself where there is none.
 inline const float* padded_image(const Conv2d& s, const float* x, int64_t n, float* room) {
@@ -33,6 +41,8 @@ inline const float* padded_image(const Conv2d& s, const float* x, int64_t n, flo
 }
 
 // The images of a batch are summed in at most 16 chunks, each in order: a partition by the batch size alone.
-inline int64_t chunk_of(int64_t images) { return std::max<int64_t>(4, (images + 15) / 16); }
+inline int64_t chunk_of(int64_t images) {
+  return std::max<int64_t>(4, (images + 15) / 16);
+}
 
 }  // namespace caltrop

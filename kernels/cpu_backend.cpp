@@ -112,7 +112,9 @@ Backend& cpu_backend() {
   return *backend;
 }
 
-DeviceState cuda_state() { return DeviceState::not_built; }
+DeviceState cuda_state() {
+  return DeviceState::not_built;
+}
 
 std::vector<CpuTarget> cpu_targets() {
   std::vector<CpuTarget> targets;
@@ -131,7 +133,9 @@ void set_cpu_target(const std::string& name) {
   fail("[cpu] expected a target that this machine supports, got '{}'", name);
 }
 
-CpuBackend::CpuBackend() { set_cpu_target(""); }
+CpuBackend::CpuBackend() {
+  set_cpu_target("");
+}
 
 std::string CpuBackend::description() const {
   return fmt::format("{}, {} thread{}", target_name, cpu_threads(), cpu_threads() == 1 ? "" : "s");
@@ -141,7 +145,8 @@ void* CpuBackend::allocate(size_t bytes) {
 #ifdef CALTROP_PLAIN_MALLOC
   // Exact sizes from malloc itself, so that AddressSanitizer sees every overrun and every use after free.
   void* block = nullptr;
-  if (posix_memalign(&block, kAlignment, bytes == 0 ? 1 : bytes) != 0) fail("[memory] out of memory: {} bytes were asked for", bytes);
+  if (posix_memalign(&block, kAlignment, bytes == 0 ? 1 : bytes) != 0)
+    fail("[memory] out of memory: {} bytes were asked for", bytes);
   return block;
 #else
   const size_t size = rounded(bytes);
@@ -162,11 +167,19 @@ void CpuBackend::deallocate(void* block, size_t bytes) noexcept {
 void CpuBackend::copy(void* to, const void* from, size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
-void CpuBackend::upload(void* device, const void* host, size_t bytes) { copy(device, host, bytes); }
-void CpuBackend::download(void* host, const void* device, size_t bytes) { copy(host, device, bytes); }
+void CpuBackend::upload(void* device, const void* host, size_t bytes) {
+  copy(device, host, bytes);
+}
+void CpuBackend::download(void* host, const void* device, size_t bytes) {
+  copy(host, device, bytes);
+}
 
-void CpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& body) { parallel_for(count, body); }
+void CpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& body) {
+  parallel_for(count, body);
+}
 
-void CpuBackend::fill(float value, float* y, int64_t count) { std::fill_n(y, count, value); }
+void CpuBackend::fill(float value, float* y, int64_t count) {
+  std::fill_n(y, count, value);
+}
 
 }  // namespace caltrop

@@ -1,4 +1,5 @@
-// The CPU body of the contract. The ops are defined in the file named after each (matmul.cpp, conv2d.cpp, ...).
+// The CPU body of the contract. The ops are defined in the file named after each (matmul.cpp, conv2d.cpp,
+// ...).
 #pragma once
 
 #include <string>
@@ -40,8 +41,8 @@ class CpuBackend final : public Backend {
   void avgpool(const Pool2d& shape, const float* x, float* y) override;
   void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) override;
 
-  void conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias, float* y, uint8_t* winner,
-                  float* slope) override;
+  void conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias, float* y,
+                  uint8_t* winner, float* slope) override;
   void conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner, const float* slope,
                          const float* w, float* dx) override;
   void conv_block_dweight(const ConvBlock& block, const float* x, const float* g, const uint8_t* winner,
@@ -55,10 +56,11 @@ class CpuBackend final : public Backend {
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override;
   void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override;
 
-  void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols, float* y) override;
+  void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
+              float* y) override;
   void gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) override;
-  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g, const float* eps,
-                   const float* size, float* y) override;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override;
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override;
 
   void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) override;
@@ -80,7 +82,9 @@ void set_cpu_target(const std::string& name);
 class Scratch {
  public:
   Scratch(CpuBackend& backend, int64_t floats)
-      : backend_(backend), bytes_(static_cast<size_t>(floats) * sizeof(float)), block_(backend.allocate(bytes_)) {}
+      : backend_(backend),
+        bytes_(static_cast<size_t>(floats) * sizeof(float)),
+        block_(backend.allocate(bytes_)) {}
   ~Scratch() { backend_.deallocate(block_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

@@ -1,5 +1,5 @@
-// Element-wise ops. Unary ones are one vector loop; binary ones walk the output row by row with each input's own
-// strides, after neighbouring axes that no input broadcasts have been merged, so that the common cases
+// Element-wise ops. Unary ones are one vector loop; binary ones walk the output row by row with each input's
+// own strides, after neighbouring axes that no input broadcasts have been merged, so that the common cases
 // (equal shapes, a scalar, a bias along the last axis) are one or two long loops.
 
 #include <cmath>
@@ -28,8 +28,10 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
   const Floats d;
   const Vec one = hn::Set(d, 1.0f), zero = hn::Zero(d);
   switch (op) {
-    case Unary::neg: return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Neg(v); });
-    case Unary::abs: return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Abs(v); });
+    case Unary::neg:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Neg(v); });
+    case Unary::abs:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Abs(v); });
     case Unary::sign:
       return map(x, y, count, [&](Vec v) HWY_ATTR {
         const Vec signed_one = hn::IfThenElse(hn::Eq(v, zero), zero, hn::CopySign(one, v));
@@ -43,8 +45,10 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
     case Unary::log:
       for (int64_t i = 0; i < count; ++i) y[i] = std::log(x[i]);
       return;
-    case Unary::sqrt: return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Sqrt(v); });
-    case Unary::reciprocal: return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Div(one, v); });
+    case Unary::sqrt:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Sqrt(v); });
+    case Unary::reciprocal:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Div(one, v); });
     case Unary::relu:
       return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
     case Unary::step:
@@ -59,9 +63,12 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
     case Unary::tanh:
       for (int64_t i = 0; i < count; ++i) y[i] = std::tanh(x[i]);
       return;
-    case Unary::erf: return map(x, y, count, [&](Vec v) HWY_ATTR { return erf_of(v); });
-    case Unary::gelu: return map(x, y, count, [&](Vec v) HWY_ATTR { return gelu_of(v); });
-    case Unary::gelu_grad: return map(x, y, count, [&](Vec v) HWY_ATTR { return gelu_slope(v); });
+    case Unary::erf:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return erf_of(v); });
+    case Unary::gelu:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return gelu_of(v); });
+    case Unary::gelu_grad:
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return gelu_slope(v); });
     case Unary::gelu_curve:
       return map(x, y, count, [&](Vec v) HWY_ATTR {
         return hn::Mul(normal_of(v).pdf, hn::NegMulAdd(v, v, hn::Set(d, 2.0f)));
@@ -70,7 +77,8 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
 }
 
 template <typename Op>
-HWY_INLINE void zip(const float* a, int64_t a_step, const float* b, int64_t b_step, float* y, int64_t count, const Op& op) {
+HWY_INLINE void zip(const float* a, int64_t a_step, const float* b, int64_t b_step, float* y, int64_t count,
+                    const Op& op) {
   const Floats d;
   const auto read = [&](const float* from, int64_t step, int64_t i, int64_t n) HWY_ATTR {
     return step == 0 ? hn::Set(d, *from) : load_some(from + i, n);
@@ -82,22 +90,34 @@ HWY_INLINE void zip(const float* a, int64_t a_step, const float* b, int64_t b_st
     return;
   }
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) hn::StoreU(op(read(a, a_step, i, kLanes), read(b, b_step, i, kLanes)), d, y + i);
-  if (i < count) store_some(op(read(a, a_step, i, count - i), read(b, b_step, i, count - i)), y + i, count - i);
+  for (; i + kLanes <= count; i += kLanes)
+    hn::StoreU(op(read(a, a_step, i, kLanes), read(b, b_step, i, kLanes)), d, y + i);
+  if (i < count)
+    store_some(op(read(a, a_step, i, count - i), read(b, b_step, i, count - i)), y + i, count - i);
 }
 
-void binary_row(Binary op, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y, int64_t count) {
+void binary_row(Binary op, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y,
+                int64_t count) {
   const Floats d;
   const Vec one = hn::Set(d, 1.0f);
-  const auto run = [&](const auto& each) HWY_ATTR { zip(a, a_step, b, b_step, y, count, each); };
+  const auto run = [&](const auto& each) HWY_ATTR {
+    zip(a, a_step, b, b_step, y, count, each);
+  };
   switch (op) {
-    case Binary::add: return run([&](Vec p, Vec q) HWY_ATTR { return hn::Add(p, q); });
-    case Binary::sub: return run([&](Vec p, Vec q) HWY_ATTR { return hn::Sub(p, q); });
-    case Binary::mul: return run([&](Vec p, Vec q) HWY_ATTR { return hn::Mul(p, q); });
-    case Binary::div: return run([&](Vec p, Vec q) HWY_ATTR { return hn::Div(p, q); });
-    case Binary::maximum: return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElse(hn::Gt(q, p), q, p); });
-    case Binary::greater: return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(p, q), one); });
-    case Binary::equal: return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Eq(p, q), one); });
+    case Binary::add:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::Add(p, q); });
+    case Binary::sub:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::Sub(p, q); });
+    case Binary::mul:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::Mul(p, q); });
+    case Binary::div:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::Div(p, q); });
+    case Binary::maximum:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElse(hn::Gt(q, p), q, p); });
+    case Binary::greater:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(p, q), one); });
+    case Binary::equal:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Eq(p, q), one); });
   }
 }
 

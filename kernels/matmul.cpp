@@ -2,9 +2,9 @@
 //
 // When the columns of op(b) lie next to each other (b not transposed) a tile broadcasts elements of a against
 // rows of b. When both operands run along k (a b^T, the forward pass of a dense layer) tiles of dot products
-// are used instead, so that no operand is ever transposed or packed: the dense layers here are small and their
-// weights are read once per call. Long sums are cut into blocks along k that stay in the cache, and go on where
-// the block before left off: the order of each sum is the same whatever the blocks.
+// are used instead, so that no operand is ever transposed or packed: the dense layers here are small and
+// their weights are read once per call. Long sums are cut into blocks along k that stay in the cache, and go
+// on where the block before left off: the order of each sum is the same whatever the blocks.
 
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
@@ -64,8 +64,8 @@ void broadcast_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int
   });
 }
 
-// Lane by lane sums of one block along k go on from `partial`, (rows, columns, lanes), unless it is the first;
-// after the last block the lanes are added to one another.
+// Lane by lane sums of one block along k go on from `partial`, (rows, columns, lanes), unless it is the
+// first; after the last block the lanes are added to one another.
 template <int P, int Q>
 HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int64_t depth, float* partial,
                          int64_t partial_row) {
@@ -76,7 +76,8 @@ HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int6
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) sums[p][q] = k == 0 ? hn::Zero(d) : hn::Load(d, partial + p * partial_row + q * kLanes);
+    for (int q = 0; q < Q; ++q)
+      sums[p][q] = k == 0 ? hn::Zero(d) : hn::Load(d, partial + p * partial_row + q * kLanes);
   }
   const auto accumulate = [&](auto load) HWY_ATTR {
     Vec rows[P];
@@ -92,10 +93,11 @@ HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int6
     b += kLanes;
   };
   int64_t t = 0;
-  for (; t + kLanes <= depth; t += kLanes) accumulate([&](const float* at) HWY_ATTR { return hn::LoadU(d, at); });
+  for (; t + kLanes <= depth; t += kLanes)
+    accumulate([&](const float* at) HWY_ATTR { return hn::LoadU(d, at); });
   if (t < depth) {
     const Mask rest = hn::FirstN(d, static_cast<size_t>(depth - t));
-    accumulate([&](const float* at) HWY_ATTR { return hn::MaskedLoad(rest, d, at); });
+    accumulate([&](const float* at) HWY_ATTR { return load_first(rest, at, depth - t); });
   }
   const bool last = k + depth == x.k;
 #pragma GCC unroll 8
@@ -118,7 +120,9 @@ void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j
     const int64_t depth = std::min(kDotDepth, x.k - k);
     const auto rows = [&]<int Q>(int64_t j) HWY_ATTR {
       int64_t i = i0;
-      const auto at = [&] { return partial + (i - i0) * partial_row + (j - j0) * kLanes; };
+      const auto at = [&] {
+        return partial + (i - i0) * partial_row + (j - j0) * kLanes;
+      };
       for (; i + kDotA <= i1; i += kDotA) dot_tile<kDotA, Q>(x, i, j, k, depth, at(), partial_row);
       for (; i + 2 <= i1; i += 2) dot_tile<2, Q>(x, i, j, k, depth, at(), partial_row);
       if (i < i1) dot_tile<1, Q>(x, i, j, k, depth, at(), partial_row);
@@ -142,8 +146,8 @@ constexpr int64_t kMostLanes = 16;  // of any target
 HWY_EXPORT(broadcast_product);
 HWY_EXPORT(dot_product);
 
-void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-                        float* c) {
+void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
+                        const float* b, float* c) {
   if (m == 0 || n == 0) return;
   if (trans_a && trans_b) {
     // op(a) op(b) = (b a)^T: rare, so by way of a transposed result.
@@ -154,8 +158,8 @@ void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
     return;
   }
   const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, c};
-  // Blocks of about 32 rows of a, so that they stay in the cache while the rows of b pass; wide results are cut
-  // along their columns too.
+  // Blocks of about 32 rows of a, so that they stay in the cache while the rows of b pass; wide results are
+  // cut along their columns too.
   const int64_t block_m = trans_b ? 32 : 96, block_n = trans_b ? 60 : 512;
   const int64_t blocks_n = (n + block_n - 1) / block_n;
   parallel_for((m + block_m - 1) / block_m * blocks_n, [&](int64_t block) {

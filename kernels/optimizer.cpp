@@ -109,7 +109,8 @@ namespace {
 constexpr int64_t kGrain = 1 << 14;  // a multiple of every vector length
 
 template <typename Rule>
-void for_parameters(std::span<const ParameterUpdate> updates, const Rule& rule, void (*apply)(const ParameterUpdate&, const Rule&)) {
+void for_parameters(std::span<const ParameterUpdate> updates, const Rule& rule,
+                    void (*apply)(const ParameterUpdate&, const Rule&)) {
   for (const ParameterUpdate& u : updates) {
     parallel_ranges(u.count, kGrain, [&](int64_t begin, int64_t end) {
       apply({u.weight + begin, u.gradient + begin, u.state1 ? u.state1 + begin : nullptr,
@@ -126,8 +127,9 @@ void CpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) 
 
 void CpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule) {
   const auto t = static_cast<double>(rule.step);
-  const AdamFactors factors{rule, static_cast<float>(rule.rate / (1.0 - std::pow(static_cast<double>(rule.beta1), t))),
-                            static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta2), t)))};
+  const AdamFactors factors{
+      rule, static_cast<float>(rule.rate / (1.0 - std::pow(static_cast<double>(rule.beta1), t))),
+      static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta2), t)))};
   for_parameters(updates, factors, HWY_DYNAMIC_DISPATCH(adam_update));
 }
 

@@ -1,6 +1,7 @@
 // Worker threads of the CPU backend, on oneTBB. A parallel_for inside another runs on its caller's thread.
-// Which thread runs which index is not fixed; bodies must write to places of their own. The calling thread works
-// too, so that a busy machine slows a loop down but never stalls it behind a worker that is not running.
+// Which thread runs which index is not fixed; bodies must write to places of their own. The calling thread
+// works too, so that a busy machine slows a loop down but never stalls it behind a worker that is not
+// running.
 #pragma once
 
 #include <tbb/parallel_for.h>
@@ -35,7 +36,8 @@ void parallel_for(int64_t count, const Body& body) {
     const Inside mark;
     for (int64_t i = range.begin(); i < range.end(); ++i) body(i);
   };
-  cpu_arena().execute([&] { tbb::parallel_for(tbb::blocked_range<int64_t>(0, count), run, tbb::simple_partitioner()); });
+  cpu_arena().execute(
+      [&] { tbb::parallel_for(tbb::blocked_range<int64_t>(0, count), run, tbb::simple_partitioner()); });
 }
 
 // body(begin, end) over [0, count) in ranges of `grain`: for light work per element.

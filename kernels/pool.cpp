@@ -15,12 +15,15 @@ template <typename Body>
 void for_windows(const Pool2d& s, int64_t n, const Body& body) {
   for (int64_t oy = 0; oy < s.out_h(); ++oy) {
     for (int64_t ox = 0; ox < s.out_w(); ++ox) {
-      body(((n * s.h + oy * s.stride_h) * s.w + ox * s.stride_w) * s.c, ((n * s.out_h() + oy) * s.out_w() + ox) * s.c);
+      body(((n * s.h + oy * s.stride_h) * s.w + ox * s.stride_w) * s.c,
+           ((n * s.out_h() + oy) * s.out_w() + ox) * s.c);
     }
   }
 }
 
-bool beats(float candidate, float best) { return candidate > best || (std::isnan(candidate) && !std::isnan(best)); }
+bool beats(float candidate, float best) {
+  return candidate > best || (std::isnan(candidate) && !std::isnan(best));
+}
 
 }  // namespace
 

@@ -31,7 +31,8 @@ void fill_group(Distribution kind, const Philox4& four, float* y, int64_t count)
 
 }  // namespace
 
-void CpuBackend::random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols, float* y) {
+void CpuBackend::random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
+                        float* y) {
   const int64_t groups = (cols + 3) / 4;
   parallel_ranges(static_cast<int64_t>(streams.size()) * groups, kGroups, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -22,7 +22,7 @@ void for_rows(int64_t rows, const Body& body) {
 // The largest logit is subtracted first, so that no exponential overflows.
 struct Partition {
   double highest, sum;
-  double log() const { return highest + std::log(sum); }
+  double log_probability(float z) const { return (z - highest) - std::log(sum); }
   double probability(float z) const { return std::exp(z - highest) / sum; }
 };
 
@@ -46,20 +46,21 @@ void CpuBackend::softmax(int64_t rows, int64_t cols, const float* x, float* y) {
 void CpuBackend::log_softmax(int64_t rows, int64_t cols, const float* x, float* y) {
   for_rows(rows, [&](int64_t r) {
     const float* z = x + r * cols;
-    const double log_sum = partition(z, cols).log();
-    for (int64_t k = 0; k < cols; ++k) y[r * cols + k] = static_cast<float>(z[k] - log_sum);
+    const Partition all = partition(z, cols);
+    for (int64_t k = 0; k < cols; ++k) y[r * cols + k] = static_cast<float>(all.log_probability(z[k]));
   });
 }
 
-void CpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label, float* loss) {
+void CpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                               float* loss) {
   for_rows(rows, [&](int64_t r) {
     const float* row = z + r * cols;
-    loss[r] = static_cast<float>(partition(row, cols).log() - row[label[r]]);
+    loss[r] = static_cast<float>(-partition(row, cols).log_probability(row[label[r]]));
   });
 }
 
-void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
-                                    float* dz) {
+void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                                    bool stable, float* dz) {
   for_rows(rows, [&](int64_t r) {
     const float* row = z + r * cols;
     float* out = dz + r * cols;

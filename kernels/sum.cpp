@@ -1,8 +1,8 @@
 // Sums over any axes, and permutations.
 //
 // After merging neighbours the axes alternate between kept and summed. Each output element is summed by one
-// thread: a run of adjacent elements in eight interleaved partial sums that are then added in order, other axes
-// in row-major order. Nothing depends on the number of threads.
+// thread: a run of adjacent elements in eight interleaved partial sums that are then added in order, other
+// axes in row-major order. Nothing depends on the number of threads.
 
 #include <algorithm>
 

@@ -1,10 +1,11 @@
-// The register tile under every matrix product and convolution: P rows by V vectors of sums held in registers.
+// The register tile under every matrix product and convolution: P rows by V vectors of sums held in
+// registers.
 //
 //   sum[p][v] += sum_k a[p * a_row + k * a_step] * b[k * b_row + v * lanes ...]
 //
-// Each element is one chain of fused multiply-adds over k in ascending order, whatever the tile it falls in, so
-// results depend on neither the batch size nor how the work was cut. Rows of a convolution are output positions,
-// rows of a product are rows of a: the same code with other strides.
+// Each element is one chain of fused multiply-adds over k in ascending order, whatever the tile it falls in,
+// so results depend on neither the batch size nor how the work was cut. Rows of a convolution are output
+// positions, rows of a product are rows of a: the same code with other strides.
 
 #if defined(CALTROP_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_TILE_INL_H_
@@ -15,6 +16,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 
 HWY_BEFORE_NAMESPACE();
@@ -35,10 +37,27 @@ struct Sums {
   Vec at[P][V];
 };
 
+// The first `count` < lanes floats, zeros beyond, and no byte after them touched. `first` is FirstN(count),
+// made once outside of the caller's loop. Without instructions for it Highway's MaskedLoad reads a whole
+// aligned vector.
+HWY_INLINE Vec load_first(Mask first, const float* from, int64_t count) {
+  const Floats d;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  (void)count;
+  return hn::MaskedLoad(first, d, from);
+#else
+  (void)first;
+  HWY_ALIGN float all[kLanes] = {};
+  std::copy_n(from, count, all);
+  return hn::Load(d, all);
+#endif
+}
+
 // Loads `count` <= lanes floats, zeros beyond.
 HWY_INLINE Vec load_some(const float* from, int64_t count) {
   const Floats d;
-  return count >= kLanes ? hn::LoadU(d, from) : hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from);
+  return count >= kLanes ? hn::LoadU(d, from)
+                         : load_first(hn::FirstN(d, static_cast<size_t>(count)), from, count);
 }
 
 HWY_INLINE void store_some(Vec v, float* to, int64_t count) {
@@ -78,7 +97,8 @@ HWY_INLINE void tile_store(const Sums<P, V>& sums, float* to, int64_t row, int64
   }
 }
 
-// `Whole`: all V vectors of a row of b are inside the matrix; else the last one holds columns - (V-1) * lanes.
+// `Whole`: all V vectors of a row of b are inside the matrix; else the last one holds columns - (V-1) *
+// lanes.
 template <bool Whole, int P, int V>
 HWY_INLINE void tile_multiply(Sums<P, V>& sums, const float* a, int64_t a_row, int64_t a_step, const float* b,
                               int64_t b_row, int64_t depth, int64_t columns) {
@@ -88,7 +108,8 @@ HWY_INLINE void tile_multiply(Sums<P, V>& sums, const float* a, int64_t a_row, i
     Vec row[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      row[v] = Whole || v + 1 < V ? hn::LoadU(d, b + v * kLanes) : hn::MaskedLoad(last, d, b + v * kLanes);
+      row[v] = Whole || v + 1 < V ? hn::LoadU(d, b + v * kLanes)
+                                  : load_first(last, b + v * kLanes, columns - (V - 1) * kLanes);
     }
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
@@ -121,7 +142,8 @@ HWY_INLINE void for_row_tiles(int64_t rows, const Body& body) {
 template <typename Body>
 HWY_INLINE void for_column_panels(int64_t columns, const Body& body) {
   int64_t j = 0;
-  for (; j + kTileColumns <= columns; j += kTileColumns) body.template operator()<kTileVectors>(j, kTileColumns);
+  for (; j + kTileColumns <= columns; j += kTileColumns)
+    body.template operator()<kTileVectors>(j, kTileColumns);
   const int64_t rest = columns - j;
   if (rest <= 0) return;
   if (kTileVectors >= 4 && rest > 3 * kLanes) {
