@@ -1,5 +1,7 @@
 #include "apps/console.h"
 
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -53,9 +55,13 @@ void Console::print(const std::string& text) {
 }
 
 void Console::remark(const char* kind, const std::string& text) {
+  static spdlog::logger log = [] {
+    spdlog::logger made("caltrop", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made.set_pattern("%n: %v");
+    return made;
+  }();
   clear_line();
-  const std::string line = fmt::format("caltrop: {}: {}\n", kind, text);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  log.info("{}: {}", kind, text);
 }
 
 void Console::clear_line() {

@@ -14,6 +14,9 @@ namespace caltrop {
 
 class ProgressLine;
 
+// An Error where `file` could not be written: better now than after the work.
+void check_writable(const std::filesystem::path& file);
+
 class Console {
  public:
   // `json`: "" (no JSON), "-" or a file. A file that could not be written is an Error here, before any work.

@@ -258,8 +258,7 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
   read_arguments(arguments, wants_help);
   if (wants_help) return false;
   check_exclusive();
-  if (const Flag* config = find("config"); config != nullptr && config->argument)
-    read_config(*config->argument);
+  if (const std::filesystem::path config = config_file(); !config.empty()) read_config(config);
   for (Flag& flag : flags_) {
     if (!flag.argument) continue;
     flag.given = true;
@@ -277,6 +276,19 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
     }
   }
   return true;
+}
+
+// --config, or with --resume the one that the run in --out began with.
+std::filesystem::path Flags::config_file() const {
+  const auto argument = [&](const char* name) {
+    const Flag* flag = find(name);
+    return flag == nullptr ? std::nullopt : flag->argument;
+  };
+  if (const auto config = argument("config")) return *config;
+  if (!argument("resume") || !argument("out")) return {};
+  const std::filesystem::path own = std::filesystem::path(*argument("out")) / "config.json";
+  std::error_code error;
+  return std::filesystem::exists(own, error) ? own : std::filesystem::path();
 }
 
 void Flags::read_arguments(const std::vector<std::string>& arguments, bool& wants_help) {

@@ -1,8 +1,9 @@
 // The flags of one command: one table serves the command line, --config files, config.json and --help.
 //
 // A flag is bound to a variable, which holds its default until parse(). Values come from three places, the
-// later ones winning: the default, the JSON file of --config, the command line. All go through one reader per
-// kind, so that a value means and allows the same everywhere.
+// later ones winning: the default, the JSON file of --config (with --resume, the config.json that the run
+// began with), the command line. All go through one reader per kind, so that a value means and allows the
+// same everywhere.
 #pragma once
 
 #include <cstdint>
@@ -110,6 +111,7 @@ class Flags {
   const Flag* find(std::string_view name) const;
   void read_arguments(const std::vector<std::string>& arguments, bool& wants_help);
   void check_exclusive() const;
+  std::filesystem::path config_file() const;
   void read_config(const std::filesystem::path& path);
   void set_from_json(Flag& flag, const Json& value, const std::string& where);
   std::vector<std::string> names() const;
@@ -119,10 +121,7 @@ class Flags {
   std::vector<Flag> flags_;
   std::vector<std::vector<std::string>> exclusive_;
   std::vector<std::pair<std::string, std::string>> examples_, sections_;
-  std::string config_;
   Json facts_;
-
-  friend void add_config_flag(Flags& flags);
 };
 
 // Keys of config.json that record facts and are no flags.

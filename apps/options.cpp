@@ -1,6 +1,8 @@
 #include "apps/options.h"
 
-#include "engine/zoo.h"
+#include <sstream>
+
+#include "engine/text.h"
 
 namespace caltrop {
 
@@ -34,17 +36,42 @@ void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool 
 
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help) {
   flags.group("Data");
-  flags.text(
-      "dataset", options.dataset, "NAME",
-      "mnist, fashion-mnist, digits (drawn by the program, needs no files), a folder of images with one "
-      "sub-folder per class, or auto: the first of these that is found");
-  flags.text("data-dir", options.data_dir, "DIR", "folder that holds the files of the data set",
-             "searched; see 'caltrop info'");
-  flags.text(
-      "split", options.split, "A:B|standard",
-      "standard keeps the data set's own training and test images; 70:30 divides all of them anew, evenly "
-      "over the classes");
+  flags.choice(
+      "dataset", options.dataset, {"auto", "mnist", "fashion-mnist", "digits", "folder"},
+      "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one sub-folder "
+      "of "
+      "--data-dir for each class; auto takes mnist, fashion-mnist or digits, the first that is there");
+  flags.text("data-dir", options.data_dir, "DIR", "where the data set lies", "searched: see 'caltrop info'");
+  flags.text("split", options.split, "standard|A:B",
+             "standard keeps the data set's own training and test images; A:B, such as 70:30, divides all of "
+             "them anew, "
+             "evenly over the classes");
+  flags.integer("split-seed", options.split_seed, 0, std::numeric_limits<int64_t>::max(), "N",
+                "another number divides the images another way");
+  flags.text("image-size", options.image_size, "HxW", "resize the images of a folder",
+             "the first image's size");
   flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
+}
+
+std::optional<ImageShape> read_image_shape(const std::string& text) {
+  ImageShape shape;
+  int64_t* const fields[] = {&shape.height, &shape.width, &shape.channels};
+  size_t filled = 0;
+  std::istringstream parts(text);
+  bool fits = !text.ends_with('x');
+  for (std::string part; fits && std::getline(parts, part, 'x');) {
+    const bool digits =
+        !part.empty() && part.size() <= 5 && part.find_first_not_of("0123456789") == std::string::npos;
+    fits = digits && filled < 3 && part != "0";
+    if (fits) *fields[filled++] = std::stoll(part);
+  }
+  return fits && filled >= 2 ? std::optional(shape) : std::nullopt;
+}
+
+ImageShape parse_image_shape(const std::string& flag, const std::string& text) {
+  const std::optional<ImageShape> shape = read_image_shape(text);
+  if (!shape) usage_error("--{}: expected sizes like 28x28, got '{}'", flag, shown(text));
+  return *shape;
 }
 
 void add_subset_flag(Flags& flags, std::string& subset) {
@@ -66,6 +93,12 @@ void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
   flags.text("weights", options.weights, "FILE", "trained weights (safetensors)");
   flags.choice("layout", options.layout, {"caltrop", "torch"},
                "layout of the weights; torch files need --model or --arch");
+}
+
+void add_pool_stride_flag(Flags& flags, int64_t& stride) {
+  flags.integer(
+      "pool-stride", stride, 1, 2, "1|2",
+      "stride of the 2x2 pools of target and eat-1 to eat-3 (the paper's Table 1 can be read both ways)");
 }
 
 void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "apps/flags.h"
+#include "engine/architecture.h"
 
 namespace caltrop {
 
@@ -33,9 +34,16 @@ struct DataOptions {
   std::string dataset = "auto";
   std::string data_dir;
   std::string split = "standard";
+  int64_t split_seed = 0;        // apart from --seed, so that models of several seeds see the same division
+  std::string image_size;        // HxW of a folder's images; "": the first one's
   std::optional<int64_t> limit;  // first images
 };
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help);
+
+// HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS; without channels they are 0. Nothing where the text is another.
+std::optional<ImageShape> read_image_shape(const std::string& text);
+// The same for the value of a flag: UsageError.
+ImageShape parse_image_shape(const std::string& flag, const std::string& text);
 
 // --subset train|test, for commands that look at one part of a data set.
 void add_subset_flag(Flags& flags, std::string& subset);
@@ -48,6 +56,8 @@ struct ModelOptions {
 };
 enum class Weights : uint8_t { none, required };
 void add_model_flags(Flags& flags, ModelOptions& options, Weights weights);
+// --pool-stride, where a command declares its own --model.
+void add_pool_stride_flag(Flags& flags, int64_t& stride);
 
 // 0: the model's own choice.
 void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help);

@@ -141,6 +141,8 @@ MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {
         fail("{}: expected the lines of {} epochs, found {}", path.string(), keep, i);
       }
       bytes += static_cast<int64_t>(line.size()) + 1;
+      lines_.push_back(Json::parse(line, nullptr, false));
+      if (lines_.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), i + 1);
     }
   }
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
@@ -164,6 +166,7 @@ void MetricsLog::append(const Json& line) {
     if (written < 0) fail("cannot write {}: {}", path_.string(), std::strerror(errno));
     done += static_cast<size_t>(written);
   }
+  lines_.push_back(line);
   // The checkpoint that follows counts on this line.
   if (::fsync(descriptor_) != 0 && errno != EINVAL)
     fail("cannot write {}: {}", path_.string(), std::strerror(errno));

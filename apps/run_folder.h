@@ -46,16 +46,18 @@ class RunFolder {
 // metrics.jsonl: one JSON object for each epoch.
 class MetricsLog {
  public:
-  // Keeps the first `keep` lines of what is there, which must exist.
+  // Keeps the first `keep` lines of what is there; an Error where there are fewer.
   MetricsLog(const std::filesystem::path& path, int64_t keep);
   ~MetricsLog();
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
 
   void append(const Json& line);
+  const Json& lines() const { return lines_; }  // an array: those kept and those appended
 
  private:
   std::filesystem::path path_;
+  Json lines_ = Json::array();
   int descriptor_ = -1;
 };
 

@@ -7,32 +7,77 @@
 
 #include "apps/console.h"
 #include "apps/options.h"
+#include "data/dataset.h"
 #include "engine/images.h"
 #include "engine/model.h"
+#include "engine/safetensors.h"
 
 namespace caltrop {
 
 // The device that --device and --threads ask for; `options.device` then holds its name.
 Backend& open_backend(CommonOptions& options);
 
-struct LoadedData {
-  std::string name;    // "mnist"
-  std::string origin;  // where it was found, for people
+struct DataInfo {
+  std::string name;  // "mnist"
   int64_t classes = 0;
   std::vector<std::string> class_names;
-  Images train, test;  // --limit applied to the subset in use
-  Json facts;          // its fingerprint, for make_config
+  Json facts;  // its fingerprint, for make_config: {"data": {...}}
 };
-// Which --limit cuts: commands that train cut the training images, the others those they look at.
-enum class Limited : uint8_t { train, test };
-// Resolves `auto` and says so; `options.dataset` then holds the data set's name.
-LoadedData load_data(DataOptions& options, Limited limited, Backend& backend, Console& console);
 
-// The line of --model or --arch for this many classes. An Error where neither is given.
+struct TrainingData {
+  DataInfo info;
+  Images train, test;  // --limit cuts the training images
+};
+// Resolves `auto` (options.dataset then holds the name) and says on the console what was taken.
+TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console);
+
+struct EvaluationData {
+  DataInfo info;
+  Images images;  // of the subset, the first --limit of them
+};
+EvaluationData load_evaluation_data(DataOptions& options, const std::string& subset, Backend& backend,
+                                    Console& console);
+
+// The same images for a command that needs no device.
+struct HostData {
+  DataInfo info;
+  ImageSet images;
+};
+HostData load_host_data(DataOptions& options, const std::string& subset, Console& console);
+
+// The line of --model or --arch for this many classes; UsageError where neither is given.
 std::string network_line(const ModelOptions& options, int64_t classes);
+// The zoo's rule for the weights of --model; he_uniform for --arch.
+std::string network_initializer(const ModelOptions& options, int64_t classes);
+// What stands for the network in a folder's name: "target", or "custom" for --arch.
+std::string network_name(const ModelOptions& options);
 
-// The network with its --weights. The line comes from the weights' metadata; with --model or --arch both must
-// agree, and --layout torch needs one of them. An Error unless it takes images of `input`.
-Model open_model(const ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
+// A trained network and the images to look at. Without --dataset the weights' own data set is taken, if they
+// name one. The line comes from the weights; with --model or --arch both must agree, and --layout torch needs
+// one of them.
+struct Trained {
+  EvaluationData data;
+  Model model;
+  Json facts;  // for make_config: data, network, and the weights' fingerprint
+};
+Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,
+                     Backend& backend, Console& console);
+
+// A weights file in Caltrop's layout, with what it is the weights of.
+struct NetworkFile {
+  Architecture architecture;
+  ImageShape input;
+  SafeTensorFile tensors;  // the network's alone, in its order; the file's metadata
+};
+// The network is the one that the metadata name, or else --model or --arch for images of `input` and
+// `classes`; where both are there they must agree. The layout is the metadata's or that of --layout; "auto"
+// takes a file that names no network to be PyTorch's.
+NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classes);
+
+// What the metadata of trained weights holds beside the network: the data that they know.
+void describe_data(SafeTensorFile& weights, const DataOptions& data);
+
+// DIR of --out, or runs/STEM, runs/STEM-2, ...: the first that does not exist.
+std::string folder_or_free(const std::string& out, const std::string& stem);
 
 }  // namespace caltrop

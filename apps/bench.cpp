@@ -1,0 +1,144 @@
+// caltrop bench: times the main jobs. bench/run_cpu.sh sets them beside PyTorch's.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <memory>
+
+#include "apps/bench_jobs.h"
+#include "apps/commands.h"
+#include "apps/console.h"
+#include "apps/options.h"
+#include "apps/setup.h"
+
+namespace caltrop {
+namespace {
+
+struct BenchOptions {
+  CommonOptions common;
+  DataOptions data;
+  std::vector<std::string> jobs;
+  int64_t repeats = 3;
+};
+
+std::string cpu_name() {
+  std::ifstream stream("/proc/cpuinfo");
+  for (std::string line; std::getline(stream, line);) {
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+  }
+  return "unknown";
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+std::vector<std::string> job_names() {
+  std::vector<std::string> names;
+  for (const BenchJob& job : bench_jobs()) names.push_back(job.name);
+  return names;
+}
+
+Table job_table() {
+  Table table({{"job", "job"}, {"work", "work"}});
+  for (const BenchJob& job : bench_jobs()) table.row({job.name, job.work});
+  return table;
+}
+
+void declare(Flags& flags, BenchOptions& options) {
+  flags.usage("[flags]");
+  flags.about(
+      "Times the main jobs on the CPU with MNIST's 60,000 + 10,000 images in memory. A job first runs once "
+      "untimed and "
+      "its result is checked (accuracies, logits against the unfused network, budgets): a wrong result is an "
+      "error, not a "
+      "time. What is timed is the work alone, without reading data or testing.");
+  flags.group("Jobs");
+  flags.list("jobs", options.jobs, job_names(), "A,B,...", "which jobs", "all");
+  flags.integer("repeats", options.repeats, 1, 1000, "R", "samples of each; the median counts");
+  flags.text("data-dir", options.data.data_dir, "DIR", "folder that holds MNIST's files",
+             "searched; see 'caltrop info'");
+  add_common_flags(flags, options.common, Folder::none);
+  std::string jobs;
+  for (const BenchJob& job : bench_jobs()) jobs += fmt::format(" {:<20}{}\n", job.name, job.work);
+  flags.section("The jobs", jobs);
+  flags.section("JSON", "threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], check}}");
+  flags.example("caltrop bench cpu --jobs inference_target --repeats 9", "One job, nine samples.");
+  flags.example("caltrop bench cpu --threads 2 --json -", "All jobs on two threads, as JSON.");
+}
+
+void run(BenchOptions& options) {
+  Console console(options.common.json, options.common.quiet);
+  Backend& backend = open_backend(options.common);
+  options.data.dataset = "mnist";
+  if (options.jobs.empty()) options.jobs = job_names();
+  const TrainingData data = load_training_data(options.data, backend, console);
+  const std::string isa = backend.description();
+  BenchBed bed(data, static_cast<uint64_t>(options.common.seed));
+  Table table({{"job", "job"},
+               {"seconds", "seconds", Column::Kind::general, 4},
+               {"fastest", "fastest", Column::Kind::general, 4},
+               {"slowest", "slowest", Column::Kind::general, 4},
+               {"check", "checked"}});
+  Json jobs = Json::object();
+  ProgressLine progress(console, "", static_cast<int64_t>(options.jobs.size()) * (options.repeats + 1),
+                        "samples");
+  int64_t done = 0;
+  for (const std::string& name : options.jobs) {
+    const auto& all = bench_jobs();
+    const BenchJob& job =
+        *std::find_if(all.begin(), all.end(), [&](const BenchJob& one) { return one.name == name; });
+    progress.label(name);
+    const std::unique_ptr<TimedWork> work = job.make(bed);
+    work->run();
+    const std::string check = work->check();
+    progress.at(++done);
+    std::vector<double> samples;
+    for (int64_t i = 0; i < options.repeats; ++i) {
+      work->prepare();
+      const auto start = std::chrono::steady_clock::now();
+      work->run();
+      samples.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      work->check();
+      progress.at(++done);
+    }
+    const auto [fastest, slowest] = std::minmax_element(samples.begin(), samples.end());
+    table.row({name, median(samples), *fastest, *slowest, check});
+    jobs[name] = {{"seconds", median(samples)}, {"samples", samples}, {"check", check}};
+  }
+  progress.finish();
+  console.say("{}; {}", cpu_name(), isa);
+  console.blank();
+  console.say(table);
+  console.result({{"threads", cpu_threads()},
+                  {"cpu", cpu_name()},
+                  {"isa", isa.substr(0, isa.find(','))},
+                  {"jobs", std::move(jobs)}});
+}
+
+}  // namespace
+
+Run bench_command(Flags& flags) {
+  flags.usage("");
+  flags.about("Lists the benchmarks. 'caltrop bench cpu' runs them.");
+  flags.example("caltrop bench", "The names of the jobs.");
+  flags.example("caltrop bench cpu --help", "How to run them.");
+  return [] {
+    Console console("", false);
+    console.say("'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU:");
+    console.blank();
+    console.say(job_table());
+  };
+}
+
+Run bench_cpu_command(Flags& flags) {
+  auto options = std::make_shared<BenchOptions>();
+  declare(flags, *options);
+  return [options] {
+    run(*options);
+  };
+}
+
+}  // namespace caltrop

@@ -1,0 +1,49 @@
+// The jobs of `caltrop bench`: the same shapes and settings as bench/peers/torch_cpu.py has.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/setup.h"
+
+namespace caltrop {
+
+class TimedWork {
+ public:
+  virtual ~TimedWork() = default;
+  virtual void prepare() {}         // before each sample, untimed
+  virtual void run() = 0;           // what is timed
+  virtual std::string check() = 0;  // what the last run's result is worth, in words; an Error if it is wrong
+};
+
+// What the jobs share.
+class BenchBed {
+ public:
+  BenchBed(const TrainingData& data, uint64_t seed) : data_(data), seed_(seed) {}
+
+  const Images& train() const { return data_.train; }
+  const Images& test() const { return data_.test; }
+  Backend& backend() const { return data_.train.backend(); }
+  uint64_t seed() const { return seed_; }
+  // The zoo's network with fresh weights; those of the paper's EAT have an eleventh output.
+  Model network(const std::string& name) const;
+  // Target after one epoch, trained when first asked for.
+  const Model& trained_target();
+
+ private:
+  const TrainingData& data_;
+  uint64_t seed_;
+  std::optional<Model> target_;
+};
+
+struct BenchJob {
+  std::string name, work;
+  std::function<std::unique_ptr<TimedWork>(BenchBed&)> make;
+};
+const std::vector<BenchJob>& bench_jobs();
+
+}  // namespace caltrop

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Configures and builds one folder: scripts/build.sh FOLDER [cmake options] [-- targets]
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+folder=$1
+shift
+options=() targets=()
+while [ $# -gt 0 ]; do
+  if [ "$1" = -- ]; then shift; targets=("$@"); break; fi
+  options+=("$1")
+  shift
+done
+if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+# A folder that was configured elsewhere (a copied checkout) cannot be used again.
+if [ -f "$folder/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$folder/CMakeCache.txt"; then
+  rm -rf "$folder"
+fi
+cmake -S "$root" -B "$folder" -G Ninja "${options[@]}" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; exit 1; }
+grep '^-- Caltrop:' "$folder.log" || true
+rm -f "$folder.log"
+cmake --build "$folder" ${targets[@]+--target "${targets[@]}"}

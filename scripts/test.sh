@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds into build/, and runs every test. Its last line is ctest's summary.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+usage() {
+  cat <<'END'
+usage: scripts/test.sh [--sanitize] [--tidy] [--fuzz SECONDS]
+
+  --sanitize       also build into build-sanitize under AddressSanitizer and UBSan, and run the suite there
+  --tidy           also check the sources with clang-format and clang-tidy
+  --fuzz SECONDS   also build into build-fuzz with clang, and run each fuzz target for so long
+
+It can be repeated, and works offline once the packages are there.
+END
+}
+
+sanitize=no tidy=no fuzz=0
+while [ $# -gt 0 ]; do
+  case $1 in
+    --sanitize) sanitize=yes ;;
+    --tidy) tidy=yes ;;
+    --fuzz)
+      [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { echo "error: --fuzz wants a number of seconds" >&2; exit 2; }
+      fuzz=$2
+      shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "error: unknown option $1" >&2; usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+extra=()
+[ "$tidy" = no ] || extra+=(clang-format clang-tidy)
+[ "$fuzz" = 0 ] || extra+=(clang libclang-rt-14-dev)
+"$root/scripts/install_deps.sh" ${extra[@]+"${extra[@]}"}
+
+section() { printf '\n== %s\n' "$*"; }
+
+# The summary of a ctest run in $1 goes into $2; a failed run ends here, with the failing tests' output.
+run_suite() {
+  local status=0
+  (cd "$1" && ctest --output-on-failure --no-tests=error) | tee "$2" || status=$?
+  if [ "$status" != 0 ]; then
+    grep 'tests passed' "$2" || true
+    exit "$status"
+  fi
+}
+
+section "build"
+"$root/scripts/build.sh" "$root/build"
+
+if [ "$tidy" = yes ]; then
+  section "clang-format and clang-tidy"
+  cd "$root"
+  mapfile -t sources < <(find apps attacks data defense engine kernels tests -name '*.cpp' 2>/dev/null | sort)
+  mapfile -t headers < <(find apps attacks data defense engine kernels tests -name '*.h' 2>/dev/null | sort)
+  clang-format --dry-run -Werror "${sources[@]}" "${headers[@]}"
+  # Only what the build compiles has flags to check it with.
+  mapfile -t built < <(printf '%s\n' "${sources[@]}" | while read -r source; do
+    if grep -qF "\"$root/$source\"" build/compile_commands.json; then echo "$source"; fi
+  done)
+  printf '%s\0' "${built[@]}" | xargs -0 -P "$(nproc)" -n 2 clang-tidy --quiet -p build 2> >(grep -v 'warnings generated' >&2)
+  echo "${#sources[@]} sources and ${#headers[@]} headers are formatted, ${#built[@]} sources are clean"
+fi
+
+if [ "$fuzz" != 0 ]; then
+  section "fuzzing, $fuzz s for each target"
+  mapfile -t targets < <(find "$root/tests/fuzz" -name 'fuzz_*.cpp' -exec basename {} .cpp \; | sort)
+  "$root/scripts/build.sh" "$root/build-fuzz" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_FUZZ=ON -DCALTROP_SANITIZE=ON \
+    -- "${targets[@]}"
+  for target in "${targets[@]}"; do
+    corpus=$root/build-fuzz/corpus/$target
+    mkdir -p "$corpus"
+    options=(-max_total_time="$fuzz" -print_final_stats=1 -artifact_prefix="$corpus-" -verbosity=0)
+    dictionary=$root/tests/fuzz/${target#fuzz_}.dict
+    if [ -f "$dictionary" ]; then options+=(-dict="$dictionary"); fi
+    log=$root/build-fuzz/$target.log
+    "$root/build-fuzz/tests/$target" "${options[@]}" "$corpus" >"$log" 2>&1 || { tail -n 60 "$log"; exit 1; }
+    echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, no finding"
+  done
+fi
+
+if [ "$sanitize" = yes ]; then
+  section "the suite under AddressSanitizer and UBSan"
+  "$root/scripts/build.sh" "$root/build-sanitize" -DCALTROP_SANITIZE=ON
+  run_suite "$root/build-sanitize" "$root/build-sanitize/suite.log"
+fi
+
+section "the suite"
+run_suite "$root/build" "$root/build/suite.log"
+echo
+grep 'tests passed' "$root/build/suite.log"
