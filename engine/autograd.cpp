@@ -151,6 +151,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<T
   }
   walk.run();
   std::vector<Tensor> gradients;
+  gradients.reserve(wrt.size());
   for (const Tensor& leaf : wrt) gradients.push_back(walk.gradient_of(leaf));
   return gradients;
 }

@@ -202,7 +202,8 @@ Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& 
   {
     // The running variance takes the unbiased estimate, as in PyTorch.
     const NoGrad values_only;
-    const auto count = static_cast<float>(x.size() / x.dim(-1));
+    const int64_t rows = x.size() / x.dim(-1);
+    const auto count = static_cast<float>(rows);
     const float unbias = count > 1.0f ? count / (count - 1.0f) : 1.0f;
     const auto blend = [&](const Tensor& running, const Tensor& now) {
       const Tensor next = running * (1.0f - spec.momentum) + now.detach() * spec.momentum;

@@ -1,6 +1,7 @@
 // Shape, reductions and matrix products.
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/autograd.h"
 #include "engine/error.h"
@@ -26,6 +27,12 @@ uint32_t axis_mask(const char* op, const Tensor& x, const std::vector<int>& axes
     mask |= 1u << at;
   }
   return mask;
+}
+
+std::vector<int> all_axes(const Tensor& x) {
+  std::vector<int> axes(static_cast<size_t>(x.rank()));
+  std::iota(axes.begin(), axes.end(), 0);
+  return axes;
 }
 
 }  // namespace
@@ -79,9 +86,7 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keep) {
 }
 
 Tensor sum(const Tensor& x) {
-  std::vector<int> axes;
-  for (int k = 0; k < x.rank(); ++k) axes.push_back(k);
-  return sum(x, axes);
+  return sum(x, all_axes(x));
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keep) {
@@ -92,9 +97,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keep) {
 }
 
 Tensor mean(const Tensor& x) {
-  std::vector<int> axes;
-  for (int k = 0; k < x.rank(); ++k) axes.push_back(k);
-  return mean(x, axes);
+  return mean(x, all_axes(x));
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {

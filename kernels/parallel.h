@@ -10,9 +10,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/backend.h"
+
 namespace caltrop {
 
-int cpu_threads();
 tbb::task_arena& cpu_arena();  // of cpu_threads() threads
 
 // Whether this thread is inside a parallel_for.

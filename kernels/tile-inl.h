@@ -146,15 +146,12 @@ HWY_INLINE void for_column_panels(int64_t columns, const Body& body) {
     body.template operator()<kTileVectors>(j, kTileColumns);
   const int64_t rest = columns - j;
   if (rest <= 0) return;
-  if (kTileVectors >= 4 && rest > 3 * kLanes) {
-    body.template operator()<kTileVectors>(j, rest);
-  } else if (kTileVectors >= 4 && rest > 2 * kLanes) {
-    body.template operator()<kTileVectors >= 4 ? 3 : 1>(j, rest);
-  } else if (rest > kLanes) {
-    body.template operator()<2>(j, rest);
-  } else {
-    body.template operator()<1>(j, rest);
+  if constexpr (kTileVectors >= 4) {
+    if (rest > 3 * kLanes) return body.template operator()<4>(j, rest);
+    if (rest > 2 * kLanes) return body.template operator()<3>(j, rest);
   }
+  if (rest > kLanes) return body.template operator()<2>(j, rest);
+  body.template operator()<1>(j, rest);
 }
 
 }  // namespace caltrop::HWY_NAMESPACE
