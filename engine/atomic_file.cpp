@@ -37,7 +37,7 @@ int write_all(int descriptor, std::string_view bytes) {
 fs::path resolve(const fs::path& path) {
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;
-  const fs::path target = fs::weakly_canonical(path, error);
+  fs::path target = fs::weakly_canonical(path, error);
   if (error) fail_to_write(path, error.value());
   return target;
 }
