@@ -71,7 +71,9 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
       return map(x, y, count, [&](Vec v) HWY_ATTR { return gelu_slope(v); });
     case Unary::gelu_curve:
       return map(x, y, count, [&](Vec v) HWY_ATTR {
-        return hn::Mul(normal_of(v).pdf, hn::NegMulAdd(v, v, hn::Set(d, 2.0f)));
+        // The density is 0 long before 20; beyond, the square must not overflow into 0 * infinity.
+        const Vec limit = hn::Set(d, 20.0f), near = hn::IfThenElse(hn::Gt(hn::Abs(v), limit), limit, v);
+        return hn::Mul(normal_of(v).pdf, hn::NegMulAdd(near, near, hn::Set(d, 2.0f)));
       });
   }
 }
