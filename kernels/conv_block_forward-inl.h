@@ -1,5 +1,5 @@
 // Forward pass of the convolution block: windows of 2x2, by far the most common, are reduced in registers;
-// other windows, and images with NaN, by way of rows of outputs that stay in the first-level cache.
+// other windows by way of rows of outputs that stay in the first-level cache.
 
 #if defined(CALTROP_CONV_BLOCK_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_CONV_BLOCK_FORWARD_INL_H_
@@ -29,25 +29,26 @@ HWY_INLINE void store_bytes(IntVec v, uint8_t* to, int64_t count) {
   }
 }
 
-// The largest and smallest of the values met so far, each with the position where it first stood.
+// The largest and smallest of the values met so far, each with the position where it first stood, and their
+// sum, which is NaN where any of them was: comparisons would lose it.
 struct Extremes {
-  Vec high, low;
+  Vec high, low, sum;
   IntVec high_at, low_at, position;
 
   HWY_INLINE explicit Extremes(Vec first)
       : high(first),
         low(first),
+        sum(first),
         high_at(hn::Zero(Ints())),
         low_at(hn::Zero(Ints())),
         position(hn::Zero(Ints())) {}
 
-  // `wary`: a NaN counts as larger than any number, so that it is seen. Costs two more instructions.
-  template <Activation act, bool wary>
+  template <Activation act>
   HWY_INLINE void meet(Vec v) {
     const Ints d;
     position = hn::Add(position, hn::Set(d, 1));
-    Mask above = hn::Gt(v, high);
-    if (wary) above = hn::Or(above, hn::And(hn::Not(hn::Eq(v, v)), hn::Eq(high, high)));
+    sum = hn::Add(sum, v);
+    const Mask above = hn::Gt(v, high);
     high = hn::IfThenElse(above, v, high);
     high_at = hn::IfThenElse(hn::RebindMask(d, above), position, high_at);
     if (act == Activation::gelu) {
@@ -72,13 +73,16 @@ template <Activation act>
 HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
   const Floats d;
   const Ints di;
+  const auto store = [&](Vec y) HWY_ATTR {
+    store_some(hn::IfThenElse(hn::Eq(e.sum, e.sum), y, e.sum), to.y, count);
+  };
   if (act == Activation::none) {
-    store_some(e.high, to.y, count);
+    store(e.high);
     if (to.winner) store_bytes(e.high_at, to.winner, count);
   }
   if (act == Activation::relu) {
     const Vec zero = hn::Zero(d);
-    store_some(hn::IfThenElse(hn::Le(e.high, zero), zero, e.high), to.y, count);
+    store(hn::Max(e.high, zero));
     if (to.winner) {
       const auto alive = hn::RebindMask(di, hn::Gt(e.high, zero));
       store_bytes(hn::IfThenElse(alive, e.high_at, hn::Set(di, kDead)), to.winner, count);
@@ -102,7 +106,7 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
       n.pdf = hn::IfThenElse(better, other.pdf, n.pdf);
       at = hn::IfThenElse(hn::RebindMask(di, better), e.low_at, at);
     }
-    store_some(hn::Mul(z, n.cdf), to.y, count);
+    store(hn::Mul(z, n.cdf));
     if (to.winner) {
       store_bytes(at, to.winner, count);
       store_some(hn::MulAdd(z, n.pdf, n.cdf), to.slope, count);
@@ -148,9 +152,9 @@ HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, 
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       Extremes e(z[4 * window][v]);
-      e.meet<act, false>(z[4 * window + 1][v]);
-      e.meet<act, false>(z[4 * window + 2][v]);
-      e.meet<act, false>(z[4 * window + 3][v]);
+      e.meet<act>(z[4 * window + 1][v]);
+      e.meet<act>(z[4 * window + 2][v]);
+      e.meet<act>(z[4 * window + 3][v]);
       finish<act>(e, to.at(window * s.cout + v * kLanes), channels - v * kLanes);
     }
   }
@@ -202,7 +206,7 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
         const float* z = rows + ox * b.pool_w * s.cout + c;
         Extremes e(load_some(z, count));
         for (int64_t p = 1; p < b.pool_h * b.pool_w; ++p) {
-          e.meet<act, true>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
+          e.meet<act>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
         }
         finish<act>(e, to.at((oy * b.out_w() + ox) * s.cout + c), count);
       }
@@ -210,23 +214,10 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
   }
 }
 
-HWY_INLINE bool all_finite(const float* x, int64_t count) {
-  const Floats d;
-  Vec sum = hn::Zero(d);  // 0 * x is 0 for finite x, else NaN
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) sum = hn::MulAdd(hn::LoadU(d, x + i), hn::Zero(d), sum);
-  if (i < count) sum = hn::MulAdd(load_some(x + i, count - i), hn::Zero(d), sum);
-  return hn::AllTrue(d, hn::Eq(sum, sum));
-}
-
 template <Activation act>
 HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
                                 float* rows, const Pooled& to) {
-  // Finite numbers make no NaN (short of an overflow), so that the short path need not look for one.
-  const Conv2d& s = b.conv;
-  const bool finite = all_finite(image, s.h * s.w * s.cin) && all_finite(w, s.kh * s.kw * s.cin * s.cout) &&
-                      (!bias || all_finite(bias, s.cout));
-  if (b.pool_h == 2 && b.pool_w == 2 && finite) {
+  if (b.pool_h == 2 && b.pool_w == 2) {
     square_windows<act>(b, image, w, bias, to);
   } else {
     other_windows<act>(b, image, w, bias, rows, to);
