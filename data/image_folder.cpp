@@ -121,12 +121,13 @@ ImageSet read_images(const std::vector<ImageFile>& files, const Form& form,
                .pixels = {},
                .labels = {},
                .class_names = classes};
-  const auto count = static_cast<int64_t>(files.size());
-  if (count > kMaxSetBytes / set.image_size()) {
-    fail("{} images of {} x {} x {} need more than {} bytes", count, form.height, form.width, form.channels,
-         kMaxSetBytes);
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(static_cast<int64_t>(files.size()), set.image_size(), &bytes) ||
+      bytes > kMaxSetBytes) {
+    fail("{} images of {} x {} x {} need more than {} bytes", files.size(), form.height, form.width,
+         form.channels, kMaxSetBytes);
   }
-  set.pixels.reserve(static_cast<size_t>(count * set.image_size()));
+  set.pixels.reserve(static_cast<size_t>(bytes));
   for (const ImageFile& file : files) {
     Image image = read_image(file.path, form.channels);
     if (image.height != form.height || image.width != form.width)

@@ -127,19 +127,21 @@ struct NpzWriter::Archive {
     }
     if (!names.emplace(name).second) fail("[npz] array '{}' is in {} already", name, path);
 
+    const std::string entry = fmt::format("{}{}", name, kSuffix);
     const std::string header = npy_header(dtype, shape);
     const size_t size = header.size() + values.size_bytes();
-    auto* block = static_cast<char*>(std::malloc(size));  // libzip frees it
-    if (block == nullptr) fail("cannot write {}: no memory for the {} bytes of '{}'", path, size, name);
-    std::memcpy(block, header.data(), header.size());
-    if (!values.empty()) std::memcpy(block + header.size(), values.data(), values.size_bytes());
+    struct Free {
+      void operator()(char* memory) const { std::free(memory); }
+    };
+    // From malloc, because libzip is to free it.
+    std::unique_ptr<char, Free> block(static_cast<char*>(std::malloc(size)));
+    if (!block) fail("cannot write {}: no memory for the {} bytes of '{}'", path, size, name);
+    std::copy(header.begin(), header.end(), block.get());
+    if (!values.empty()) std::memcpy(block.get() + header.size(), values.data(), values.size_bytes());
     ZipError problem;
-    zip_source_t* source = zip_source_buffer_create(block, size, 1, &problem.error);
-    if (source == nullptr) {
-      std::free(block);
-      fail("cannot write {}: {}", path, problem.text());
-    }
-    const std::string entry = fmt::format("{}{}", name, kSuffix);
+    zip_source_t* source = zip_source_buffer_create(block.get(), size, 1, &problem.error);
+    if (source == nullptr) fail("cannot write {}: {}", path, problem.text());
+    static_cast<void>(block.release());
     const zip_int64_t index = zip_file_add(zip.get(), entry.c_str(), source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
       zip_source_free(source);
