@@ -78,7 +78,8 @@ class Inference final : public TimedWork {
       fail("[bench] the logits of {} differ from the unfused network's by {:.1e} of {:.1e}", name_, error,
            largest);
     }
-    return fmt::format("logits within {:.0e} of unfused", error / largest);
+    if (error == 0) return "logits equal the unfused network's";
+    return fmt::format("logits within {:.0e} of the unfused network's", error / largest);
   }
 
  private:

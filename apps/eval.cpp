@@ -53,6 +53,7 @@ void declare(Flags& flags, EvalOptions& options) {
 void run(EvalOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   if (!options.logits.empty()) check_writable(options.logits);
+  RunFolder::check(options.common.out, false);
   Backend& backend = open_backend(options.common);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;

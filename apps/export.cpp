@@ -45,7 +45,7 @@ void declare(Flags& flags, ExportOptions& options) {
   add_data_flags(flags, options.data, "export the first N images");
   add_common_flags(flags, options.common, Folder::plain, false);
   flags.section("Files",
-                "DIR/model.safetensors           weights\n"
+                " DIR/model.safetensors           weights\n"
                 " DIR/images.npz or DIR/images/    images");
   flags.section("JSON", "out, weights: {file, layout, network, tensors}, images: {path, count}");
   flags.example("caltrop export --weights runs/target/model.safetensors --layout torch --out runs/torch",
@@ -74,6 +74,7 @@ void run(ExportOptions& options, const Flags& flags) {
     usage_error("give --weights, --images or both");
   if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
   Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, false);
   open_backend(options.common);
   Json facts = Json::object(), result = {{"out", options.common.out}};
 
@@ -93,12 +94,13 @@ void run(ExportOptions& options, const Flags& flags) {
 
   const RunFolder folder(options.common.out, make_config(flags, facts), false);
   if (network) {
-    const bool torch = options.model.layout == "torch";
+    const bool torch = options.model.layout == "torch";  // Caltrop's own layout goes without saying
     std::map<std::string, std::string> metadata = network->tensors.metadata;
     metadata["arch"] = to_string(network->architecture);
     metadata["input"] =
         fmt::format("{}x{}x{}", network->input.height, network->input.width, network->input.channels);
-    metadata["layout"] = options.model.layout;
+    metadata.erase("layout");
+    if (torch) metadata["layout"] = "torch";
     SafeTensorFile weights = torch ? to_torch_layout(network->tensors, network->architecture, network->input)
                                    : std::move(network->tensors);
     weights.metadata = std::move(metadata);

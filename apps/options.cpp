@@ -6,7 +6,8 @@
 
 namespace caltrop {
 
-void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded) {
+void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded,
+                      const std::string& out_fallback) {
   flags.group("Computing");
   flags.choice("device", options.device, {"auto", "cpu", "cuda"},
                "where to compute; auto takes a GPU if there is one");
@@ -20,8 +21,7 @@ void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool 
   flags.group("Input and output", Scope::local);
   if (folder != Folder::none) {
     flags.text("out", options.out, "DIR",
-               "folder for the results, made if missing; it must not hold another run",
-               folder == Folder::plain ? "none" : "");
+               "folder for the results, made if missing; it must not hold another run", out_fallback);
   }
   if (folder == Folder::resumable) {
     flags.toggle("resume", options.resume,

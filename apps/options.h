@@ -28,7 +28,8 @@ struct CommonOptions {
 };
 enum class Folder : uint8_t { none, plain, resumable };  // what --out is to the command
 // Declares --device --seed, then --threads --out [--resume] --json --config --quiet. Call it last.
-void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded = true);
+void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded = true,
+                      const std::string& out_fallback = "none");
 
 struct DataOptions {
   std::string dataset = "auto";

@@ -33,6 +33,20 @@ bool is_temporary(const fs::path& file) {
   return name.starts_with('.') && name.ends_with(".tmp");
 }
 
+fs::directory_iterator open_folder(const fs::path& path) {
+  std::error_code error;
+  fs::directory_iterator entries(path, error);
+  if (error) fail("cannot read the folder {}: {}", path.string(), error.message());
+  return entries;
+}
+
+void remove_temporaries(const fs::path& path) {
+  for (const auto& entry : open_folder(path)) {
+    std::error_code error;
+    if (is_temporary(entry.path())) fs::remove(entry.path(), error);
+  }
+}
+
 Json read_config(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
   std::ostringstream text;
@@ -72,7 +86,7 @@ Json make_config(const Flags& flags, const Json& facts) {
 
 RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : path_(path) {
   std::error_code error;
-  fs::create_directories(path_, error);
+  const bool made = fs::create_directories(path_, error);
   if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0) fail("cannot open the folder {}: {}", path_.string(), std::strerror(errno));
@@ -81,21 +95,8 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : pa
     if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       fail("another process is writing to the folder {}", path_.string());
     }
-    bool empty = true;
-    for (const auto& entry : fs::directory_iterator(path_)) {
-      if (is_temporary(entry.path())) {
-        if (resume) fs::remove(entry.path(), error);
-        continue;
-      }
-      empty = false;
-    }
-    if (has("config.json") && !resume) {
-      fail("the folder {} already holds a run; continue it with --resume or choose another --out",
-           path_.string());
-    }
-    if (!empty && !has("config.json")) {
-      fail("the folder {} is not empty and holds no run; choose another --out", path_.string());
-    }
+    check(path_, resume);
+    remove_temporaries(path_);
     if (has("config.json")) {
       expect_same_run(path_, read_config(file("config.json")), config);
       resumed_ = true;
@@ -103,8 +104,26 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : pa
       write_json("config.json", config);
     }
   } catch (...) {
+    if (made) fs::remove(path_, error);  // unless something is in it
     ::close(lock_);
     throw;
+  }
+}
+
+void RunFolder::check(const fs::path& path, bool resume) {
+  std::error_code error;
+  if (path.empty() || !fs::exists(path, error)) return;
+  if (!fs::is_directory(path, error)) fail("{} is not a folder; choose another --out", path.string());
+  const bool holds_run = fs::exists(path / "config.json", error);
+  if (holds_run && !resume) {
+    fail("the folder {} already holds a run; continue it with --resume or choose another --out",
+         path.string());
+  }
+  if (holds_run) return;
+  for (const auto& entry : open_folder(path)) {
+    if (!is_temporary(entry.path())) {
+      fail("the folder {} is not empty and holds no run; choose another --out", path.string());
+    }
   }
 }
 

@@ -25,6 +25,10 @@ class RunFolder {
   // names the first option that differs. A second process in the same folder is an Error.
   RunFolder(const std::filesystem::path& path, const Json& config, bool resume);
   ~RunFolder();
+
+  // The folder's part of those checks, for before the work: what is wrong with an --out ("" for none) costs
+  // no time to find out.
+  static void check(const std::filesystem::path& path, bool resume);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 

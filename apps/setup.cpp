@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "apps/suggest.h"
 #include "apps/text_layout.h"
 #include "data/dataset.h"
 #include "engine/text.h"
@@ -60,7 +61,7 @@ Dataset read_data(DataOptions& options, Console& console) {
   }
   Dataset data = load_dataset(request);
   options.dataset = data.name;
-  console.note("{} from {}: {} training and {} test images of {}", data.name, data.source,
+  console.note("{} ({}): {} training and {} test images of {}", data.name, data.source,
                grouped(data.train.count()), grouped(data.test.count()), in_words(shape_of(data.train)));
   for (const std::string& notice : data.notices) console.note("{}", notice);
   return data;
@@ -194,6 +195,17 @@ EvaluationData load_evaluation_data(DataOptions& options, const std::string& sub
   return {std::move(data.info), upload(data.images, backend)};
 }
 
+void check_network_flags(const ModelOptions& options) {
+  const std::vector<std::string> names = zoo_names();
+  const bool unknown =
+      !options.model.empty() && std::find(names.begin(), names.end(), options.model) == names.end();
+  if (unknown) {
+    usage_error("--model: unknown network '{}'{} ('caltrop info' lists them)", shown(options.model),
+                did_you_mean(options.model, names));
+  }
+  network_line(options, 1);
+}
+
 std::string network_line(const ModelOptions& options, int64_t classes) {
   if (!options.arch.empty()) return to_string(parse_architecture(options.arch));
   if (options.model.empty()) usage_error("give a network with --model or --arch");
@@ -216,6 +228,7 @@ NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classe
 
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
+  if (names_network(options)) check_network_flags(options);
   const SafeTensorFile file = read_weights(options);
   const std::string bytes = serialize_safetensors(file, options.weights);
   const std::string crc = fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));

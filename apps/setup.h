@@ -45,6 +45,8 @@ struct HostData {
 };
 HostData load_host_data(DataOptions& options, const std::string& subset, Console& console);
 
+// An Error for an unknown name or a bad line, before any data is read; UsageError where neither is given.
+void check_network_flags(const ModelOptions& options);
 // The line of --model or --arch for this many classes; UsageError where neither is given.
 std::string network_line(const ModelOptions& options, int64_t classes);
 // The zoo's rule for the weights of --model; he_uniform for --arch.

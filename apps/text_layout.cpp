@@ -14,7 +14,7 @@ std::string wrap(std::string_view text, size_t width, size_t indent) {
   std::istringstream lines{std::string(text)};
   for (std::string line; std::getline(lines, line);) {
     if (line.empty() || line[0] == ' ') {
-      page += (line.empty() ? "" : margin + line) + "\n";
+      page += (line.empty() ? "" : margin + line.substr(1)) + "\n";
       continue;
     }
     std::istringstream words(line);

@@ -10,7 +10,8 @@ namespace caltrop {
 inline constexpr size_t kPageWidth = 100;  // of a manual page
 
 // `text` in lines of at most `width` characters (a longer word stands alone), each indented and ended by a
-// line break. A line break in the text is kept; a line that begins with a space is kept as it is.
+// line break. A line break in the text is kept; a line that begins with a space is kept as it is, without
+// that space.
 std::string wrap(std::string_view text, size_t width, size_t indent);
 
 // Columns that a UTF-8 text takes on a terminal, one for each code point.

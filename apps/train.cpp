@@ -58,10 +58,11 @@ void declare(Flags& flags, TrainOptions& options) {
       "ce-grad", options.ce_grad, {"stable", "torch"},
       "how cross-entropy's gradient is rounded: stable keeps its digits for confident networks, torch does "
       "as PyTorch");
-  add_common_flags(flags, options.common, Folder::resumable);
+  add_common_flags(flags, options.common, Folder::resumable, true,
+                   "runs/train-NETWORK-DATASET, the first that is free");
   flags.section(
       "Files",
-      "DIR/config.json                 every flag as used, data fingerprint, version: --config repeats it\n"
+      " DIR/config.json                 every flag as used, data fingerprint, version: --config repeats it\n"
       " DIR/metrics.jsonl               one line per epoch: epoch, loss, train_accuracy, test_accuracy\n"
       " DIR/checkpoint.safetensors      weights and optimiser after the last finished epoch\n"
       " DIR/model.safetensors           the trained weights; the network's line is in the metadata\n"
@@ -144,6 +145,8 @@ class Training {
       usage_error("--resume needs the --out of the run");
     const OptimizerOptions rule = optimizer_options(options_);
     const Schedule schedule = parse_schedule(options_.schedule);
+    check_network_flags(options_.model);
+    RunFolder::check(options_.common.out, options_.common.resume);
     Backend& backend = open_backend(options_.common);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const std::string line = network_line(options_.model, data.info.classes);

@@ -1,0 +1,85 @@
+#include "apps/metrics.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+namespace caltrop {
+namespace {
+
+bool near(double a, double b, double tolerance = 1e-12) {
+  return std::fabs(a - b) <= tolerance;
+}
+
+Confusion confusion_of(int64_t classes, std::vector<int32_t> labels, std::vector<int32_t> predictions) {
+  return Confusion(classes, labels, predictions);
+}
+
+TEST_SUITE("apps") {
+  TEST_CASE("metrics of three classes, counted by hand") {
+    // class 0: TP 2, FN 1 (as 1), FP 1 (a 2); class 1: TP 1, FN 0, FP 1; class 2: TP 1, FN 1, FP 0
+    const Confusion confusion = confusion_of(3, {0, 0, 0, 1, 2, 2}, {0, 0, 1, 1, 2, 0});
+    CHECK(confusion.correct() == 4);
+    CHECK(confusion.at(0, 1) == 1);
+    CHECK(confusion.at(1, 0) == 0);
+    const Metrics metrics = summarize(confusion);
+    CHECK(near(metrics.accuracy, 4.0 / 6));
+    CHECK(near(metrics.precision, (2.0 / 3 + 1.0 / 2 + 1.0) / 3));
+    CHECK(near(metrics.recall, (2.0 / 3 + 1.0 + 1.0 / 2) / 3));
+    // F1 = 2 TP / (2 TP + FP + FN)
+    CHECK(near(metrics.f1, (4.0 / 6 + 2.0 / 3 + 2.0 / 3) / 3));
+    const ClassMetrics first = class_metrics(confusion, 0);
+    CHECK(first.images == 3);
+    CHECK(first.predicted == 3);
+    CHECK(near(first.f1, 1 / ((1 / first.precision + 1 / first.recall) / 2)));
+  }
+
+  TEST_CASE("a class that never occurs takes no part in the means, one that is only predicted does") {
+    CHECK(near(summarize(confusion_of(4, {0, 1}, {0, 1})).f1, 1.0));
+    // class 2 is predicted once and never right: precision, recall and F1 of 0
+    const Metrics metrics = summarize(confusion_of(4, {0, 1}, {0, 2}));
+    CHECK(near(metrics.precision, 1.0 / 3));
+    CHECK(near(metrics.recall, 1.0 / 3));
+  }
+
+  TEST_CASE("metrics of no images are zero, not NaN") {
+    const Metrics metrics = summarize(confusion_of(2, {}, {}));
+    CHECK(metrics.n == 0);
+    CHECK(metrics.accuracy == 0.0);
+    CHECK(metrics.f1 == 0.0);
+    CHECK(metrics.interval.low == 0.0);
+    CHECK(metrics.interval.high == 1.0);
+  }
+
+  TEST_CASE("labels and predictions outside the classes are refused") {
+    CHECK_THROWS_AS(confusion_of(2, {2}, {0}), Error);
+    CHECK_THROWS_AS(confusion_of(2, {0}, {-1}), Error);
+    CHECK_THROWS_AS(confusion_of(2, {0, 1}, {0}), Error);
+  }
+
+  TEST_CASE("Wilson's interval") {
+    // Worked by hand from (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), z = 1.96
+    const Interval half = wilson_interval(5, 10, 1.96);
+    CHECK(near(half.low, 0.236590, 1e-6));
+    CHECK(near(half.high, 0.763410, 1e-6));
+    const Interval none = wilson_interval(0, 10, 1.96);
+    CHECK(none.low == 0.0);
+    CHECK(near(none.high, 1.96 * 1.96 / (10 + 1.96 * 1.96), 1e-12));
+    const Interval all = wilson_interval(10, 10, 1.96);
+    CHECK(all.high == 1.0);
+    CHECK(near(all.low, 1 - none.high));
+  }
+
+  TEST_CASE("metrics as JSON keep their keys") {
+    const Confusion confusion = confusion_of(2, {0, 1, 1}, {0, 1, 0});
+    const Json json = to_json(summarize(confusion), confusion);
+    CHECK(json.at("n") == 3);
+    CHECK(near(json.at("accuracy").get<double>(), 2.0 / 3));
+    CHECK(json.at("interval").size() == 2);
+    CHECK(json.at("confusion") == Json({{1, 0}, {1, 1}}));
+    for (const char* key : {"precision", "recall", "f1"}) CHECK(json.at(key).is_number_float());
+  }
+}
+
+}  // namespace
+}  // namespace caltrop

@@ -1,0 +1,239 @@
+// Runs from end to end: the same recipe gives the same bytes, whatever happens on the way.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "apps/run_folder.h"
+#include "data/npz.h"
+#include "tests/apps/program.h"
+
+namespace caltrop::test {
+namespace {
+
+using Files = std::map<std::string, std::string>;
+
+Files run(const Workplace& place, const std::string& folder, const std::vector<std::string>& words) {
+  std::vector<std::string> arguments = words;
+  arguments.insert(arguments.end(), {"--out", folder});
+  const Outcome outcome = place.caltrop(arguments);
+  CAPTURE(outcome.error);
+  REQUIRE(outcome.status == 0);
+  return contents(place.file(folder));
+}
+
+// Names rather than megabytes where two folders differ.
+void check_equal(const Files& a, const Files& b) {
+  for (const auto& [name, bytes] : a) {
+    CAPTURE(name);
+    CHECK(b.contains(name));
+    if (b.contains(name)) CHECK((b.at(name) == bytes));
+  }
+  CHECK(a.size() == b.size());
+}
+
+int64_t lines_of(const Workplace& place, const std::string& name) {
+  const std::string text = place.read(name);
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+TEST_SUITE("apps") {
+  TEST_CASE("a run folder is a function of its recipe") {
+    const Workplace place;
+    const Files first = run(place, "first", tiny_training({"--seed", "3", "--threads", "1"}));
+    for (const char* name :
+         {"config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "evaluation.json"}) {
+      CAPTURE(name);
+      CHECK(first.contains(name));
+    }
+    CHECK(first.size() == 5);
+    check_equal(first, run(place, "same", tiny_training({"--seed", "3", "--threads", "2"})));
+    check_equal(first, run(place, "repeated", {"train", "--quiet", "--config", "first/config.json"}));
+    const Files other = run(place, "other", tiny_training({"--seed", "4"}));
+    CHECK((other.at("model.safetensors") != first.at("model.safetensors")));
+    const Files longer =
+        run(place, "longer", {"train", "--quiet", "--config", "first/config.json", "--epochs", "3"});
+    CHECK(std::count(longer.at("metrics.jsonl").begin(), longer.at("metrics.jsonl").end(), '\n') == 3);
+  }
+
+  TEST_CASE("without --out a run takes the first free folder below runs/") {
+    const Workplace place;
+    REQUIRE(place.caltrop(tiny_training({})).status == 0);
+    REQUIRE(place.caltrop(tiny_training({})).status == 0);
+    check_equal(contents(place.file("runs/train-custom-mnist")),
+                contents(place.file("runs/train-custom-mnist-2")));
+  }
+
+  TEST_CASE("a run that is killed, again and again, ends with the same bits") {
+    const Workplace place;
+    const std::vector<std::string> recipe = {"--epochs", "12",         "--optimizer", "sgd",        "--lr",
+                                             "0.05",     "--momentum", "0.9",         "--schedule", "cosine"};
+    const Files whole = run(place, "whole", tiny_training(recipe));
+    std::vector<std::string> resumed = tiny_training(recipe);
+    resumed.emplace_back("--resume");
+    std::vector<std::string> started = resumed;
+    started.insert(started.end(), {"--out", "killed"});
+    int kills = 0;
+    // Each time it is killed as soon as it has gone one epoch further, wherever it then is.
+    for (int64_t reached = 1; reached <= 11; reached += 2) {
+      const pid_t process = place.start(started);
+      while (lines_of(place, "killed/metrics.jsonl") < reached &&
+             ::access(place.file("killed/evaluation.json").c_str(), F_OK) != 0) {
+        ::usleep(200);
+      }
+      kills += stop(process) ? 1 : 0;
+    }
+    CHECK(kills >= 1);
+    check_equal(whole, run(place, "killed", resumed));
+    // What is complete stays as it is; the recipe need not be told again.
+    check_equal(whole, run(place, "killed", {"train", "--resume", "--quiet"}));
+  }
+
+  TEST_CASE("every state that a kill can leave is continued") {
+    const Workplace place;
+    const Files whole = run(place, "whole", tiny_training({}));
+    const auto expect_whole = [&](const std::string& folder) {
+      check_equal(whole, run(place, folder, tiny_training({"--resume"})));
+    };
+    // Before anything was written, and while config.json was.
+    expect_whole("absent");
+    std::filesystem::create_directory(place.file("begun"));
+    place.write("begun/.config.json.tmp", "{\"comm");
+    expect_whole("begun");
+    // In the first epoch: no checkpoint; then a line was written but not its checkpoint, half a line, a
+    // checkpoint half written.
+    const auto copy = [&](const std::string& folder, const std::vector<std::string>& names) {
+      std::filesystem::create_directory(place.file(folder));
+      for (const std::string& name : names) place.write(folder + "/" + name, whole.at(name));
+    };
+    copy("no-checkpoint", {"config.json", "metrics.jsonl"});
+    expect_whole("no-checkpoint");
+    copy("half", {"config.json"});
+    place.write("half/metrics.jsonl", whole.at("metrics.jsonl").substr(0, 20));
+    place.write("half/.checkpoint.safetensors.tmp", whole.at("checkpoint.safetensors").substr(0, 1000));
+    expect_whole("half");
+    // After the last epoch, before and while the results were written.
+    copy("late", {"config.json", "metrics.jsonl", "checkpoint.safetensors"});
+    place.write("late/.model.safetensors.tmp", "x");
+    expect_whole("late");
+    // A checkpoint without its metrics is damage, not a state that a kill leaves.
+    copy("damaged", {"config.json", "checkpoint.safetensors"});
+    const Outcome outcome = place.caltrop(tiny_training({"--out", "damaged", "--resume"}));
+    CHECK(outcome.status == 1);
+    CHECK(is_one_line(outcome.error));
+  }
+
+  TEST_CASE("two processes never share a folder") {
+    const Workplace place;
+    const RunFolder held(place.file("run"), {{"command", "train"}}, false);
+    const Outcome outcome =
+        place.caltrop(tiny_training({"--out", "run", "--resume", "--config", "run/config.json"}));
+    CHECK(outcome.status == 1);
+    CHECK(outcome.error.find("another process is writing") != std::string::npos);
+  }
+
+  TEST_CASE("eval and export agree with each other and with the training") {
+    const Workplace place;
+    const Files trained = run(place, "run", tiny_training({"--epochs", "6"}));
+    const Outcome outcome = place.caltrop({"eval", "--weights", "run/model.safetensors", "--json", "-",
+                                           "--logits", "z.npz", "--out", "tested"});
+    CAPTURE(outcome.error);
+    REQUIRE(outcome.status == 0);
+    Json json = Json::parse(outcome.out);
+    CHECK(json.at("dataset") == "mnist");
+    CHECK(json.at("classes").size() == 10);
+    const double accuracy = json.at("accuracy").get<double>();
+    CHECK(accuracy > 0.15);
+    CHECK(json.at("interval")[0].get<double>() < accuracy);
+    CHECK(json.at("interval")[1].get<double>() > accuracy);
+    const Json evaluation = Json::parse(trained.at("evaluation.json"));
+    for (const auto& [key, value] : evaluation.items()) {
+      CAPTURE(key);
+      CHECK(json.at(key) == value);
+    }
+    CHECK(Json::parse(place.read("tested/evaluation.json")) == json);
+
+    const auto arrays = read_npz(place.file("z.npz"));
+    const NpyArray& logits = arrays.at("logits");
+    REQUIRE(logits.shape == std::vector<int64_t>{json.at("n").get<int64_t>(), 10});
+    const auto values = logits.values<float>("logits");
+    int64_t predicted_zero = 0;
+    for (size_t row = 0; row < values.size(); row += 10) {
+      predicted_zero +=
+          std::max_element(values.begin() + row, values.begin() + row + 10) == values.begin() + row;
+    }
+    int64_t column = 0;
+    for (const Json& row : json.at("confusion")) column += row[0].get<int64_t>();
+    CHECK(predicted_zero == column);
+
+    // There and back is the same file; the file in PyTorch's layout knows what it is.
+    run(place, "torch", {"export", "--quiet", "--weights", "run/model.safetensors", "--layout", "torch"});
+    const Files back = run(
+        place, "back", {"export", "--quiet", "--weights", "torch/model.safetensors", "--layout", "caltrop"});
+    CHECK((back.at("model.safetensors") == trained.at("model.safetensors")));
+    const Outcome from_torch = place.caltrop({"eval", "--weights", "torch/model.safetensors", "--json", "-"});
+    CHECK(from_torch.out == outcome.out);
+  }
+
+  TEST_CASE("weights remember how their images were divided") {
+    const Workplace place;
+    run(place, "run", tiny_training({"--split", "70:30", "--split-seed", "5"}));
+    const Json trained = Json::parse(place.read("run/evaluation.json"));
+    const Outcome same = place.caltrop({"eval", "-q", "--weights", "run/model.safetensors", "--json", "-"});
+    CHECK(Json::parse(same.out).at("confusion") == trained.at("confusion"));
+    CHECK(Json::parse(same.out).at("n") == 210);
+    const Outcome other = place.caltrop(
+        {"eval", "-q", "--weights", "run/model.safetensors", "--split-seed", "6", "--json", "-"});
+    CHECK(Json::parse(other.out).at("confusion") != trained.at("confusion"));
+  }
+
+  TEST_CASE("images are exported and read back as a data set") {
+    const Workplace place;
+    run(place, "png", {"export", "--quiet", "--images", "png", "--dataset", "digits", "--limit", "40"});
+    run(place, "npz", {"export", "--quiet", "--images", "npz", "--dataset", "digits", "--limit", "40"});
+    const auto arrays = read_npz(place.file("npz/images.npz"));
+    CHECK(arrays.at("x").shape == std::vector<int64_t>{40, 28, 28, 1});
+    const Outcome outcome =
+        place.caltrop({"train", "--arch", "flatten | dense 10", "--dataset", "folder", "--data-dir",
+                       "png/images", "--epochs", "1", "--quiet", "--out", "run"});
+    CAPTURE(outcome.error);
+    CHECK(outcome.status == 0);
+    CHECK(Json::parse(place.read("run/config.json")).at("data").at("train").at("images") == 32);  // 80:20
+  }
+
+  TEST_CASE("metrics are cut back to the checkpoint") {
+    const Workplace place;
+    const auto path = place.file("metrics.jsonl");
+    {
+      MetricsLog log(path, 0);
+      for (int64_t epoch = 1; epoch <= 3; ++epoch) log.append({{"epoch", epoch}});
+      CHECK(log.lines().size() == 3);
+    }
+    {
+      MetricsLog log(path, 2);
+      CHECK(place.read("metrics.jsonl") == "{\"epoch\":1}\n{\"epoch\":2}\n");
+      log.append({{"epoch", 7}});
+      CHECK(log.lines()[2].at("epoch") == 7);
+    }
+    CHECK(place.read("metrics.jsonl") == "{\"epoch\":1}\n{\"epoch\":2}\n{\"epoch\":7}\n");
+    place.write("metrics.jsonl", "{\"epoch\":1}\n{\"epo");
+    CHECK_THROWS_AS(MetricsLog(path, 2), Error);
+    CHECK_THROWS_AS(MetricsLog(place.file("none"), 1), Error);
+  }
+
+  TEST_CASE("a loss that is not a number ends the run and keeps what there was") {
+    const Workplace place;
+    const std::vector<std::string> words =
+        tiny_training({"--arch", "flatten | dense 16 | dense 10", "--optimizer", "sgd", "--lr", "100",
+                       "--epochs", "50", "--out", "run"});
+    const Outcome outcome = place.caltrop(words);
+    CHECK(outcome.status == 1);
+    CHECK(is_one_line(outcome.error));
+    CHECK(outcome.error.find("try a smaller --lr than 100") != std::string::npos);
+    CHECK_FALSE(contents(place.file("run")).contains("model.safetensors"));
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
