@@ -28,7 +28,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 
-size_t rounded(size_t bytes) {
+[[maybe_unused]] size_t rounded(size_t bytes) {  // not under a sanitizer
   // Classes of an eighth of a power of two: few sizes, little waste.
   size_t step = kAlignment;
   while (step * 16 <= bytes) step *= 2;
