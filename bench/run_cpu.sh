@@ -16,7 +16,7 @@ usage: bench/run_cpu.sh [--jobs a,b,...] [--rounds N] [--repeats N] [--threads N
   --retune    search PyTorch's fastest configurations again
   --out-dir   where <date>-cpu.md and <date>-cpu.json go (default bench/results)
 
-CALTROP names the binary (default: build/apps/caltrop or build/caltrop), PEERS_PYTHON a Python with the peers
+CALTROP names the binary (default: build/caltrop), PEERS_PYTHON a Python with the peers
 (default: a virtual environment in build-peers/, made when missing), CALTROP_DATA the folder that holds mnist/.
 END
 }
@@ -36,10 +36,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-caltrop=${CALTROP:-}
-for candidate in "$root/build/apps/caltrop" "$root/build/caltrop"; do
-  if [ -z "$caltrop" ] && [ -x "$candidate" ]; then caltrop=$candidate; fi
-done
+caltrop=${CALTROP:-$root/build/caltrop}
 [ -x "$caltrop" ] || { echo "error: no caltrop binary; build it (scripts/quickstart.sh) or set CALTROP" >&2; exit 1; }
 python=$("$root/scripts/install_peers.sh")
 

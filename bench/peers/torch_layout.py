@@ -162,7 +162,7 @@ def difference(found, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--caltrop", default=str(mnist.CHECKOUT / "build" / "apps" / "caltrop"))
+    parser.add_argument("--caltrop", default=str(mnist.CHECKOUT / "build" / "caltrop"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data-dir", help="folder of the MNIST files; default as in the product")
     parser.add_argument("--limit", type=int, default=256, help="test images compared")
