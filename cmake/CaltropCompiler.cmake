@@ -4,8 +4,7 @@ target_include_directories(caltrop_flags INTERFACE "${PROJECT_SOURCE_DIR}")
 target_compile_options(caltrop_flags INTERFACE
   -Wall -Wextra -Wpedantic -Werror
   # A multiply and an add become one FMA only where a kernel asks for it, so that one source gives one result.
-  -ffp-contract=off
-  $<$<CONFIG:Release>:-O3>)
+  -ffp-contract=off)
 
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees an overlap in std::string's operator+ where there is none (GCC bug 105651).
@@ -19,7 +18,8 @@ endif()
 
 if(CALTROP_SANITIZE)
   target_compile_options(caltrop_flags INTERFACE
-    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+    -O1 -g1)  # the kernels' templates take minutes at -O3 under the sanitizers
   target_link_options(caltrop_flags INTERFACE -fsanitize=address,undefined)
 endif()
 if(CALTROP_FUZZ)
