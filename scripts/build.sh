@@ -10,7 +10,10 @@ while [ $# -gt 0 ]; do
   options+=("$1")
   shift
 done
-if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+if command -v ccache >/dev/null; then
+  options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1  # checkouts in different places share what they compiled
+fi
 # A folder that was configured elsewhere (a copied checkout) cannot be used again.
 if [ -f "$folder/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$folder/CMakeCache.txt"; then
   rm -rf "$folder"
