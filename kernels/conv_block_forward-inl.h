@@ -141,7 +141,8 @@ HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, 
       }
 #pragma GCC unroll 8
       for (int p = 0; p < 4 * W; ++p) {
-        const Vec each = hn::Set(d, (p & 2 ? lower : upper)[(p / 4 * 2 + (p & 1)) * step + k]);
+        const float* line = p & 2 ? lower : upper;  // g++ 12 with UBSan miscompiles (p ? a : b)[i]
+        const Vec each = hn::Set(d, line[(p / 4 * 2 + (p & 1)) * step + k]);
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) z[p][v] = hn::MulAdd(each, weights[v], z[p][v]);
       }
