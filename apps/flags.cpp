@@ -116,7 +116,8 @@ void Flags::text(std::string name, std::string& value, std::string value_name, s
   };
 }
 
-void Flags::choice(std::string name, std::string& value, std::vector<std::string> choices, std::string help) {
+void Flags::choice(std::string name, std::string& value, const std::vector<std::string>& choices,
+                   std::string help) {
   Flag& flag = add(std::move(name), Kind::text, fmt::format("{}", fmt::join(choices, "|")), std::move(help));
   flag.default_text = value;
   flag.choices = choices;
@@ -189,7 +190,7 @@ void Flags::numbers(std::string name, std::vector<double>& values, Range range, 
   };
 }
 
-void Flags::list(std::string name, std::vector<std::string>& values, std::vector<std::string> choices,
+void Flags::list(std::string name, std::vector<std::string>& values, const std::vector<std::string>& choices,
                  std::string value_name, std::string help, std::string fallback) {
   Flag& flag = add(std::move(name), Kind::list, std::move(value_name), std::move(help));
   flag.default_text = values.empty() ? std::move(fallback) : fmt::format("{}", fmt::join(values, ","));
@@ -215,7 +216,7 @@ void Flags::toggle(std::string name, bool& value, std::string help, std::string 
   };
 }
 
-void Flags::positional(std::string name, std::string& value, std::vector<std::string> choices,
+void Flags::positional(std::string name, std::string& value, const std::vector<std::string>& choices,
                        std::string help) {
   Flag& flag = add(std::move(name), Kind::text, fmt::format("{}", fmt::join(choices, "|")), std::move(help));
   flag.positional = true;
@@ -297,15 +298,13 @@ void Flags::read_arguments(const std::vector<std::string>& arguments, bool& want
   app.add_flag("-h,--help", wants_help);
   app.allow_extras();
   for (Flag& flag : flags_) {
-    CLI::Option* option = nullptr;
     if (flag.kind == Kind::toggle) {
       const std::string name = (flag.letter.empty() ? "--" : "-" + flag.letter + ",--") + flag.name;
-      option = app.add_flag_function(name, [&flag](int64_t) { flag.argument = "true"; });
+      app.add_flag_function(name, [&flag](int64_t) { flag.argument = "true"; });
     } else {
-      option =
-          app.add_option_function<std::string>(flag.positional ? flag.name : "--" + flag.name,
-                                               [&flag](const std::string& text) { flag.argument = text; });
-      option->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+      app.add_option_function<std::string>(flag.positional ? flag.name : "--" + flag.name,
+                                           [&flag](const std::string& text) { flag.argument = text; })
+          ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
     }
   }
   try {
@@ -353,8 +352,10 @@ void Flags::read_config(const std::filesystem::path& path) {
   const std::string where = path.string();
   if (!config.is_object()) fail("{}: expected a JSON object, got {}", where, config.type_name());
   facts_ = Json::object();
-  for (const auto& [key, value] : config.items()) {
-    const auto& facts = config_fact_keys();
+  const std::vector<std::string>& facts = config_fact_keys();
+  for (const auto& item : config.items()) {
+    const std::string& key = item.key();
+    const Json& value = item.value();
     if (key == "command" && value != command_) {
       fail("{}: it configures 'caltrop {}', not 'caltrop {}'", where,
            value.is_string() ? shown(value.get<std::string>()) : "?", command_);

@@ -52,8 +52,12 @@ class Flags {
   // For --help.
   void about(std::string text) { about_ = std::move(text); }
   void usage(std::string text) { usage_ = std::move(text); }  // what follows the command's name
-  void example(std::string line, std::string meaning) { examples_.push_back({line, meaning}); }
-  void section(std::string title, std::string text) { sections_.push_back({title, text}); }
+  void example(std::string line, std::string meaning) {
+    examples_.emplace_back(std::move(line), std::move(meaning));
+  }
+  void section(std::string title, std::string text) {
+    sections_.emplace_back(std::move(title), std::move(text));
+  }
   // The flags declared from now on stand under this title.
   void group(std::string title, Scope scope = Scope::recipe) { group_ = std::move(title), scope_ = scope; }
 
@@ -61,7 +65,8 @@ class Flags {
   // `fallback` then says in words what happens without the flag.
   void text(std::string name, std::string& value, std::string value_name, std::string help,
             std::string fallback = "");
-  void choice(std::string name, std::string& value, std::vector<std::string> choices, std::string help);
+  void choice(std::string name, std::string& value, const std::vector<std::string>& choices,
+              std::string help);
   void integer(std::string name, int64_t& value, int64_t low, int64_t high, std::string value_name,
                std::string help);
   void integer(std::string name, std::optional<int64_t>& value, int64_t low, int64_t high,
@@ -71,11 +76,12 @@ class Flags {
               std::string help, std::string fallback);
   void numbers(std::string name, std::vector<double>& values, Range range, std::string value_name,
                std::string help, std::string fallback = "");  // comma-separated
-  void list(std::string name, std::vector<std::string>& values, std::vector<std::string> choices,
+  void list(std::string name, std::vector<std::string>& values, const std::vector<std::string>& choices,
             std::string value_name, std::string help, std::string fallback = "");  // comma-separated
   void toggle(std::string name, bool& value, std::string help, std::string letter = "");
   // A word without dashes, required unless the config names it; its key in config.json is NAME.
-  void positional(std::string name, std::string& value, std::vector<std::string> choices, std::string help);
+  void positional(std::string name, std::string& value, const std::vector<std::string>& choices,
+                  std::string help);
 
   // Of these flags one at most may be given; given on the command line it also replaces the others of a
   // --config.

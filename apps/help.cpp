@@ -22,7 +22,7 @@ std::string Flags::help(size_t width) const {
       page += fmt::format("\n{}\n", group);
     }
     std::string head = flag.positional ? flag.name : "--" + flag.name;
-    if (!flag.letter.empty()) head = "-" + flag.letter + ", " + head;
+    if (!flag.letter.empty()) head.insert(0, fmt::format("-{}, ", flag.letter));
     if (!flag.value_name.empty()) head += " " + flag.value_name;
     std::string help = flag.help;
     if (flag.kind != Kind::toggle && !flag.default_text.empty()) help += " [" + flag.default_text + "]";

@@ -58,6 +58,7 @@ std::string small_data() {
 // fork and exec, in `folder`, with both outputs in files there.
 pid_t launch(const fs::path& folder, const std::vector<std::string>& words) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const std::string data = small_data();

@@ -25,10 +25,10 @@ Files run(const Workplace& place, const std::string& folder, const std::vector<s
 
 // Names rather than megabytes where two folders differ.
 void check_equal(const Files& a, const Files& b) {
-  for (const auto& [name, bytes] : a) {
-    CAPTURE(name);
-    CHECK(b.contains(name));
-    if (b.contains(name)) CHECK((b.at(name) == bytes));
+  for (const auto& file : a) {
+    CAPTURE(file.first);
+    const auto twin = b.find(file.first);
+    CHECK((twin != b.end() && twin->second == file.second));
   }
   CHECK(a.size() == b.size());
 }
@@ -105,7 +105,7 @@ TEST_SUITE("apps") {
     // checkpoint half written.
     const auto copy = [&](const std::string& folder, const std::vector<std::string>& names) {
       std::filesystem::create_directory(place.file(folder));
-      for (const std::string& name : names) place.write(folder + "/" + name, whole.at(name));
+      for (const std::string& name : names) place.write(fmt::format("{}/{}", folder, name), whole.at(name));
     };
     copy("no-checkpoint", {"config.json", "metrics.jsonl"});
     expect_whole("no-checkpoint");
@@ -148,9 +148,9 @@ TEST_SUITE("apps") {
     CHECK(json.at("interval")[0].get<double>() < accuracy);
     CHECK(json.at("interval")[1].get<double>() > accuracy);
     const Json evaluation = Json::parse(trained.at("evaluation.json"));
-    for (const auto& [key, value] : evaluation.items()) {
-      CAPTURE(key);
-      CHECK(json.at(key) == value);
+    for (const auto& item : evaluation.items()) {
+      CAPTURE(item.key());
+      CHECK(json.at(item.key()) == item.value());
     }
     CHECK(Json::parse(place.read("tested/evaluation.json")) == json);
 

@@ -27,9 +27,9 @@ void check_refused(const Workplace& place, const BadUse& use) {
   CHECK(outcome.error.find(use.says) != std::string::npos);
   auto after = contents(place.path());
   for (const char* own : {".stdout", ".stderr"}) after.erase(own);
-  for (const auto& [name, bytes] : after) {
-    CAPTURE(name);
-    CHECK(before.contains(name));
+  for (const auto& file : after) {
+    CAPTURE(file.first);
+    CHECK(before.contains(file.first));
   }
 }
 
@@ -127,7 +127,7 @@ TEST_SUITE("apps") {
         {eval + std::vector<std::string>{"good", "--logits", "no/where.npz"}, 1, "cannot write no/where.npz"},
         {eval + std::vector<std::string>{"good", "--out", "good"}, 1, "good is not a folder"},
     };
-    for (BadUse use : uses) {
+    for (const BadUse& use : uses) {
       // Standard output may hold the result that was printed before the last write failed.
       if (use.says == "No space left") {
         const Outcome outcome = place.caltrop(use.arguments);
