@@ -69,16 +69,23 @@ if [ "$fuzz" != 0 ]; then
   mapfile -t targets < <(find "$root/tests/fuzz" -name 'fuzz_*.cpp' -exec basename {} .cpp \; | sort)
   "$root/scripts/build.sh" "$root/build-fuzz" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_FUZZ=ON -DCALTROP_SANITIZE=ON \
     -- "${targets[@]}"
-  for target in "${targets[@]}"; do
-    corpus=$root/build-fuzz/corpus/$target
-    mkdir -p "$corpus"
-    options=(-max_total_time="$fuzz" -print_final_stats=1 -artifact_prefix="$corpus-" -verbosity=0)
-    dictionary=$root/tests/fuzz/${target#fuzz_}.dict
-    if [ -f "$dictionary" ]; then options+=(-dict="$dictionary"); fi
-    log=$root/build-fuzz/$target.log
-    "$root/build-fuzz/tests/$target" "${options[@]}" "$corpus" >"$log" 2>&1 || { tail -n 60 "$log"; exit 1; }
+  # Each target alone in a process, as many at once as there are cores; findings are kept in build-fuzz/.
+  fuzz_one() {
+    local target=$1 folder=$root/build-fuzz options log
+    log=$folder/$target.log
+    mkdir -p "$folder/corpus/$target"
+    options=(-max_total_time="$fuzz" -print_final_stats=1 -artifact_prefix="$folder/$target-")
+    if [ -f "$root/tests/fuzz/${target#fuzz_}.dict" ]; then options+=(-dict="$root/tests/fuzz/${target#fuzz_}.dict"); fi
+    if ! "$folder/tests/$target" "${options[@]}" "$folder/corpus/$target" >"$log" 2>&1; then
+      tail -n 60 "$log"
+      echo "error: $target has a finding"
+      return 1
+    fi
     echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, no finding"
-  done
+  }
+  export -f fuzz_one
+  export root fuzz
+  printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'fuzz_one "$1"' fuzz
 fi
 
 if [ "$sanitize" = yes ]; then
