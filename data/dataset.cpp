@@ -27,12 +27,10 @@ Dataset load_named(const PublishedSet& set, const fs::path& data_dir) {
 }
 
 Dataset load_digits() {
-  Dataset data{.name = "digits",
-               .source = "drawn by Caltrop",
-               .train = draw_digits(kDigitsSeed, 0, kDigitsTrain),
-               .test = draw_digits(kDigitsSeed, kDigitsTrain, kDigitsTest),
-               .notices = {}};
-  return data;
+  return {.name = "digits",
+          .source = "drawn by Caltrop",
+          .train = draw_digits(kDigitsSeed, 0, kDigitsTrain),
+          .test = draw_digits(kDigitsSeed, kDigitsTrain, kDigitsTest)};
 }
 
 // Where `auto` is given a directory, the set must be in it, and digits are no substitute.
@@ -86,7 +84,6 @@ Dataset load_folder(const DatasetRequest& request) {
   Dataset data{.name = "folder",
                .source = request.data_dir.string(),
                .train = std::move(folder.train),
-               .test = {},
                .notices = std::move(folder.notices)};
   if (folder.test) {
     data.test = std::move(*folder.test);

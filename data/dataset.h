@@ -15,9 +15,9 @@ namespace caltrop {
 struct ImageSet {
   int64_t height = 0, width = 0, channels = 0;
   int classes = 0;
-  std::vector<uint8_t> pixels;           // count x height x width x channels (NHWC)
-  std::vector<int32_t> labels;           // one for each image, in 0 ... classes - 1
-  std::vector<std::string> class_names;  // one for each class
+  std::vector<uint8_t> pixels = {};           // count x height x width x channels (NHWC)
+  std::vector<int32_t> labels = {};           // one for each image, in 0 ... classes - 1
+  std::vector<std::string> class_names = {};  // one for each class
 
   int64_t count() const { return static_cast<int64_t>(labels.size()); }
   int64_t image_size() const { return height * width * channels; }
@@ -34,15 +34,15 @@ ImageSet concatenate(const ImageSet& first, const ImageSet& second);
 struct Dataset {
   std::string name;    // "mnist", "fashion-mnist", "digits", "folder": never "auto"
   std::string source;  // the directory, or what else the images come from
-  ImageSet train, test;
-  std::vector<std::string> notices;  // what a user must be told, one line each; apps/ prints them
+  ImageSet train = {}, test = {};
+  std::vector<std::string> notices = {};  // what a user must be told, one line each; apps/ prints them
 };
 
 struct DatasetRequest {
   std::string name = "auto";
   // The directory of the data set itself, or (IDX) one that holds NAME/. Then nowhere else is looked at.
   // Empty: see search_places().
-  std::filesystem::path data_dir;
+  std::filesystem::path data_dir = {};
   // "standard": as published (folder: train/ and test/ where present, else a stratified 80:20). Otherwise
   // "70:30" and the like: a stratified split of all images, see split.h.
   std::string split = "standard";

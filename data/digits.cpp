@@ -194,13 +194,7 @@ ImageSet draw_digits(uint64_t seed, int64_t first, int64_t count) {
     fail("[draw_digits] expected 1 to {} images from an index of at least 0, got {} from {}", kMaxDigits,
          count, first);
   }
-  ImageSet set{.height = kDigitSize,
-               .width = kDigitSize,
-               .channels = 1,
-               .classes = 10,
-               .pixels = {},
-               .labels = {},
-               .class_names = {}};
+  ImageSet set{.height = kDigitSize, .width = kDigitSize, .channels = 1, .classes = 10};
   set.pixels.resize(static_cast<size_t>(count * set.image_size()));
   const std::span<uint8_t> pixels(set.pixels);
   for (int64_t i = 0; i < count; ++i) {

@@ -119,8 +119,7 @@ Dataset read_idx_directory(const fs::path& directory, const PublishedSet& set) {
   Dataset data{.name = set.name,
                .source = directory.string(),
                .train = read_idx_set(train_images, train_labels, set.class_names),
-               .test = read_idx_set(test_images, test_labels, set.class_names),
-               .notices = {}};
+               .test = read_idx_set(test_images, test_labels, set.class_names)};
   if (data.train.height != data.test.height || data.train.width != data.test.width) {
     fail("{} holds images of {} x {} pixels, but {} of {} x {}", train_images.string(), data.train.height,
          data.train.width, test_images.string(), data.test.height, data.test.width);

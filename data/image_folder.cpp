@@ -118,8 +118,6 @@ ImageSet read_images(const std::vector<ImageFile>& files, const Form& form,
                .width = form.width,
                .channels = form.channels,
                .classes = static_cast<int>(classes.size()),
-               .pixels = {},
-               .labels = {},
                .class_names = classes};
   int64_t bytes = 0;
   if (__builtin_mul_overflow(static_cast<int64_t>(files.size()), set.image_size(), &bytes) ||

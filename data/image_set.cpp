@@ -23,8 +23,6 @@ ImageSet subset(const ImageSet& set, std::span<const int64_t> indices) {
                   .width = set.width,
                   .channels = set.channels,
                   .classes = set.classes,
-                  .pixels = {},
-                  .labels = {},
                   .class_names = set.class_names};
   result.pixels.reserve(indices.size() * static_cast<size_t>(set.image_size()));
   result.labels.reserve(indices.size());

@@ -141,7 +141,8 @@ struct NpzWriter::Archive {
     ZipError problem;
     zip_source_t* source = zip_source_buffer_create(block.get(), size, 1, &problem.error);
     if (source == nullptr) fail("cannot write {}: {}", path, problem.text());
-    static_cast<void>(block.release());
+    static_cast<void>(block.release());  // it is libzip's now
+    // NOLINTNEXTLINE(clang-analyzer-unix.Malloc)
     const zip_int64_t index = zip_file_add(zip.get(), entry.c_str(), source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
       zip_source_free(source);

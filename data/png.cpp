@@ -67,6 +67,7 @@ Image resize(const Image& image, int64_t height, int64_t width) {
   if (height < 1 || width < 1 || height > kMaxImagePixels / width) {
     fail("cannot resize an image to {} x {} pixels: expected 1 to {} pixels", height, width, kMaxImagePixels);
   }
+  if (height == image.height && width == image.width) return image;  // the filter would blur it
   Image result{height, width, image.channels,
                std::vector<uint8_t>(static_cast<size_t>(height * width * image.channels))};
   const int done =
