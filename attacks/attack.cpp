@@ -75,6 +75,7 @@ class Crafter {
 
   AttackResult run() {
     result_.sizes = static_cast<int64_t>(sizes_.size());
+    if (images_ == 0) return std::move(result_);
     look_at_clean();
     for (int64_t i = 0; i < images_; ++i) {
       for (const float eps : sizes_) {

@@ -103,7 +103,8 @@ struct AttackResult {
   std::vector<AttackRow> rows;        // n x sizes: row i * sizes + s
   int64_t sizes = 0;
   // The adversarial images as they are stored: adversarial = clip(x + delta) in fp32, so that whoever keeps
-  // the clean image and delta has them exactly. Success was judged on these. (n * sizes,h,w,c)
+  // the clean image and delta has them exactly. Success was judged on these. (n * sizes,h,w,c);
+  // no tensors where there are no images.
   Tensor delta, adversarial;
   // Images sent through the network, and gradients taken, for all rows together.
   int64_t forward_passes = 0, backward_passes = 0;

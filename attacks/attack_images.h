@@ -51,11 +51,12 @@ struct AttackReport {
 using AttackSink = std::function<void(int64_t first, const AttackResult& chunk)>;
 
 struct AttackJob {
-  std::vector<int64_t> rows;  // which images of the set, in this order; their numbers seed the random starts
-  std::vector<int32_t> targets;  // one for each of `rows`, when targeted
-  int64_t batch = 0;             // images crafted together; 0: as many rows as suit the model
-  AttackSink sink;
-  Progress progress;  // images done
+  std::vector<int64_t> rows =
+      {};  // which images of the set, in this order; their numbers seed the random starts
+  std::vector<int32_t> targets = {};  // one for each of `rows`, when targeted
+  int64_t batch = 0;                  // images crafted together; 0: as many rows as suit the model
+  AttackSink sink = {};
+  Progress progress = {};  // images done
 };
 
 AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,

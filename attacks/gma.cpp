@@ -79,11 +79,11 @@ double GmaSizeResult::accuracy() const {
   return lowest;
 }
 
-GmaTally::GmaTally(std::vector<GmaSize> sizes, Norm norm, int64_t images)
+GmaTally::GmaTally(std::span<const GmaSize> sizes, Norm norm, int64_t images)
     : survived_(static_cast<size_t>(images), 1), clean_(static_cast<size_t>(images), 0) {
   result_.norm = norm;
   result_.images = images;
-  for (GmaSize& size : sizes) result_.sizes.push_back({size, {}});
+  for (const GmaSize& size : sizes) result_.sizes.push_back({size, {}});
 }
 
 void GmaTally::add(int64_t image, int64_t size, int64_t attempt, const AttackedImage& clean,
@@ -124,14 +124,15 @@ GmaAnalysis GmaTally::analysis() const {
 GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
                         const AttackOptions& options, int64_t tries, const AttackJob& job) {
   if (tries < 1 || tries > 3) fail("--tries {} is out of range: Algorithm 2 attacks 1 to 3 times", tries);
-  GmaTally tally({sizes.begin(), sizes.end()}, options.norm, static_cast<int64_t>(job.rows.size()));
+  GmaTally tally(sizes, options.norm, static_cast<int64_t>(job.rows.size()));
   int64_t forward = 0, backward = 0;
   for (int64_t attempt = 0; attempt < tries; ++attempt) {
     const std::vector<int64_t> open =
         attempt == 0 ? row_range(0, static_cast<int64_t>(sizes.size())) : tally.unfooled();
     if (open.empty()) break;
-    std::vector<float> eps;
-    for (const int64_t s : open) eps.push_back(sizes[static_cast<size_t>(s)].eps);
+    std::vector<float> eps(open.size());
+    std::transform(open.begin(), open.end(), eps.begin(),
+                   [&](int64_t s) { return sizes[static_cast<size_t>(s)].eps; });
 
     AttackOptions now = options;
     now.first_try = options.first_try + attempt * options.restarts;

@@ -81,7 +81,7 @@ struct GmaAnalysis {
 // Counts results into an analysis: from an attack that runs, or from a stored set.
 class GmaTally {
  public:
-  GmaTally(std::vector<GmaSize> sizes, Norm norm, int64_t images);
+  GmaTally(std::span<const GmaSize> sizes, Norm norm, int64_t images);
   // The result of image `image` (0 ... images - 1) under size `size` (an index) in try `attempt` (from 0).
   void add(int64_t image, int64_t size, int64_t attempt, const AttackedImage& clean, const AttackRow& row);
   // Sizes that no try has fooled yet: the ones that Algorithm 2 attacks again.

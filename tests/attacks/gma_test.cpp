@@ -1,0 +1,150 @@
+#include "attacks/gma.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/attacks/setup.h"
+
+namespace caltrop {
+
+using namespace test;
+
+TEST_SUITE("attacks") {
+  TEST_CASE("GMA has thirty sizes in the order of Algorithm 1") {
+    const std::vector<GmaSize> sizes = gma_sizes();
+    REQUIRE(sizes.size() == 30);
+    CHECK(sizes[0].name() == "0.1*e^-1");
+    CHECK(sizes[4].name() == "3*e^-1");
+    CHECK(sizes[5].name() == "0.1*e^-2");
+    CHECK(sizes[29].name() == "3*e^-6");
+    const std::vector<float> eps = eps_of(sizes);
+    CHECK(std::fabs(*std::max_element(eps.begin(), eps.end()) - 1.103638f) <= 1e-6f);
+    CHECK(std::fabs(*std::min_element(eps.begin(), eps.end()) - 0.000247875f) <= 1e-9f);
+    const double v[] = {0.1, 0.5, 1.0, 2.0, 3.0};
+    for (size_t k = 0; k < 30; ++k) {
+      const size_t i = k / 5 + 1;
+      CHECK(std::fabs(eps[k] - v[k % 5] * std::exp(-static_cast<double>(i))) <= 1e-7);
+    }
+    std::vector<float> distinct = eps;
+    std::sort(distinct.begin(), distinct.end());
+    CHECK(std::adjacent_find(distinct.begin(), distinct.end()) == distinct.end());
+  }
+
+  TEST_CASE("the other readings of the paper") {
+    const std::vector<GmaSize> ten = gma_sizes({.base = GmaBase::ten});
+    CHECK(ten.size() == 30);
+    CHECK(std::fabs(ten[29].eps - 3e-6f) <= 1e-12f);
+    CHECK(ten[29].name() == "3*10^-6");
+    const std::vector<GmaSize> literal = gma_sizes({.grid = GmaGrid::literal});
+    REQUIRE(literal.size() == 26);
+    CHECK(literal[25].name() == "0.1*e^-6");
+    CHECK(literal[24].name() == "3*e^-5");
+    const std::vector<GmaSize> bytes = gma_sizes({.scale = 255});
+    for (size_t k = 0; k < 30; ++k) CHECK(std::fabs(bytes[k].eps * 255.0f - gma_sizes()[k].eps) <= 1e-6f);
+    CHECK(mentions(error_of([] { gma_sizes({.scale = 2}); }), "--scale 2"));
+    CHECK(parse_gma_base("10") == GmaBase::ten);
+    CHECK(parse_gma_grid("literal") == GmaGrid::literal);
+    CHECK(mentions(error_of([] { parse_gma_base("2"); }), "--gma-base '2'"));
+    CHECK(mentions(error_of([] { parse_gma_grid("half"); }), "--gma-grid 'half'"));
+    CHECK_FALSE(gma_attack(AttackKind::pgd, Norm::l2).random_start);
+    CHECK(gma_attack(AttackKind::pgd, Norm::l2).norm == Norm::l2);
+  }
+
+  TEST_CASE("verdicts are Algorithm 2's") {
+    CHECK(gma_verdict(0.4999) == GmaVerdict::fooled);
+    CHECK(gma_verdict(0.5) == GmaVerdict::neither);
+    CHECK(gma_verdict(0.8) == GmaVerdict::neither);
+    CHECK(gma_verdict(0.8001) == GmaVerdict::robust);
+    CHECK(to_string(GmaVerdict::fooled) == "fooled");
+    CHECK(to_string(GmaVerdict::neither) == "neither");
+    CHECK(to_string(GmaVerdict::robust) == "robust");
+  }
+
+  TEST_CASE("a tally keeps sizes and tries apart") {
+    const std::vector<GmaSize> two = {gma_sizes()[0], gma_sizes()[1]};
+    GmaTally tally(two, Norm::linf, 4);
+    const auto add = [&](int64_t image, int64_t size, int64_t attempt, int32_t clean, int32_t after) {
+      AttackRow row;
+      row.prediction = after;
+      row.success = after != 1;
+      tally.add(image, size, attempt, {image, 1, -1, clean}, row);
+    };
+    const int32_t clean[] = {1, 1, 1, 2};
+    for (int64_t i = 0; i < 4; ++i) add(i, 0, 0, clean[i], i == 0 ? 1 : 3);  // accuracy 1/4
+    for (int64_t i = 0; i < 4; ++i) add(i, 1, 0, clean[i], clean[i]);        // 3/4
+    CHECK(tally.unfooled() == std::vector<int64_t>{1});
+    CHECK(tally.analysis().worst_accuracy == doctest::Approx(0.25));
+    for (int64_t i = 0; i < 4; ++i)
+      add(i, 1, 1, clean[i], i == 1 || i == 2 ? 1 : 5);  // 1/2, but image 0 falls
+    const GmaAnalysis done = tally.analysis();
+    CHECK(done.baseline == doctest::Approx(0.75));
+    CHECK(done.sizes[0].accuracy() == doctest::Approx(0.25));
+    CHECK(done.sizes[0].flag());
+    CHECK(done.sizes[1].tries.size() == 2);
+    CHECK(done.sizes[1].tries[0].accuracy() == doctest::Approx(0.75));
+    CHECK(done.sizes[1].accuracy() == doctest::Approx(0.5));
+    CHECK(done.sizes[1].verdict() == GmaVerdict::neither);
+    CHECK_FALSE(done.sizes[1].flag());
+    CHECK(done.pooled_accuracy == doctest::Approx(0.375));
+    CHECK(done.worst_accuracy == 0.0);
+    CHECK(mentions(error_of([&] { add(4, 0, 0, 1, 1); }), "got image 4"));
+    CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "size 2"));
+  }
+
+  TEST_CASE("analysis agrees with the attacks it is made of") {
+    const Model model = small_model(4);
+    Images random = random_images(model.input(), 40, 10, 4);
+    // Labels as the model has them, so that accuracy starts at one.
+    std::vector<uint8_t> pixels;
+    for (const float v : random.pixels(row_range(0, 40)).to_host())
+      pixels.push_back(static_cast<uint8_t>(std::lround(v * 255.0f)));
+    const std::vector<int32_t> labels = argmax_rows(predict(model, random), 10);
+    const Images images(cpu_backend(), model.input(), pixels, labels);
+    const std::vector<GmaSize> sizes = gma_sizes();
+    for (const AttackKind kind : {AttackKind::fgsm, AttackKind::bim, AttackKind::pgd, AttackKind::mim}) {
+      for (const Norm norm : {Norm::linf, Norm::l2}) {
+        CAPTURE(to_string(kind));
+        CAPTURE(to_string(norm));
+        const AttackOptions options = gma_attack(kind, norm);
+        int64_t last = 0;
+        AttackJob job{.rows = row_range(0, 40)};
+        job.progress = [&](int64_t done) {
+          last = done;
+        };
+        const GmaAnalysis one = gma_analyze(model, images, sizes, options, 1, job);
+        const GmaAnalysis three = gma_analyze(model, images, sizes, options, 3, job);
+        CHECK(one.baseline == 1.0);
+        REQUIRE(one.sizes.size() == 30);
+        const AttackReport report = run_attack(model, images, eps_of(sizes), options, {}).report;
+        double lowest = 1.0;
+        int64_t fooled = 0, again = 0;
+        for (size_t s = 0; s < 30; ++s) {
+          CHECK(one.sizes[s].tries.size() == 1);
+          CHECK(one.sizes[s].accuracy() == report.sizes[s].accuracy());
+          // A fooled size is not attacked again; a later try can only lower the accuracy.
+          CHECK(three.sizes[s].tries[0].correct == one.sizes[s].tries[0].correct);
+          CHECK(three.sizes[s].accuracy() <= one.sizes[s].accuracy());
+          if (one.sizes[s].flag()) CHECK(three.sizes[s].tries.size() == 1);
+          if (!three.sizes[s].flag()) CHECK(three.sizes[s].tries.size() == 3);
+          lowest = std::min(lowest, three.sizes[s].accuracy());
+          fooled += one.sizes[s].flag();
+          again += three.sizes[s].tries.size() > 1;
+        }
+        CHECK(fooled > 0);
+        CHECK(again > 0);
+        CHECK(last == 3 * 40);
+        CHECK(three.worst_accuracy <= lowest);
+        CHECK(three.worst_accuracy <= one.worst_accuracy);
+        CHECK(three.forward_passes > one.forward_passes);
+        CHECK(one.forward_passes == report.forward_passes);
+      }
+    }
+    CHECK(mentions(
+        error_of([&] { gma_analyze(model, images, sizes, gma_attack(AttackKind::pgd, Norm::linf), 4, {}); }),
+        "--tries 4"));
+  }
+}
+
+}  // namespace caltrop

@@ -1,0 +1,143 @@
+// Bad options are one clear line that names the flag.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/attacks/setup.h"
+
+namespace caltrop {
+
+using namespace test;
+
+namespace {
+
+std::string refusal(const AttackOptions& options, float eps) {
+  return error_of([&] { check_attack(options, std::span(&eps, 1), 784); });
+}
+
+}  // namespace
+
+TEST_SUITE("attacks") {
+  TEST_CASE("names go both ways") {
+    for (const char* name : {"fgsm", "bim", "pgd", "mim"}) CHECK(to_string(parse_attack(name)) == name);
+    for (const char* name : {"linf", "l2", "l1"}) CHECK(to_string(parse_norm(name)) == name);
+    CHECK(mentions(error_of([] { parse_attack("deepfool"); }), "deepfool"));
+    CHECK(mentions(error_of([] { parse_norm("l3"); }), "linf, l2 or l1"));
+  }
+
+  TEST_CASE("defaults are those of the table") {
+    CHECK(attack_defaults(AttackKind::fgsm).steps == 1);
+    CHECK(attack_defaults(AttackKind::pgd).steps == 10);
+    CHECK(attack_defaults(AttackKind::pgd).random_start);
+    CHECK_FALSE(attack_defaults(AttackKind::bim).random_start);
+    CHECK_FALSE(attack_defaults(AttackKind::mim).random_start);
+    CHECK(step_size_of(attack_defaults(AttackKind::fgsm), 0.3f) == 0.3f);
+    CHECK(step_size_of(attack_defaults(AttackKind::pgd), 0.2f) == 0.05f);
+    AttackOptions forty = attack_defaults(AttackKind::pgd);
+    forty.steps = 40;
+    CHECK(std::fabs(step_size_of(forty, 0.3f) - 0.01f) <= 1e-8f);
+    forty.step_size = 0.02f;
+    CHECK(step_size_of(forty, 0.3f) == 0.02f);
+  }
+
+  TEST_CASE("a size must be a size") {
+    const AttackOptions pgd = attack_defaults(AttackKind::pgd);
+    CHECK(refusal(pgd, 0.3f).empty());
+    CHECK(refusal(pgd, 0.0f).empty());
+    CHECK(refusal(pgd, 1.1037f).empty());  // the largest of GMA
+    CHECK(mentions(refusal(pgd, -0.1f), "--eps -0.1 is negative"));
+    CHECK(mentions(refusal(pgd, std::nanf("")), "--eps nan"));
+    CHECK(mentions(refusal(pgd, std::numeric_limits<float>::infinity()), "--eps inf"));
+    CHECK(mentions(refusal(pgd, 8.0f), "divide by 255"));
+    CHECK(refusal(attack_of(AttackKind::pgd, Norm::l2), 8.0f).empty());
+    CHECK(mentions(refusal(attack_of(AttackKind::pgd, Norm::l2), 57.0f), "--eps 57 is absurd"));
+    CHECK(refusal(attack_of(AttackKind::fgsm, Norm::l1), 700.0f).empty());
+    CHECK(mentions(refusal(attack_of(AttackKind::fgsm, Norm::l1), 2000.0f), "--eps 2000"));
+    CHECK(mentions(error_of([&] { check_attack(pgd, {}, 784); }), "at least one size"));
+  }
+
+  TEST_CASE("options that make no attack are refused by name") {
+    const auto refused = [](auto change, const char* flag) {
+      AttackOptions options = attack_defaults(AttackKind::pgd);
+      change(options);
+      const std::string message = refusal(options, 0.3f);
+      CAPTURE(message);
+      CHECK(mentions(message, flag));
+      CHECK_FALSE(mentions(message, "\n"));
+    };
+    refused([](AttackOptions& o) { o.steps = 0; }, "--steps 0");
+    refused([](AttackOptions& o) { o.steps = -3; }, "--steps -3");
+    refused([](AttackOptions& o) { o.steps = int64_t{1} << 40; }, "--steps");
+    refused([](AttackOptions& o) { o.step_size = -1.0f; }, "--step-size -1");
+    refused([](AttackOptions& o) { o.step_size = std::nanf(""); }, "--step-size nan");
+    refused([](AttackOptions& o) { o.step_size = 5.0f; }, "--step-size 5 is absurd");
+    refused([](AttackOptions& o) { o.norm = Norm::l1; }, "--norm l1 is for fgsm");
+    refused([](AttackOptions& o) { o.restarts = 0; }, "--restarts 0");
+    refused([](AttackOptions& o) { o.restarts = 1 << 20; }, "--restarts");
+    refused([](AttackOptions& o) { o.decay = std::nanf(""); }, "--decay nan");
+    refused([](AttackOptions& o) { o.decay = -1.0f; }, "--decay -1");
+    refused([](AttackOptions& o) { o.kind = AttackKind::bim; }, "--random-start");
+    refused([](AttackOptions& o) { o.kind = AttackKind::fgsm; }, "--steps 10 does not fit fgsm");
+    refused([](AttackOptions& o) { o.random_start = false, o.restarts = 2; },
+            "--restarts 2 needs a random start");
+    refused([](AttackOptions& o) { o.high = o.low; }, "box");
+    refused([](AttackOptions& o) { o.kind = AttackKind::fgsm, o.steps = 1, o.norm = Norm::l1; },
+            "--random-start");
+  }
+
+  TEST_CASE("a batch must fit the model") {
+    const Model model = small_model();
+    const Images images = random_images(model.input(), 3, 10);
+    const float eps = 0.1f;
+    const AttackOptions fgsm = attack_defaults(AttackKind::fgsm);
+    const auto refused = [&](auto change, const AttackOptions& options, const char* part) {
+      AttackBatch batch = batch_of(images, 0, 3);
+      change(batch);
+      const std::string message = error_of([&] { craft(model, batch, std::span(&eps, 1), options); });
+      CAPTURE(message);
+      CHECK(mentions(message, part));
+    };
+    AttackOptions targeted = fgsm;
+    targeted.targeted = true;
+    refused([](AttackBatch& b) { b.labels[1] = 10; }, fgsm, "labels from 0 to 9, got 10");
+    refused([](AttackBatch& b) { b.labels[1] = -1; }, fgsm, "got -1");
+    refused([](AttackBatch& b) { b.labels.pop_back(); }, fgsm, "3 labels, got 2");
+    refused([](AttackBatch&) {}, targeted, "3 targets, got 0");
+    refused([](AttackBatch& b) { b.targets = {0, 1, 12}; }, targeted, "targets from 0 to 9, got 12");
+    refused([](AttackBatch& b) { b.indices[0] = -1; }, fgsm, "indices");
+    refused([](AttackBatch& b) { b.indices[2] = int64_t{1} << 32; }, fgsm, "indices");
+    refused([](AttackBatch& b) { b.indices.clear(); }, fgsm, "3 indices, got 0");
+    refused([](AttackBatch& b) { b.x = b.x.view({3, 144}); }, fgsm, "images (n,h,w,c)");
+    refused(
+        [](AttackBatch& b) {
+          b.x = b.x.view({3, 6, 24, 1});
+        },
+        fgsm, "[model] expected images (n,12,12,1)");
+
+    const Images other = random_images({6, 6, 1}, 3, 10);
+    CHECK(mentions(error_of([&] { attack_images(model, other, std::span(&eps, 1), fgsm, {.rows = {0}}); }),
+                   "expected images of 12x12x1"));
+    CHECK(
+        mentions(error_of([&] { attack_images(model, images, std::span(&eps, 1), targeted, {.rows = {0}}); }),
+                 "1 targets, got 0"));
+    CHECK(mentions(error_of([&] { attack_images(model, images, std::span(&eps, 1), fgsm, {.rows = {3}}); }),
+                   "rows"));
+  }
+
+  TEST_CASE("no images make no work") {
+    const Model model = small_model();
+    const Images images = random_images(model.input(), 1, 10);
+    const float eps = 0.1f;
+    const AttackReport report =
+        attack_images(model, images, std::span(&eps, 1), attack_defaults(AttackKind::pgd), {.rows = {}});
+    CHECK(report.sizes.at(0).images == 0);
+    CHECK(report.forward_passes == 0);
+    const AttackResult empty =
+        craft(model, batch_of(images, 0, 0), std::span(&eps, 1), attack_defaults(AttackKind::bim));
+    CHECK(empty.rows.empty());
+  }
+}
+
+}  // namespace caltrop
