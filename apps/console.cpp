@@ -1,5 +1,6 @@
 #include "apps/console.h"
 
+#include <signal.h>
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <sys/ioctl.h>
@@ -18,6 +19,15 @@ namespace {
 
 constexpr auto kTerminalPause = std::chrono::milliseconds(100);
 constexpr auto kPlainPause = std::chrono::seconds(10);
+
+// Set before the handler is; a signal handler may read no std::string.
+char interrupted_line[512];
+size_t interrupted_size = 0;
+
+void on_interrupt(int signal) {
+  if (::write(STDERR_FILENO, interrupted_line, interrupted_size) < 0) ::_exit(1);
+  ::raise(signal);  // by its default now: the shell sees what ended the program
+}
 
 size_t terminal_width() {
   winsize size{};
@@ -42,6 +52,17 @@ void check_writable(const std::filesystem::path& file) {
   if (::access(replaced ? folder.c_str() : file.c_str(), W_OK) != 0) {
     fail("cannot write {}: {}", file.string(), std::strerror(errno));
   }
+}
+
+void say_when_interrupted(const std::string& line) {
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const std::string text = fmt::format("{}caltrop: {}\n", terminal ? "\r\x1b[K" : "", line);
+  if (text.size() > sizeof interrupted_line) return;
+  interrupted_size = text.copy(interrupted_line, sizeof interrupted_line);
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+  ::sigaction(SIGINT, &action, nullptr);
 }
 
 Console::Console(std::string json, bool quiet)

@@ -17,6 +17,9 @@ class ProgressLine;
 // An Error where `file` could not be written: better now than after the work.
 void check_writable(const std::filesystem::path& file);
 
+// On Ctrl-C: clears the progress line and says `line` before the program ends.
+void say_when_interrupted(const std::string& line);
+
 class Console {
  public:
   // `json`: "" (no JSON), "-" or a file. A file that could not be written is an Error here, before any work.

@@ -53,13 +53,13 @@ void declare(Flags& flags, EvalOptions& options) {
 void run(EvalOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   if (!options.logits.empty()) check_writable(options.logits);
-  RunFolder::check(options.common.out, false);
+  RunFolder::check(options.common.out, Resume::impossible);
   Backend& backend = open_backend(options.common);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;
   std::optional<RunFolder> folder;
   if (!options.common.out.empty())
-    folder.emplace(options.common.out, make_config(flags, trained.facts), false);
+    folder.emplace(options.common.out, make_config(flags, trained.facts), Resume::impossible);
 
   ProgressLine progress(console, "testing", trained.data.images.count(), "images");
   const Evaluation evaluation =

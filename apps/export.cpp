@@ -74,7 +74,7 @@ void run(ExportOptions& options, const Flags& flags) {
     usage_error("give --weights, --images or both");
   if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
   Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, false);
+  RunFolder::check(options.common.out, Resume::impossible);
   open_backend(options.common);
   Json facts = Json::object(), result = {{"out", options.common.out}};
 
@@ -92,7 +92,7 @@ void run(ExportOptions& options, const Flags& flags) {
     facts.update(images->info.facts);
   }
 
-  const RunFolder folder(options.common.out, make_config(flags, facts), false);
+  const RunFolder folder(options.common.out, make_config(flags, facts), Resume::impossible);
   if (network) {
     const bool torch = options.model.layout == "torch";  // Caltrop's own layout goes without saying
     std::map<std::string, std::string> metadata = network->tensors.metadata;

@@ -140,6 +140,7 @@ void show_all(InfoOptions& options, ImageShape input, Console& console) {
     console.say("  {:<14} {:>9} parameters {:>11} MACs   {}", row["name"].get<std::string>(),
                 grouped(row["parameters"].get<int64_t>()), grouped(row["macs"].get<int64_t>()),
                 row["description"].get<std::string>());
+    console.say("  {:<14} {}", "", row["line"].get<std::string>());
   }
   console.blank();
   console.say("'caltrop info --model NAME' shows the layers of one.");

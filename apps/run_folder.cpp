@@ -84,7 +84,7 @@ Json make_config(const Flags& flags, const Json& facts) {
   return config;
 }
 
-RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, const Json& config, Resume resume) : path_(path) {
   std::error_code error;
   const bool made = fs::create_directories(path_, error);
   if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
@@ -110,14 +110,14 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : pa
   }
 }
 
-void RunFolder::check(const fs::path& path, bool resume) {
+void RunFolder::check(const fs::path& path, Resume resume) {
   std::error_code error;
   if (path.empty() || !fs::exists(path, error)) return;
   if (!fs::is_directory(path, error)) fail("{} is not a folder; choose another --out", path.string());
   const bool holds_run = fs::exists(path / "config.json", error);
-  if (holds_run && !resume) {
-    fail("the folder {} already holds a run; continue it with --resume or choose another --out",
-         path.string());
+  if (holds_run && resume != Resume::yes) {
+    fail("the folder {} already holds a run; {}choose another --out", path.string(),
+         resume == Resume::no ? "continue it with --resume or " : "");
   }
   if (holds_run) return;
   for (const auto& entry : open_folder(path)) {

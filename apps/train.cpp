@@ -146,7 +146,8 @@ class Training {
     const OptimizerOptions rule = optimizer_options(options_);
     const Schedule schedule = parse_schedule(options_.schedule);
     check_network_flags(options_.model);
-    RunFolder::check(options_.common.out, options_.common.resume);
+    const Resume resume = options_.common.resume ? Resume::yes : Resume::no;
+    RunFolder::check(options_.common.out, resume);
     Backend& backend = open_backend(options_.common);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const std::string line = network_line(options_.model, data.info.classes);
@@ -161,7 +162,7 @@ class Training {
     facts["network"] = to_string(model.architecture());
     const std::string out = folder_or_free(
         options_.common.out, fmt::format("train-{}-{}", network_name(options_.model), data.info.name));
-    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
+    const RunFolder folder(out, make_config(flags_, facts), resume);
     const TrainingOptions how{
         .epochs = options_.epochs,
         .batch = options_.batch,
@@ -172,6 +173,7 @@ class Training {
     console_.say("{} training images, {} parameters, {} epochs -> {}", grouped(data.train.count()),
                  grouped(count_parameters(model.architecture(), model.input())), how.epochs, out);
     console_.blank();
+    say_when_interrupted(fmt::format("interrupted; continue with: caltrop train --resume --out {}", out));
     const Json epochs = train(model, optimizer, data, folder, how);
     finish(model, data, folder, epochs, out);
   }

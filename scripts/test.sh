@@ -85,6 +85,7 @@ if [ "$fuzz" != 0 ]; then
   }
   export -f fuzz_one
   export root fuzz
+  # shellcheck disable=SC2016
   printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'fuzz_one "$1"' fuzz
 fi
 

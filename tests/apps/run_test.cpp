@@ -1,5 +1,7 @@
 // Runs from end to end: the same recipe gives the same bytes, whatever happens on the way.
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,6 +92,17 @@ TEST_SUITE("apps") {
     check_equal(whole, run(place, "killed", {"train", "--resume", "--quiet"}));
   }
 
+  TEST_CASE("an interrupted run says how to continue") {
+    const Workplace place;
+    const pid_t process = place.start(tiny_training({"--epochs", "100000", "--out", "run"}));
+    while (lines_of(place, "run/metrics.jsonl") < 1) ::usleep(200);
+    ::kill(process, SIGINT);
+    int status = 0;
+    REQUIRE(::waitpid(process, &status, 0) == process);
+    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGINT));
+    CHECK(place.read(".stderr") == "caltrop: interrupted; continue with: caltrop train --resume --out run\n");
+  }
+
   TEST_CASE("every state that a kill can leave is continued") {
     const Workplace place;
     const Files whole = run(place, "whole", tiny_training({}));
@@ -126,7 +139,7 @@ TEST_SUITE("apps") {
 
   TEST_CASE("two processes never share a folder") {
     const Workplace place;
-    const RunFolder held(place.file("run"), {{"command", "train"}}, false);
+    const RunFolder held(place.file("run"), {{"command", "train"}}, Resume::no);
     const Outcome outcome =
         place.caltrop(tiny_training({"--out", "run", "--resume", "--config", "run/config.json"}));
     CHECK(outcome.status == 1);
