@@ -1,0 +1,119 @@
+// Convolution and its two adjoints, over windows, strides, paddings and channels that fit no vector.
+
+#include "tests/kernels/checks.h"
+
+namespace caltrop::test {
+namespace {
+
+std::string text_of(const Conv2d& s) {
+  return fmt::format("n{} {}x{}x{}->{} window {}x{} stride {}x{} pad {}x{}", s.n, s.h, s.w, s.cin, s.cout,
+                     s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w);
+}
+
+const std::vector<Conv2d>& shapes() {
+  static const std::vector<Conv2d> all = [] {
+    std::vector<Conv2d> list = {
+        {1, 1, 1, 1, 1, 1, 1},
+        {2, 28, 28, 1, 32, 3, 3},   // the models' first layer
+        {2, 13, 13, 64, 32, 3, 3},  // and EAT-3's second
+        {1, 9, 9, 64, 100, 3, 3},
+        {3, 7, 6, 3, 7, 3, 2},  // a window that is no square
+        {2, 8, 8, 5, 32, 5, 5},
+        {2, 5, 5, 3, 4, 5, 5},              // a window as large as the image
+        {2, 3, 3, 2, 5, 5, 5, 1, 1, 1, 1},  // larger, and padded to fit
+        {2, 6, 6, 3, 7, 3, 3, 1, 1, 1, 1},  // "same"
+        {2, 9, 10, 3, 7, 3, 3, 2, 2, 1, 1},
+        {2, 10, 9, 5, 8, 3, 3, 2, 3, 0, 0},  // strides that leave a remainder
+        {2, 11, 7, 1, 5, 2, 2, 3, 3, 0, 0},  // gaps between the windows
+        {1, 8, 8, 4, 16, 1, 1, 2, 2, 0, 0},
+        {2, 4, 4, 3, 5, 1, 1, 1, 1, 2, 3},  // windows that see padding alone
+        {2, 5, 6, 2, 3, 2, 3, 1, 2, 3, 2},
+        {1, 5, 40, 1, 3, 1, 7, 1, 1, 0, 3},
+        {33, 6, 6, 1, 5, 3, 3},  // chunks of a batch
+        {17, 4, 5, 3, 9, 3, 3, 1, 1, 1, 1},
+        {70, 4, 4, 2, 3, 3, 3},
+        {0, 6, 6, 3, 7, 3, 3, 1, 1, 1, 1},  // empty
+        {2, 5, 5, 0, 3, 3, 3},
+        {2, 5, 5, 3, 0, 3, 3},
+    };
+    for (const int64_t cin : {1, 3, 5, 64}) {
+      for (const int64_t cout : {1, 7, 32, 100}) list.push_back({2, 6, 7, cin, cout, 3, 3, 1, 1, 1, 0});
+    }
+    Samples samples(60);
+    while (list.size() < 90) {
+      const Conv2d s{samples.between(1, 5), samples.between(1, 12), samples.between(1, 12),
+                     samples.between(1, 9), samples.between(1, 40), samples.between(1, 5),
+                     samples.between(1, 5), samples.between(1, 3),  samples.between(1, 3),
+                     samples.between(0, 3), samples.between(0, 3)};
+      if (s.h + 2 * s.pad_h >= s.kh && s.w + 2 * s.pad_w >= s.kw) list.push_back(s);
+    }
+    return list;
+  }();
+  return all;
+}
+
+struct Operands {
+  std::vector<float> x, w, g;
+  Values wide_x, wide_w, wide_g;
+  explicit Operands(const Conv2d& s, Samples& samples)
+      : x(samples.floats(static_cast<int64_t>(reference::x_size(s)))),
+        w(samples.floats(static_cast<int64_t>(reference::w_size(s)))),
+        g(samples.floats(static_cast<int64_t>(reference::y_size(s)))),
+        wide_x(reference::widen(x)),
+        wide_w(reference::widen(w)),
+        wide_g(reference::widen(g)) {}
+};
+
+using Reference = Values (*)(const Conv2d&, const Values&, const Values&);
+
+void compare(const std::string& what, const Conv2d& s, const Output<float>& out, Reference f,
+             const Values& first, const Values& second, int64_t terms, Report& report) {
+  report.compare_sums(what + " " + text_of(s), out.take(report, what), f(s, first, second),
+                      f(s, reference::magnitudes(first), reference::magnitudes(second)),
+                      static_cast<double>(terms));
+}
+
+}  // namespace
+
+Report check_conv2d(Backend& backend) {
+  Report report;
+  Samples samples(61);
+  for (const Conv2d& s : shapes()) {
+    const Operands all(s, samples);
+    const Input<float> x(backend, all.x), w(backend, all.w);
+    const Output<float> y(backend, static_cast<int64_t>(all.g.size()));
+    backend.conv2d(s, x, w, y.data());
+    compare("conv2d", s, y, reference::conv2d, all.wide_x, all.wide_w, s.kh * s.kw * s.cin, report);
+  }
+  return report;
+}
+
+Report check_conv2d_dinput(Backend& backend) {
+  Report report;
+  Samples samples(62);
+  for (const Conv2d& s : shapes()) {
+    const Operands all(s, samples);
+    const Input<float> g(backend, all.g), w(backend, all.w);
+    const Output<float> dx(backend, static_cast<int64_t>(all.x.size()));
+    backend.conv2d_dinput(s, g, w, dx.data());
+    compare("conv2d_dinput", s, dx, reference::conv2d_dinput, all.wide_g, all.wide_w, s.kh * s.kw * s.cout,
+            report);
+  }
+  return report;
+}
+
+Report check_conv2d_dweight(Backend& backend) {
+  Report report;
+  Samples samples(63);
+  for (const Conv2d& s : shapes()) {
+    const Operands all(s, samples);
+    const Input<float> x(backend, all.x), g(backend, all.g);
+    const Output<float> dw(backend, static_cast<int64_t>(all.w.size()));
+    backend.conv2d_dweight(s, x, g, dw.data());
+    compare("conv2d_dweight", s, dw, reference::conv2d_dweight, all.wide_x, all.wide_g,
+            s.n * s.out_h() * s.out_w(), report);
+  }
+  return report;
+}
+
+}  // namespace caltrop::test

@@ -1,0 +1,78 @@
+#include "tests/kernels/harness.h"
+
+#include <doctest/doctest.h>
+
+#include "kernels/cpu_backend.h"
+
+namespace caltrop::test {
+
+void Report::fail_with(const std::string& text) {
+  if (failure_.empty()) failure_ = text;
+}
+
+void Report::expect(bool right, const std::string& what) {
+  ++compared_;
+  if (!right) fail_with(what);
+}
+
+void Report::compare(const std::string& what, std::span<const float> actual, const Values& expected,
+                     const Values& tolerance) {
+  expect(actual.size() == expected.size() && expected.size() == tolerance.size(), what + ": sizes differ");
+  if (!passed()) return;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ++compared_;
+    const auto value = static_cast<double>(actual[i]);
+    if (value == expected[i] || (std::isnan(value) && std::isnan(expected[i]))) continue;
+    const double error = std::fabs(value - expected[i]);
+    if (!(error <= tolerance[i])) {
+      fail_with(fmt::format("{}[{}]: expected {:.9g}, got {:.9g}, error {:.3g} > {:.3g}", what, i,
+                            expected[i], value, error, tolerance[i]));
+    } else {
+      worst_ = std::max(worst_, error / tolerance[i]);
+    }
+  }
+}
+
+void Report::compare(const std::string& what, std::span<const float> actual, const Values& expected,
+                     double tolerance) {
+  compare(what, actual, expected, Values(expected.size(), tolerance));
+}
+
+void Report::compare_sums(const std::string& what, std::span<const float> actual, const Values& expected,
+                          const Values& scale, double terms) {
+  // The rounding errors of a sum walk at random: sqrt(terms) of them, and a few for products and the result.
+  // The proven bound, terms * 2^-24 * scale, would let reduced precision pass (TF32 errs by 2^-11 in each
+  // product).
+  const double roundings = 4.0 + 2.0 * std::sqrt(terms);
+  Values tolerance(scale);
+  for (double& t : tolerance) t = roundings * kRounding * t + kSmallest;
+  compare(what, actual, expected, tolerance);
+}
+
+std::vector<Lane> all_lanes() {
+  std::vector<Lane> lanes;
+  for (const CpuTarget& target : cpu_targets()) {
+    lanes.push_back({"cpu/" + target.name, target.supported ? "" : "this machine lacks these instructions",
+                     &cpu_backend(), [name = target.name] {
+                       set_cpu_target(name);
+                     }});
+  }
+  const bool built = cuda_state() != DeviceState::not_built;
+  lanes.push_back({"cuda", built ? "no device" : "not built", nullptr, [] {
+                   }});
+  lanes.push_back({"emulated", "not built", nullptr, [] {
+                   }});
+  return lanes;
+}
+
+void for_each_lane(const std::function<void(Backend&)>& body) {
+  for (const Lane& lane : all_lanes()) {
+    if (!lane.absent.empty()) continue;
+    INFO("lane ", lane.name);
+    lane.enter();
+    body(*lane.backend);
+  }
+  set_cpu_target("");
+}
+
+}  // namespace caltrop::test

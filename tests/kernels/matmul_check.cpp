@@ -1,0 +1,58 @@
+// Matrix products in all four transposes, around every edge of the register and cache tiles.
+
+#include "tests/kernels/checks.h"
+
+namespace caltrop::test {
+namespace {
+
+void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+  for (int transposes = 0; transposes < 4; ++transposes) {
+    const bool trans_a = transposes & 1, trans_b = transposes & 2;
+    const std::vector<float> a = samples.floats(m * k), b = samples.floats(k * n);
+    const Input<float> in_a(backend, a), in_b(backend, b);
+    const Output<float> c(backend, m * n);
+    backend.matmul(trans_a, trans_b, m, n, k, in_a, in_b, c.data());
+    const Values wide_a = reference::widen(a), wide_b = reference::widen(b);
+    const Values scale = reference::matmul(trans_a, trans_b, m, n, k, reference::magnitudes(wide_a),
+                                           reference::magnitudes(wide_b));
+    const std::string what =
+        fmt::format("matmul {}x{}x{} {}{}", m, n, k, trans_a ? "t" : "n", trans_b ? "t" : "n");
+    report.compare_sums(what, c.take(report, what),
+                        reference::matmul(trans_a, trans_b, m, n, k, wide_a, wide_b), scale,
+                        static_cast<double>(k));
+  }
+}
+
+}  // namespace
+
+Report check_matmul(Backend& backend) {
+  Report report;
+  Samples samples(51);
+  const std::vector<int64_t> edges = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17};
+  for (const int64_t m : edges) {
+    for (const int64_t n : edges) {
+      for (const int64_t k : {1, 3, 8, 17}) check_product(backend, m, n, k, samples, report);
+    }
+  }
+  for (const int64_t size : {31, 32, 33, 34, 47, 48, 49, 63, 64, 65, 100, 128}) {
+    check_product(backend, size, 10, 100, samples, report);
+    check_product(backend, 5, size, 33, samples, report);
+    check_product(backend, 7, 11, size, samples, report);
+  }
+  // Around a block of the long dimension, and shapes of the models: dense layers and their gradients.
+  for (const int64_t k : {1023, 1024, 1025, 1030, 2049}) check_product(backend, 9, 19, k, samples, report);
+  check_product(backend, 97, 100, 128, samples, report);
+  check_product(backend, 65, 61, 1030, samples, report);
+  check_product(backend, 3, 515, 40, samples, report);
+  check_product(backend, 193, 5, 40, samples, report);
+  check_product(backend, 1, 1, 5408, samples, report);
+  // Empty ones: no output, or sums of nothing.
+  for (const int64_t m : {0, 3}) {
+    for (const int64_t n : {0, 7}) {
+      for (const int64_t k : {0, 5}) check_product(backend, m, n, k, samples, report);
+    }
+  }
+  return report;
+}
+
+}  // namespace caltrop::test

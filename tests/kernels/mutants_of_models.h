@@ -1,0 +1,258 @@
+// Kernels that are wrong on purpose, in the ways kernels go wrong: the fused block, losses, random numbers,
+// attack steps and optimisers.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/philox.h"
+#include "tests/kernels/checks.h"
+#include "tests/kernels/delegating_backend.h"
+
+namespace caltrop::test::mutants {
+
+using Base = DelegatingBackend;
+
+// ---- The fused block.
+struct BlockForgetsBias : Base {
+  using Base::Base;
+  void conv_block(const ConvBlock& b, const float* x, const float* w, const float*, float* y, uint8_t* winner,
+                  float* slope) override {
+    inner_.conv_block(b, x, w, nullptr, y, winner, slope);
+  }
+};
+struct BlockForgetsThatDeadIsDead : Base {
+  using Base::Base;
+  void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
+                  uint8_t* winner, float* slope) override {
+    inner_.conv_block(b, x, w, bias, y, winner, slope);
+    for (int64_t i = 0; winner && i < b.pooled(); ++i) winner[i] = winner[i] == kDead ? 0 : winner[i];
+  }
+};
+struct BlockGivesTheSlopeOfTheOutput : Base {
+  using Base::Base;
+  void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
+                  uint8_t* winner, float* slope) override {
+    inner_.conv_block(b, x, w, bias, y, winner, slope);
+    for (int64_t i = 0; slope && i < b.pooled(); ++i)
+      slope[i] = static_cast<float>(reference::gelu_grad(y[i]));
+  }
+};
+// The maximum of gelu taken at the largest input alone: wrong where all inputs of a window are far below
+// zero.
+struct BlockTakesGeluForMonotone : Base {
+  using Base::Base;
+  void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
+                  uint8_t* winner, float* slope) override {
+    ConvBlock linear = b;
+    linear.activation = Activation::none;
+    if (b.activation != Activation::gelu) return inner_.conv_block(b, x, w, bias, y, winner, slope);
+    inner_.conv_block(linear, x, w, bias, y, winner, nullptr);
+    for (int64_t i = 0; slope && i < b.pooled(); ++i)
+      slope[i] = static_cast<float>(reference::gelu_grad(y[i]));
+    for (int64_t i = 0; i < b.pooled(); ++i) y[i] = static_cast<float>(reference::gelu(y[i]));
+  }
+};
+struct BlockGradientTransposesTheWindow : Base {
+  using Base::Base;
+  void conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner, const float* slope,
+                         const float* w, float* dx) override {
+    std::vector<uint8_t> turned(winner, winner + b.pooled());
+    for (uint8_t& at : turned) {
+      if (at != kDead && b.pool_h == b.pool_w)
+        at = static_cast<uint8_t>(at % b.pool_w * b.pool_w + at / b.pool_w);
+    }
+    inner_.conv_block_dinput(b, g, turned.data(), slope, w, dx);
+  }
+};
+struct BlockWeightGradientIgnoresSlope : Base {
+  using Base::Base;
+  void conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
+                          const float*, float* dw, float* dbias) override {
+    inner_.conv_block_dweight(b, x, g, winner, nullptr, dw, dbias);
+  }
+};
+struct BlockBiasGradientCountsTheDead : Base {
+  using Base::Base;
+  void conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
+                          const float* slope, float* dw, float* dbias) override {
+    inner_.conv_block_dweight(b, x, g, winner, slope, dw, dbias);
+    for (int64_t i = 0; dbias && i < b.pooled(); ++i)
+      dbias[i % b.conv.cout] += winner[i] == kDead ? g[i] : 0.0f;
+  }
+};
+
+// ---- Rows of logits.
+struct SoftmaxWithoutMaximum : Base {
+  using Base::Base;
+  void softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      float sum = 0.0f;
+      for (int64_t k = 0; k < cols; ++k) sum += std::exp(x[r * cols + k]);
+      for (int64_t k = 0; k < cols; ++k) y[r * cols + k] = std::exp(x[r * cols + k]) / sum;
+    }
+  }
+};
+struct LogOfSoftmax : Base {
+  using Base::Base;
+  void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
+    inner_.softmax(rows, cols, x, y);
+    for (int64_t i = 0; i < rows * cols; ++i) y[i] = std::log(y[i]);
+  }
+};
+struct LossOfTheFirstClass : Base {
+  using Base::Base;
+  void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t*, float* loss) override {
+    const std::vector<int32_t> first(static_cast<size_t>(rows));
+    inner_.cross_entropy(rows, cols, z, first.data(), loss);
+  }
+};
+struct SeedAlwaysAsTorch : Base {
+  using Base::Base;
+  void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool,
+                          float* dz) override {
+    inner_.cross_entropy_seed(rows, cols, z, label, false, dz);
+  }
+};
+struct ArgmaxTakesTheLast : Base {
+  using Base::Base;
+  void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override {
+    inner_.argmax(rows, cols, x, index);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float best = x[r * cols + index[r]];
+      for (int64_t k = index[r]; k < cols; ++k)
+        index[r] = x[r * cols + k] == best ? static_cast<int32_t>(k) : index[r];
+    }
+  }
+};
+struct OneHotForgetsZeros : Base {
+  using Base::Base;
+  void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override {
+    for (int64_t r = 0; r < rows; ++r) y[r * cols + index[r]] = 1.0f;
+  }
+};
+
+// ---- Random numbers and images.
+struct RowsShareAStream : Base {
+  using Base::Base;
+  void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
+              float* y) override {
+    const std::vector<uint64_t> same(streams.size(), streams.empty() ? 0 : streams[0]);
+    inner_.random(kind, seed, same, cols, y);
+  }
+};
+struct UniformReachesOne : Base {
+  using Base::Base;
+  void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
+              float* y) override {
+    inner_.random(kind, seed, streams, cols, y);
+    if (kind == Distribution::uniform && cols > 10000 && !streams.empty()) y[cols - 1] = 1.0f;
+  }
+};
+struct DividesBy256 : Base {
+  using Base::Base;
+  void gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) override {
+    inner_.gather_images(set, rows, cols, y);
+    for (int64_t i = 0; i < static_cast<int64_t>(rows.size()) * cols; ++i) y[i] *= 255.0f / 256.0f;
+  }
+};
+
+// ---- Attacks.
+struct ProjectsAfterTheBox : Base {
+  using Base::Base;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override {
+    AttackStep open = step;
+    open.low = -10.0f;
+    open.high = 10.0f;
+    inner_.attack_step(open, x, origin, g, eps, size, y);
+  }
+};
+struct FloorsTheGradientNorm : Base {
+  using Base::Base;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override {
+    std::vector<float> small(g, g + step.rows * step.cols);
+    for (float& v : small) v = std::fabs(v) < 1e-12f ? 0.0f : v;
+    inner_.attack_step(step, x, origin, small.data(), eps, size, y);
+  }
+};
+struct MovesWithoutGradient : Base {
+  using Base::Base;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override {
+    std::vector<float> nudged(g, g + step.rows * step.cols);
+    for (float& v : nudged) v = v == 0.0f ? 1e-30f : v;
+    inner_.attack_step(step, x, origin, nudged.data(), eps, size, y);
+  }
+};
+struct IgnoresDirection : Base {
+  using Base::Base;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override {
+    AttackStep up = step;
+    up.direction = 1.0f;
+    inner_.attack_step(up, x, origin, g, eps, size, y);
+  }
+};
+struct UsesTheFirstRowsBudget : Base {
+  using Base::Base;
+  void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                   const float* eps, const float* size, float* y) override {
+    const std::vector<float> same(static_cast<size_t>(step.rows), step.rows > 0 ? eps[0] : 0.0f);
+    inner_.attack_step(step, x, origin, g, same.data(), size, y);
+  }
+};
+struct NormsInFloat : Base {
+  using Base::Base;
+  void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
+    inner_.row_stats(rows, cols, x, stats);
+    for (int64_t r = 0; r < rows; ++r) {
+      float square = 0.0f;
+      for (int64_t i = 0; i < cols; ++i)
+        square += std::isnan(x[r * cols + i]) ? 0.0f : x[r * cols + i] * x[r * cols + i];
+      stats[r].l2 = std::sqrt(square);
+    }
+  }
+};
+struct CountsNoNan : Base {
+  using Base::Base;
+  void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
+    inner_.row_stats(rows, cols, x, stats);
+    for (int64_t r = 0; r < rows; ++r) stats[r].nans = 0.0f;
+  }
+};
+
+// ---- Optimisers.
+struct SgdWithoutNesterov : Base {
+  using Base::Base;
+  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) override {
+    Sgd plain = rule;
+    plain.nesterov = false;
+    inner_.sgd(updates, plain);
+  }
+};
+struct AdamWithoutCorrection : Base {
+  using Base::Base;
+  void adam(std::span<const ParameterUpdate> updates, const Adam& rule) override {
+    Adam late = rule;
+    late.step = 1000000;
+    inner_.adam(updates, late);
+  }
+};
+struct RmsPropForgetsDecay : Base {
+  using Base::Base;
+  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) override {
+    RmsProp plain = rule;
+    plain.weight_decay = 0.0f;
+    inner_.rmsprop(updates, plain);
+  }
+};
+struct AdagradSkipsTheLastParameter : Base {
+  using Base::Base;
+  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) override {
+    inner_.adagrad(updates.subspan(0, updates.size() - 1), rule);
+  }
+};
+
+}  // namespace caltrop::test::mutants
