@@ -1,0 +1,203 @@
+// caltrop attack: fgsm, bim, pgd or mim on the images of a data set.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "apps/attack_flags.h"
+#include "apps/attack_report.h"
+#include "apps/commands.h"
+#include "apps/console.h"
+#include "apps/options.h"
+#include "apps/run_folder.h"
+#include "apps/setup.h"
+#include "apps/text_layout.h"
+#include "data/npz.h"
+
+namespace caltrop {
+namespace {
+
+constexpr size_t kShownImages = 10;
+
+struct AttackCommand {
+  CommonOptions common;
+  DataOptions data;
+  ModelOptions model;
+  AttackFlags attack;
+  std::string subset = "test";
+  std::optional<double> eps;
+  std::optional<int64_t> target, save_images;
+  int64_t batch = 0;
+};
+
+void declare(Flags& flags, AttackCommand& options) {
+  flags.usage("fgsm|bim|pgd|mim --weights FILE [flags]");
+  flags.about(
+      "Attacks each image through the gradient of the network's loss, and tests what the network says of the "
+      "result. "
+      "FGSM takes one step, BIM several, PGD begins at a random point, MIM steps along a momentum. Success "
+      "is judged on "
+      "the stored images.");
+  flags.positional("attack", options.attack.kind, {"fgsm", "bim", "pgd", "mim"}, "which attack");
+  add_model_flags(flags, options.model, Weights::required);
+  add_data_flags(flags, options.data, "attack the first N images");
+  add_subset_flag(flags, options.subset);
+  flags.group("Attack");
+  add_norm_flag(flags, options.attack.norm);
+  add_eps_flag(flags, options.eps, "0.3 for linf, 2 for l2, 10 for l1");
+  add_attack_flags(flags, options.attack);
+  flags.choice("labels", options.attack.labels, {"true", "predicted"},
+               "attack the true label, or what the network says");
+  flags.integer("target", options.target, 0, 1 << 20, "CLASS",
+                "push every image towards this class; success is to arrive", "untargeted");
+  flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
+                "store the first N attacked images", "all");
+  flags.group("Computing", Scope::local);
+  add_batch_flag(flags, options.batch,
+                 "images in a batch, 0 for what suits the network; results do not depend on it");
+  add_common_flags(flags, options.common, Folder::plain, true,
+                   "runs/ATTACK-NORM-DATASET, the first that is free");
+  flags.section(
+      "Files",
+      "DIR/config.json      every flag as used\n"
+      " DIR/summary.json     as --json\n"
+      " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
+      " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), index, "
+      "label, "
+      "clean_prediction, prediction, success\n"
+      " DIR/grid.png         ten images: clean, attacked (red frame: fooled), perturbation magnified");
+  flags.section(
+      "JSON",
+      "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
+      "success_rate_of_correct, mean and max of linf and l2, violations, zero_gradients, nan_gradients, "
+      "forward_passes, backward_passes");
+  flags.example(
+      "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
+      "--step-size 0.01",
+      "Madry's attack on MNIST.");
+  flags.example(
+      "caltrop attack fgsm --weights runs/target/model.safetensors --norm l2 --eps 1.5 --target 3 --limit "
+      "1000",
+      "One L2 step towards class 3, for the first 1,000 images.");
+}
+
+// What is kept of the attacked images, in their order.
+struct Stored {
+  std::vector<uint8_t> x, success;
+  std::vector<float> delta;
+  std::vector<int64_t> index;
+  std::vector<int32_t> label, clean_prediction, prediction;
+};
+
+Table image_table() {
+  using Kind = Column::Kind;
+  return Table({{"index", "index", Kind::count},
+                {"label", "label", Kind::count},
+                {"clean_prediction", "clean prediction", Kind::count},
+                {"prediction", "prediction", Kind::count},
+                {"success", "success", Kind::count},
+                {"loss", "loss", Kind::general, 4},
+                {"linf", "L-inf", Kind::general, 4},
+                {"l2", "L2", Kind::general, 4}});
+}
+
+void write_npz(const RunFolder& folder, const Stored& stored, const ImageShape& shape) {
+  const auto n = static_cast<int64_t>(stored.index.size());
+  NpzWriter file(folder.file("adversarial.npz"));
+  file.add("x", {n, shape.height, shape.width, shape.channels}, stored.x);
+  file.add("delta", {n, shape.height, shape.width, shape.channels}, stored.delta);
+  file.add("index", {n}, stored.index);
+  file.add("label", {n}, stored.label);
+  file.add("clean_prediction", {n}, stored.clean_prediction);
+  file.add("prediction", {n}, stored.prediction);
+  file.add("success", {n}, stored.success);
+  file.close();
+}
+
+void run(AttackCommand& options, const Flags& flags) {
+  Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, Resume::impossible);
+  const Norm norm = parse_norm(options.attack.norm);
+  AttackOptions attack = attack_options(options.attack, norm, options.common.seed);
+  if (!options.eps) options.eps = default_eps(norm);
+  const std::vector<float> sizes = {static_cast<float>(*options.eps)};
+  Backend& backend = open_backend(options.common);
+  const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
+  const Images& images = trained.data.images;
+  attack.targeted = options.target.has_value();
+  check_attack(attack, sizes, images.image_size());
+  if (options.target && *options.target >= trained.model.outputs()) {
+    fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
+  }
+
+  const std::string out = folder_or_free(
+      options.common.out,
+      fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
+  const RunFolder folder(out, make_config(flags, trained.facts), Resume::impossible);
+  const auto saved = std::min(images.count(), options.save_images.value_or(images.count()));
+  Stored stored;
+  std::vector<Shown> shown;
+  Table rows = image_table();
+  AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+  if (options.target) job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  job.sink = [&](int64_t first, const AttackResult& chunk) {
+    const auto count = static_cast<int64_t>(chunk.images.size());
+    const int64_t keep = std::clamp<int64_t>(saved - first, 0, count), size = images.image_size();
+    const std::vector<float> clean = images.pixels(row_range(first, first + count)).to_host(),
+                             delta = chunk.delta.to_host();
+    for (int64_t i = 0; i < count; ++i) {
+      const AttackedImage& image = chunk.images[static_cast<size_t>(i)];
+      const AttackRow& row = chunk.row(i, 0);
+      rows.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
+                int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
+                static_cast<double>(row.l2)});
+      const auto begin = clean.begin() + i * size, from = delta.begin() + i * size;
+      if (shown.size() < kShownImages)
+        shown.push_back({{begin, begin + size}, {from, from + size}, row.success});
+      if (i >= keep) continue;
+      std::transform(begin, begin + size, std::back_inserter(stored.x),
+                     [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
+      stored.delta.insert(stored.delta.end(), from, from + size);
+      stored.index.push_back(image.index);
+      stored.label.push_back(image.label);
+      stored.clean_prediction.push_back(image.clean_prediction);
+      stored.prediction.push_back(row.prediction);
+      stored.success.push_back(row.success);
+    }
+  };
+  ProgressLine progress(console, options.attack.kind, images.count(), "images");
+  job.progress = [&](int64_t done) {
+    progress.at(done);
+  };
+  const AttackReport report = attack_images(trained.model, images, sizes, attack, job);
+  progress.finish();
+
+  const AttackSummary& summary = report.sizes[0];
+  write_npz(folder, stored, images.shape());
+  write_attack_grid(folder, "grid.png", shown, images.shape().height, images.shape().width);
+  folder.write("images.csv", rows.csv());
+  Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
+  result.update(to_json(summary));
+  result["forward_passes"] = report.forward_passes;
+  result["backward_passes"] = report.backward_passes;
+  folder.write_json("summary.json", result);
+  result["out"] = out;
+
+  say_summary(console, summary, report, norm);
+  warn_of_anomalies(console, summary);
+  console.blank();
+  console.say("tables, images and {}", folder.file("grid.png").string());
+  console.result(result);
+}
+
+}  // namespace
+
+Run attack_command(Flags& flags) {
+  auto options = std::make_shared<AttackCommand>();
+  declare(flags, *options);
+  return [options, &flags] {
+    run(*options, flags);
+  };
+}
+
+}  // namespace caltrop

@@ -1,0 +1,41 @@
+// What an attack did, for people, programs and eyes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/console.h"
+#include "apps/figure.h"
+#include "apps/table.h"
+#include "attacks/attack_images.h"
+#include "attacks/gma.h"
+
+namespace caltrop {
+
+// All that a summary counts, for --json and summary.json.
+Json to_json(const AttackSummary& summary);
+
+// A few lines: accuracy before and after, success with both denominators, budget used, passes.
+void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm);
+// A warning for each kind of anomaly: violations, zero and NaN gradients.
+void warn_of_anomalies(Console& console, const AttackSummary& summary);
+
+// One row for each size of an analysis, in its order.
+Table gma_table(const GmaAnalysis& analysis);
+Json to_json(const GmaAnalysis& analysis);
+// Two lines that must be read together with the table.
+void say_gma(Console& console, const GmaAnalysis& analysis);
+// Accuracy by size, one curve for each norm, with Algorithm 2's thresholds.
+Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& what);
+
+// One attacked image for the picture.
+struct Shown {
+  std::vector<float> clean, delta;
+  bool fooled = false;
+};
+// Three rows: clean, attacked (framed red where fooled, green where not), the perturbation magnified.
+void write_attack_grid(const RunFolder& folder, const std::string& name, const std::vector<Shown>& images,
+                       int64_t height, int64_t width);
+
+}  // namespace caltrop

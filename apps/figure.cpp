@@ -1,0 +1,92 @@
+#include "apps/figure.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace caltrop {
+namespace {
+
+// Dark blue, vermilion, bluish green, orange: told apart by colour-blind readers (Okabe & Ito 2008).
+constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#E69F00"};
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string data_of(const Figure& figure) {
+  std::string data;
+  for (const Series& series : figure.series) {
+    data += fmt::format("# {}\n", series.title);
+    for (size_t i = 0; i < series.x.size(); ++i)
+      data += fmt::format("{:.9g} {:.9g}\n", series.x[i], series.y[i]);
+    data += "\n\n";
+  }
+  return data;
+}
+
+std::string script_of(const Figure& figure, const std::string& stem) {
+  std::string script = fmt::format(
+      "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
+      "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
+      "set output '{0}.png'\n"
+      "set title {1} font ',18'\n"
+      "set xlabel {2}\nset ylabel {3}\n"
+      "set yrange [{4}:{5}]\nset format y '%.0f %%'\n"
+      "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
+      "set key outside right top samplen 2\n",
+      stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), 100 * figure.y_low,
+      100 * figure.y_high);
+  if (figure.log_x) script += "set logscale x\nset format x '%g'\n";
+  for (const Threshold& line : figure.thresholds) {
+    script += fmt::format(
+        "set arrow from graph 0, first {0} to graph 1, first {0} nohead dt 2 lc rgb '#888888'\n"
+        "set label {1} at graph 0.01, first {0} offset 0,0.5 tc rgb '#666666' font ',12'\n",
+        100 * line.y, quoted(line.text));
+  }
+  for (size_t i = 0; i < figure.series.size(); ++i) {
+    script += fmt::format(
+        "{} '{}.dat' index {} using 1:(100*$2) with linespoints lw 2.5 pt 7 ps 1.1 lc rgb '{}' title {}",
+        i == 0 ? "plot" : ",\\\n    ", stem, i, kColours[i % std::size(kColours)],
+        quoted(figure.series[i].title));
+  }
+  return script + "\n";
+}
+
+// Runs `gnuplot script` inside `directory`; false where there is no gnuplot or it failed.
+bool run_gnuplot(const std::filesystem::path& directory, const std::string& script) {
+  const pid_t child = fork();
+  if (child < 0) return false;
+  if (child == 0) {
+    const int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nowhere < 0 || chdir(directory.c_str()) != 0) _exit(127);
+    dup2(nowhere, STDIN_FILENO);
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    execlp("gnuplot", "gnuplot", script.c_str(), static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return false;
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+}  // namespace
+
+std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure) {
+  folder.write(stem + ".dat", data_of(figure));
+  folder.write(stem + ".gp", script_of(figure, stem));
+  const bool drawn = run_gnuplot(folder.path(), stem + ".gp") && folder.has(stem + ".png");
+  return stem + (drawn ? ".png" : ".gp");
+}
+
+}  // namespace caltrop

@@ -1,0 +1,34 @@
+// Line figures by gnuplot. The script and its data are kept beside each figure, so that it can be drawn
+// again, restyled, or drawn elsewhere when gnuplot is missing here.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/run_folder.h"
+
+namespace caltrop {
+
+struct Series {
+  std::string title;
+  std::vector<double> x, y;
+};
+
+struct Threshold {
+  double y = 0;
+  std::string text;
+};
+
+struct Figure {
+  std::string title, x_label, y_label;
+  bool log_x = false;
+  double y_low = 0, y_high = 1;
+  std::vector<Series> series;
+  std::vector<Threshold> thresholds;  // dashed horizontal lines
+};
+
+// Writes STEM.gp and STEM.dat and, where gnuplot is installed, STEM.png. Returns the name of what a person
+// should open: the picture, or else the script.
+std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure);
+
+}  // namespace caltrop

@@ -1,0 +1,229 @@
+// caltrop gma generate: the paper's Algorithm 1, streamed to disk part by part.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <system_error>
+
+#include "apps/commands.h"
+#include "apps/console.h"
+#include "apps/gma_flags.h"
+#include "apps/gma_set.h"
+#include "apps/options.h"
+#include "apps/run_folder.h"
+#include "apps/setup.h"
+#include "apps/text_layout.h"
+#include "attacks/attack_images.h"
+
+namespace caltrop {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct GenerateCommand {
+  CommonOptions common;
+  DataOptions data;
+  ModelOptions model;
+  GmaFlags gma;
+  std::string subset = "train";
+  int64_t batch = 0;
+};
+
+void declare(Flags& flags, GenerateCommand& options) {
+  flags.usage("--weights FILE [flags]");
+  flags.about(
+      "Generates the paper's miniature attack set (Algorithm 1): the base attack on every image for each of "
+      "the 30 sizes "
+      "Tr = V e^-i, all sizes of an image together. The set is written part by part; a run that was cut off "
+      "continues with "
+      "--resume and ends with the same bytes.");
+  add_model_flags(flags, options.model, Weights::required);
+  add_data_flags(flags, options.data, "attack the first N images");
+  add_subset_flag(flags, options.subset);
+  add_gma_flags(flags, options.gma);
+  flags.group("Computing", Scope::local);
+  add_batch_flag(flags, options.batch,
+                 "images crafted together, 0 for what suits the network; results do not depend on it");
+  add_common_flags(flags, options.common, Folder::resumable, true,
+                   "runs/gma-DATASET, the first that is free");
+  flags.section("Files",
+                "DIR/config.json       every flag as used\n"
+                " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, "
+                "epsilon, attack, "
+                "seed, label, predictions, success, budget used\n"
+                " DIR/NORM-NNNNNN.npz   x, delta (float32), eps, index, label, prediction, success, linf, l2 "
+                "of a part");
+  flags.section("JSON",
+                "out, images, sizes, norms, rows, bytes, forward_passes, backward_passes of this call");
+  flags.example(
+      "caltrop gma generate --weights runs/target/model.safetensors --limit 1000 --out runs/gma-set",
+      "The set of the first 1,000 training images, under both norms (190 MB).");
+}
+
+// Takes the crafted chunks of one part, in the order of the images.
+class PartSink {
+ public:
+  PartSink(const Images& images, const std::vector<GmaSize>& sizes) : images_(images) {
+    part_.sizes = sizes;
+    part_.shape = images.shape();
+  }
+
+  void operator()(const AttackResult& chunk) {
+    std::vector<int64_t> rows;
+    for (const AttackedImage& image : chunk.images) {
+      rows.push_back(image.index);
+      part_.index.push_back(image.index);
+      part_.label.push_back(image.label);
+      part_.clean_prediction.push_back(image.clean_prediction);
+    }
+    for (const float pixel : images_.pixels(rows).to_host()) {
+      part_.x.push_back(static_cast<uint8_t>(std::lround(pixel * 255.0f)));
+    }
+    const std::vector<float> delta = chunk.delta.to_host();
+    part_.delta.insert(part_.delta.end(), delta.begin(), delta.end());
+    for (const AttackRow& row : chunk.rows) {
+      part_.prediction.push_back(row.prediction);
+      part_.success.push_back(row.success);
+      part_.linf.push_back(row.linf);
+      part_.l2.push_back(row.l2);
+    }
+  }
+  const GmaPart& part() const { return part_; }
+
+ private:
+  const Images& images_;
+  GmaPart part_;
+};
+
+constexpr const char* kManifestHead =
+    "part,place,source_index,norm,size,eps,attack,seed,label,clean_prediction,prediction,success,linf,l2\n";
+
+std::string manifest_of(const GmaPart& part, const std::string& name, Norm norm, const std::string& attack,
+                        int64_t seed) {
+  std::string text;
+  for (size_t i = 0, row = 0; i < part.index.size(); ++i) {
+    for (const GmaSize& size : part.sizes) {
+      text += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g}\n", name, row, part.index[i],
+                          to_string(norm), size.name(), size.eps, attack, seed, part.label[i],
+                          part.clean_prediction[i], part.prediction[row], part.success[row], part.linf[row],
+                          part.l2[row]);
+      ++row;
+    }
+  }
+  return text;
+}
+
+void expect_space(const std::string& out, int64_t bytes) {
+  fs::path place = fs::absolute(out);
+  while (!fs::exists(place) && place.has_relative_path()) place = place.parent_path();
+  std::error_code error;
+  const fs::space_info space = fs::space(place, error);
+  if (!error && space.available < static_cast<uintmax_t>(bytes)) {
+    fail("the set takes {:.1f} MB, but {} has {:.1f} MB free; take fewer images with --limit",
+         static_cast<double>(bytes) / 1e6, place.string(), static_cast<double>(space.available) / 1e6);
+  }
+}
+
+class Generation {
+ public:
+  Generation(GenerateCommand& options, const Flags& flags)
+      : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
+
+  void run() {
+    if (options_.common.resume && options_.common.out.empty())
+      usage_error("--resume needs the --out of the run");
+    const Resume resume = options_.common.resume ? Resume::yes : Resume::no;
+    RunFolder::check(options_.common.out, resume);
+    const std::vector<Norm> norms = gma_norms(options_.gma);
+    sizes_ = gma_sizes_of(options_.gma);
+    for (const Norm norm : norms) attack_options(options_.gma.attack, norm, options_.common.seed);
+    Backend& backend = open_backend(options_.common);
+    const Trained trained =
+        open_trained(options_.model, options_.data, options_.subset, flags_, backend, console_);
+    const Images& images = trained.data.images;
+    for (const Norm norm : norms) {
+      check_attack(attack_options(options_.gma.attack, norm, options_.common.seed), eps_of(sizes_),
+                   images.image_size());
+    }
+    const std::string out = folder_or_free(options_.common.out, "gma-" + trained.data.info.name);
+    const auto sizes = static_cast<int64_t>(sizes_.size()), kinds = static_cast<int64_t>(norms.size());
+    const int64_t bytes = set_bytes(images.count(), sizes, kinds, images.image_size());
+    console_.say("{} images x {} sizes x {} norms -> {}, about {:.0f} MB", grouped(images.count()), sizes,
+                 kinds, out, static_cast<double>(bytes) / 1e6);
+    if (!options_.common.resume) expect_space(out, bytes);
+    const RunFolder folder(out, make_config(flags_, trained.facts), resume);
+
+    ProgressLine progress(console_, "gma generate", images.count() * kinds, "images");
+    int64_t base = 0;
+    for (const Norm norm : norms) {
+      generate(folder, trained.model, images, norm, base, progress);
+      base += images.count();
+    }
+    progress.finish();
+    write_manifest(folder, norms);
+    console_.say("{} attacked images, listed in {}", grouped(images.count() * sizes * kinds),
+                 folder.file("manifest.csv").string());
+    console_.result({{"out", out},
+                     {"images", images.count()},
+                     {"sizes", sizes},
+                     {"norms", kinds},
+                     {"rows", images.count() * sizes * kinds},
+                     {"bytes", bytes},
+                     {"forward_passes", forward_},
+                     {"backward_passes", backward_}});
+  }
+
+ private:
+  // All parts of one norm that are not there yet.
+  void generate(const RunFolder& folder, const Model& model, const Images& images, Norm norm, int64_t base,
+                ProgressLine& progress) {
+    const AttackOptions attack = attack_options(options_.gma.attack, norm, options_.common.seed);
+    const int64_t step = images_per_part(static_cast<int64_t>(sizes_.size()), images.image_size());
+    for (int64_t first = 0; first < images.count(); first += step) {
+      const std::string name = part_name(norm, first);
+      if (folder.has(name)) continue;
+      PartSink sink(images, sizes_);
+      AttackJob job{.rows = row_range(first, std::min(images.count(), first + step)),
+                    .batch = options_.batch};
+      job.sink = [&](int64_t, const AttackResult& chunk) {
+        sink(chunk);
+      };
+      job.progress = [&](int64_t done) {
+        progress.at(base + first + done);
+      };
+      const AttackReport report = attack_images(model, images, eps_of(sizes_), attack, job);
+      forward_ += report.forward_passes;
+      backward_ += report.backward_passes;
+      write_part(folder.file(name), sink.part());
+    }
+  }
+
+  void write_manifest(const RunFolder& folder, const std::vector<Norm>& norms) const {
+    if (folder.has("manifest.csv")) return;
+    std::string manifest = kManifestHead;
+    for (const Norm norm : norms) {
+      for (const fs::path& path : find_parts(folder.path(), norm)) {
+        manifest += manifest_of(read_part(path), path.filename().string(), norm, options_.gma.attack.kind,
+                                options_.common.seed);
+      }
+    }
+    folder.write("manifest.csv", manifest);
+  }
+
+  GenerateCommand& options_;
+  const Flags& flags_;
+  Console console_;
+  std::vector<GmaSize> sizes_;
+  int64_t forward_ = 0, backward_ = 0;
+};
+
+}  // namespace
+
+Run gma_generate_command(Flags& flags) {
+  auto options = std::make_shared<GenerateCommand>();
+  declare(flags, *options);
+  return [options, &flags] {
+    Generation(*options, flags).run();
+  };
+}
+
+}  // namespace caltrop

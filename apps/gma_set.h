@@ -1,0 +1,48 @@
+// A stored GMA set: parts of images with all their sizes, as NPZ files of one folder.
+//
+//   NORM-000000.npz   NORM is linf or l2; the number is that of the part's first image. Arrays for n images
+//   and s sizes:
+//     index (n) int64, label (n) int32, clean_prediction (n) int32, x (n,h,w,c) uint8, the clean image
+//     eps (s) float32, v (s) float32, exponent (s) int32, ten (s) uint8: the sizes v e^-exponent, or v
+//     10^-exponent delta (n,s,h,w,c) float32: the attacked image is clip(x / 255 + delta) prediction (n,s)
+//     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "attacks/gma.h"
+#include "engine/images.h"
+
+namespace caltrop {
+
+struct GmaPart {
+  std::vector<int64_t> index;
+  std::vector<int32_t> label, clean_prediction, prediction;
+  std::vector<uint8_t> x, success;
+  std::vector<float> delta, linf, l2;
+  std::vector<GmaSize> sizes;
+  ImageShape shape;
+
+  int64_t count() const { return static_cast<int64_t>(index.size()); }
+};
+
+std::string part_name(Norm norm, int64_t first);
+
+// Images in a part, so that it takes about 48 MB.
+int64_t images_per_part(int64_t sizes, int64_t image_size);
+
+// Bytes of a set on disk, headers left out.
+int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size);
+
+void write_part(const std::filesystem::path& path, const GmaPart& part);
+// An Error where an array is missing or does not fit the others.
+GmaPart read_part(const std::filesystem::path& path);
+
+// The parts of `norm` in `folder`, in the order of their images.
+std::vector<std::filesystem::path> find_parts(const std::filesystem::path& folder, Norm norm);
+
+}  // namespace caltrop
