@@ -88,17 +88,20 @@ Table gma_table(const GmaAnalysis& analysis) {
   Table table({{"size", "size"},
                {"eps", "epsilon", Kind::general, 4},
                {"accuracy", "accuracy", Kind::percent, 2},
-               {"success_rate", "fooled of all", Kind::percent, 2},
-               {"success_rate_of_correct", "fooled of right", Kind::percent, 2},
+               {"success_rate", "of all", Kind::percent, 2},
+               {"success_rate_of_correct", "of right", Kind::percent, 2},
                {"verdict", "verdict"},
                {"flag", "flag", Kind::count},
                {"tries", "tries", Kind::count},
-               {"mean_linf", "mean L-inf", Kind::general, 3},
-               {"mean_l2", "mean L2", Kind::general, 3},
-               {"zero_gradients", "zero gradients", Kind::count},
-               {"nan_gradients", "NaN gradients", Kind::count},
-               {"violations", "violations", Kind::count}});
-  for (const GmaSizeResult& size : analysis.sizes) {
+               {"mean_linf", "L-inf", Kind::general, 3},
+               {"mean_l2", "L2", Kind::general, 3},
+               {"zero_gradients", "zero", Kind::count},
+               {"nan_gradients", "NaN", Kind::count},
+               {"violations", "outside", Kind::count}});
+  std::vector<GmaSizeResult> by_size = analysis.sizes;
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [](const GmaSizeResult& a, const GmaSizeResult& b) { return a.size.eps < b.size.eps; });
+  for (const GmaSizeResult& size : by_size) {
     const auto least = std::min_element(
         size.tries.begin(), size.tries.end(),
         [](const AttackSummary& a, const AttackSummary& b) { return a.accuracy() < b.accuracy(); });
@@ -128,6 +131,9 @@ void say_gma(Console& console, const GmaAnalysis& analysis) {
                                     [](const GmaSizeResult& s) { return s.flag(); });
   const auto robust = std::count_if(analysis.sizes.begin(), analysis.sizes.end(),
                                     [](const GmaSizeResult& s) { return s.verdict() == GmaVerdict::robust; });
+  console.say(
+      "of all, of right: images fooled; L-inf, L2: mean budget used; zero, NaN: gradients; outside: "
+      "violations");
   console.say("{} of {} sizes fool the network (accuracy below 50 %), {} leave it robust (above 80 %)",
               fooled, analysis.sizes.size(), robust);
   console.say(

@@ -21,10 +21,10 @@ void say_summary(Console& console, const AttackSummary& summary, const AttackRep
 // A warning for each kind of anomaly: violations, zero and NaN gradients.
 void warn_of_anomalies(Console& console, const AttackSummary& summary);
 
-// One row for each size of an analysis, in its order.
+// One row for each size of an analysis, the smallest first.
 Table gma_table(const GmaAnalysis& analysis);
 Json to_json(const GmaAnalysis& analysis);
-// Two lines that must be read together with the table.
+// What must be read together with the table.
 void say_gma(Console& console, const GmaAnalysis& analysis);
 // Accuracy by size, one curve for each norm, with Algorithm 2's thresholds.
 Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& what);
