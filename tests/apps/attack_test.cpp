@@ -1,0 +1,164 @@
+// The commands that attack, from end to end on a small trained network.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "data/npz.h"
+#include "tests/apps/program.h"
+
+namespace caltrop::test {
+namespace {
+
+using Files = std::map<std::string, std::string>;
+
+// A workplace with a trained network in net/.
+struct Attacked : Workplace {
+  Attacked() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
+
+  Outcome attack(std::vector<std::string> words) const {
+    words.insert(words.end(), {"--weights", "net/model.safetensors", "--quiet"});
+    return caltrop(words);
+  }
+  Files folder(std::vector<std::string> words, const std::string& out) const {
+    words.insert(words.end(), {"--out", out});
+    const Outcome outcome = attack(words);
+    CAPTURE(outcome.error);
+    REQUIRE(outcome.status == 0);
+    return contents(file(out));
+  }
+};
+
+void check_equal(const Files& a, const Files& b) {
+  CHECK(a.size() == b.size());
+  for (const auto& [name, bytes] : a) {
+    CAPTURE(name);
+    CHECK((b.contains(name) && b.at(name) == bytes));
+  }
+}
+
+Json json_of(const Outcome& outcome) {
+  CAPTURE(outcome.error);
+  REQUIRE(outcome.status == 0);
+  return Json::parse(outcome.out);
+}
+
+TEST_SUITE("apps") {
+  TEST_CASE("attack: the stored set is what the summary says") {
+    const Attacked place;
+    const std::vector<std::string> words = {"attack", "pgd", "--eps", "0.2", "--limit", "60"};
+    const Files first = place.folder(words, "a");
+    for (const char* name : {"config.json", "summary.json", "images.csv", "adversarial.npz", "grid.png"}) {
+      CAPTURE(name);
+      CHECK(first.contains(name));
+    }
+    const Json summary = Json::parse(first.at("summary.json"));
+    const auto arrays = read_npz(place.file("a/adversarial.npz"));
+    const auto delta = arrays.at("delta").values<float>("delta");
+    const auto x = arrays.at("x").values<uint8_t>("x");
+    const auto success = arrays.at("success").values<uint8_t>("success");
+    REQUIRE(delta.size() == size_t{60} * 784);
+    float largest = 0;
+    for (size_t i = 0; i < delta.size(); ++i) {
+      largest = std::max(largest, std::fabs(delta[i]));
+      const float pixel = static_cast<float>(x[i]) / 255.0f + delta[i];
+      CHECK_UNARY(pixel >= -1e-6f && pixel <= 1.0f + 1e-6f);
+    }
+    CHECK(largest <= 0.2f + 1e-6f);
+    CHECK(std::fabs(largest - summary["max_linf"].get<float>()) <= 1e-6f);
+    const auto fooled = std::count(success.begin(), success.end(), 1);
+    CHECK(summary["success_rate"].get<double>() == doctest::Approx(static_cast<double>(fooled) / 60.0));
+    CHECK(summary["robust_accuracy"].get<double>() < summary["clean_accuracy"].get<double>());
+
+    check_equal(first, place.folder({"attack", "pgd", "--eps", "0.2", "--limit", "60", "--batch", "7",
+                                     "--threads", "1"},
+                                    "b"));
+    const Outcome repeated = place.caltrop({"attack", "--config", "a/config.json", "--out", "c", "--quiet"});
+    CAPTURE(repeated.error);
+    CHECK(repeated.status == 0);
+    check_equal(first, contents(place.file("c")));
+  }
+
+  TEST_CASE("attack: targets, labels, norms and what is refused") {
+    const Attacked place;
+    const Json towards = json_of(place.attack(
+        {"attack", "bim", "--target", "3", "--norm", "l2", "--eps", "4", "--limit", "40", "--json", "-"}));
+    CHECK(towards["norm"] == "l2");
+    CHECK(towards["n"] == 40);
+    CHECK(towards["max_l2"].get<double>() <= 4.0 + 1e-4);
+    CHECK(json_of(place.attack({"attack", "fgsm", "--norm", "l1", "--labels", "predicted", "--limit", "20",
+                                "--json", "-"}))["n"] == 20);
+    const std::vector<std::vector<std::string>> refused = {{"attack", "pgd", "--eps", "-0.1"},
+                                                           {"attack", "pgd", "--eps", "nan"},
+                                                           {"attack", "pgd", "--eps", "77"},
+                                                           {"attack", "pgd", "--norm", "l1"},
+                                                           {"attack", "pgd", "--target", "10"},
+                                                           {"attack", "bim", "--restarts", "3"},
+                                                           {"attack", "cw"},
+                                                           {"gma", "analyze", "--set", "net"},
+                                                           {"gma", "analyze", "--set", "nowhere"}};
+    for (std::vector<std::string> words : refused) {
+      words.insert(words.end(), {"--out", "never"});
+      const Outcome outcome = place.attack(words);
+      CAPTURE(words[1]);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status != 0);
+      CHECK(is_one_line(outcome.error));
+    }
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
+  TEST_CASE("gma generate: a set that is killed ends with the same bytes, and analyze reads it") {
+    const Attacked place;
+    const std::vector<std::string> words = {"gma",     "generate", "--subset", "test",
+                                            "--limit", "30",       "--steps",  "3"};
+    const Files whole = place.folder(words, "whole");
+    CHECK(whole.contains("manifest.csv"));
+    CHECK(std::count(whole.at("manifest.csv").begin(), whole.at("manifest.csv").end(), '\n') ==
+          30 * 30 * 2 + 1);
+
+    // As after a kill: one part is missing, another was never renamed into place.
+    REQUIRE(
+        place
+            .shell(
+                "cp -r whole cut && rm cut/manifest.csv cut/l2-000000.npz && echo x > cut/.l2-000000.npz.tmp")
+            .status == 0);
+    std::vector<std::string> again = words;
+    again.insert(again.end(), {"--resume"});
+    place.folder(again, "cut");
+    Files cut = contents(place.file("cut"));
+    cut.erase(".l2-000000.npz.tmp");
+    check_equal(whole, cut);
+
+    const Json analysis = json_of(place.attack({"gma", "analyze", "--set", "whole", "--json", "-"}));
+    REQUIRE(analysis["norms"].size() == 2);
+    for (const Json& norm : analysis["norms"]) {
+      CHECK(norm["sizes"].size() == 30);
+      CHECK(norm["n"] == 30);
+    }
+    const Json crafted = json_of(
+        place.attack({"gma", "analyze", "--limit", "30", "--steps", "3", "--tries", "1", "--json", "-"}));
+    CHECK(crafted["norms"][0]["sizes"][0]["accuracy"] == analysis["norms"][0]["sizes"][0]["accuracy"]);
+    CHECK(crafted["norms"][1]["worst_accuracy"] == analysis["norms"][1]["worst_accuracy"]);
+  }
+
+  TEST_CASE("demo leaves what it says") {
+    const Workplace place;
+    const Outcome outcome = place.caltrop({"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1",
+                                           "--images", "12", "--out", "d", "--quiet"});
+    CAPTURE(outcome.error);
+    REQUIRE(outcome.status == 0);
+    const Files files = contents(place.file("d"));
+    for (const char* name : {"config.json", "demo.json", "model.safetensors", "attacks.csv", "gma-linf.csv",
+                             "gma-l2.csv", "images.png", "accuracy-by-size.gp", "accuracy-by-size.dat"}) {
+      CAPTURE(name);
+      CHECK(files.contains(name));
+    }
+    CHECK(outcome.out.find("clean accuracy") != std::string::npos);
+    CHECK(Json::parse(files.at("demo.json"))["norms"].size() == 2);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
