@@ -102,6 +102,13 @@ class Walk {
   std::unordered_map<Node*, Tensor> gradients_;
 };
 
+// What a node holds other nodes by.
+struct Remains {
+  std::vector<Tensor> inputs;
+  Vjp vjp;
+};
+thread_local std::vector<Remains>* remains_here = nullptr;  // of the graph being released on this thread
+
 struct CounterList {
   std::mutex mutex;
   std::vector<OpCounter*> counters;
@@ -112,6 +119,21 @@ CounterList& counter_list() {
 }
 
 }  // namespace
+
+Node::~Node() {
+  if (remains_here) {
+    remains_here->push_back({std::move(inputs), std::move(vjp)});
+    return;
+  }
+  std::vector<Remains> list;
+  remains_here = &list;
+  list.push_back({std::move(inputs), std::move(vjp)});
+  while (!list.empty()) {
+    const Remains last = std::move(list.back());  // its end may add to the list
+    list.pop_back();
+  }
+  remains_here = nullptr;
+}
 
 Tensor variable(const Tensor& values) {
   auto node = std::make_shared<Node>();

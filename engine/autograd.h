@@ -25,6 +25,8 @@ using Needs = std::vector<bool>;
 using Vjp = std::function<std::vector<Tensor>(const Tensor& g, const Tensor& y, const Needs& needs)>;
 
 struct Node : std::enable_shared_from_this<Node> {
+  ~Node();  // releases a graph of any depth without recursion
+
   const char* op = "variable";
   uint64_t order = 0;  // creation order, which is a topological order
   std::vector<Tensor> inputs;
