@@ -59,7 +59,7 @@ void declare(Flags& flags, AttackCommand& options) {
                    "runs/ATTACK-NORM-DATASET, the first that is free");
   flags.section(
       "Files",
-      "DIR/config.json      every flag as used\n"
+      " DIR/config.json      every flag as used\n"
       " DIR/summary.json     as --json\n"
       " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
       " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), index, "

@@ -37,7 +37,7 @@ void declare(Flags& flags, DemoCommand& options) {
   flags.integer("images", options.images, 1, int64_t{1} << 40, "N", "test images that are attacked");
   add_common_flags(flags, options.common, Folder::plain, true, "runs/demo-DATASET, the first that is free");
   flags.section("Files",
-                "DIR/model.safetensors         the trained network\n"
+                " DIR/model.safetensors         the trained network\n"
                 " DIR/attacks.csv               FGSM and PGD-10\n"
                 " DIR/gma-linf.csv, gma-l2.csv  accuracy per size\n"
                 " DIR/images.png                clean, attacked, perturbation magnified\n"

@@ -24,8 +24,8 @@ void declare(Flags& flags, EvalOptions& options) {
   flags.usage("--weights FILE [flags]");
   flags.about(
       "Tests a trained network: accuracy with its 95 % interval (Wilson), precision, recall and F1 of each "
-      "class and "
-      "their unweighted means (paper 1, Eq. 7-10), and the confusion matrix.");
+      "class and their unweighted means (paper 1, Eq. 7-10), and the confusion matrix. Without --dataset and "
+      "--split it takes those that the weights were trained with.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "use the first N images");
   add_subset_flag(flags, options.subset);

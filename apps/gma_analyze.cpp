@@ -48,7 +48,7 @@ void declare(Flags& flags, AnalyzeCommand& options) {
   add_common_flags(flags, options.common, Folder::plain, true,
                    "runs/gma-analysis-DATASET, the first that is free");
   flags.section("Files",
-                "DIR/config.json               every flag as used\n"
+                " DIR/config.json               every flag as used\n"
                 " DIR/gma-NORM.csv and .json    one row per size\n"
                 " DIR/analysis.json             as --json\n"
                 " DIR/accuracy-by-size.png      with its gnuplot script and data");

@@ -46,7 +46,7 @@ void declare(Flags& flags, GenerateCommand& options) {
   add_common_flags(flags, options.common, Folder::resumable, true,
                    "runs/gma-DATASET, the first that is free");
   flags.section("Files",
-                "DIR/config.json       every flag as used\n"
+                " DIR/config.json       every flag as used\n"
                 " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, "
                 "epsilon, attack, "
                 "seed, label, predictions, success, budget used\n"
