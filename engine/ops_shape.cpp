@@ -102,7 +102,12 @@ Tensor mean(const Tensor& x) {
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
-  const size_t extra = x.shape().size() - shape.size();
+  const size_t rank = x.shape().size(), extra = rank - std::min(rank, shape.size());
+  bool fits = shape.size() <= rank;
+  for (size_t k = 0; fits && k < shape.size(); ++k) fits = shape[k] == 1 || shape[k] == x.shape()[k + extra];
+  if (!fits) {
+    fail("[sum_to] expected a shape that broadcasts to {}, got {}", to_string(x.shape()), to_string(shape));
+  }
   std::vector<int> axes;
   for (size_t k = 0; k < x.shape().size(); ++k) {
     if (k < extra || (shape[k - extra] == 1 && x.shape()[k] != 1)) axes.push_back(static_cast<int>(k));

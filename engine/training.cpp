@@ -12,6 +12,11 @@ EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images
                         const TrainingOptions& options, const BatchProgress& progress) {
   if (options.batch < 1) fail("[train] expected a batch of at least 1, got {}", options.batch);
   if (images.count() == 0) fail("[train] expected at least one image");
+  const auto [lowest, highest] = std::minmax_element(images.labels().begin(), images.labels().end());
+  if (*lowest < 0 || *highest >= model.outputs()) {
+    fail("[train] expected labels from 0 to {}, got {}", model.outputs() - 1,
+         *lowest < 0 ? *lowest : *highest);
+  }
   const std::vector<int64_t> order =
       Random(options.seed, Purpose::shuffle, static_cast<uint64_t>(epoch)).permutation(images.count());
   const std::vector<Tensor> parameters = model.parameters();
