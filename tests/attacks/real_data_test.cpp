@@ -29,7 +29,7 @@ Images images_of(const ImageSet& set) {
 
 Trained train_target() {
   const Dataset data = load_dataset({});
-  const ImageSet train = take_first(data.train, 10000), test = take_first(data.test, 500);
+  const ImageSet train = take_first(data.train, 4000), test = take_first(data.test, 100);
   Model model(parse_architecture(zoo_line("target", train.classes)),
               {train.height, train.width, train.channels}, cpu_backend());
   model.initialize(Initializer::he_uniform, 1);
@@ -42,6 +42,11 @@ Trained train_target() {
   return {data.name, std::move(model), images_of(test)};
 }
 
+const Trained& trained_target() {
+  static const Trained trained = train_target();
+  return trained;
+}
+
 AttackSummary attack(const Trained& target, const AttackOptions& options, float eps) {
   return attack_images(target.model, target.test, std::span(&eps, 1), options,
                        {.rows = row_range(0, target.test.count())})
@@ -52,7 +57,7 @@ AttackSummary attack(const Trained& target, const AttackOptions& options, float 
 
 TEST_SUITE("attacks") {
   TEST_CASE("an undefended Target falls, and falls further to stronger attacks") {
-    const Trained target = train_target();
+    const Trained& target = trained_target();
     MESSAGE("data: ", target.name);
     AttackOptions pgd40 = attack_of(AttackKind::pgd, Norm::linf, true);
     pgd40.steps = 40;
@@ -78,8 +83,8 @@ TEST_SUITE("attacks") {
   }
 
   TEST_CASE("GMA fools Target with its large L-inf sizes and not with its miniature ones") {
-    const Trained target = train_target();
-    const AttackJob job{.rows = row_range(0, 200)};
+    const Trained& target = trained_target();
+    const AttackJob job{.rows = row_range(0, 30)};
     const GmaAnalysis linf =
         gma_analyze(target.model, target.test, gma_sizes(), gma_attack(AttackKind::pgd, Norm::linf), 1, job);
     for (const GmaSizeResult& size : linf.sizes) {
