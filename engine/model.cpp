@@ -180,7 +180,7 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
     return pool->kind == PoolKind::max ? maxpool(x, window) : avgpool(x, window);
   }
   if (std::holds_alternative<FlattenSpec>(layer))
-    return reshape(x, {x.dim(0), x.dim(0) == 0 ? 0 : x.size() / x.dim(0)});
+    return reshape(x, {x.dim(0), element_count(Shape(x.shape().begin() + 1, x.shape().end()))});
   if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight")) + tensor(k, "bias");
   if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
   if (const auto* norm = std::get_if<BatchNormSpec>(&layer))

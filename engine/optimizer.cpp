@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <numbers>
 #include <sstream>
@@ -87,6 +88,12 @@ void Optimizer::save(SafeTensorFile& file) const {
 void Optimizer::load(const SafeTensorFile& file) {
   const auto steps = file.metadata.find("optimizer.steps");
   if (steps == file.metadata.end()) fail("the checkpoint holds no state of an optimiser");
+  const std::string& text = steps->second;
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size() || count < 0) {
+    fail("the checkpoint states '{}' optimiser steps; expected a number", text);
+  }
   for (int slot = 0; slot < 2; ++slot) {
     for (size_t k = 0; k < states_[slot].size(); ++k) {
       const SafeTensor* found = file.find(state_name(k, slot));
@@ -98,11 +105,7 @@ void Optimizer::load(const SafeTensorFile& file) {
       states_[slot][k].backend().upload(states_[slot][k].mutable_data(), values.data(), values.size_bytes());
     }
   }
-  try {
-    steps_ = std::stoll(steps->second);
-  } catch (const std::exception&) {
-    fail("the checkpoint states '{}' optimiser steps; expected a number", steps->second);
-  }
+  steps_ = count;
 }
 
 Schedule Schedule::parse(std::string_view text) {
