@@ -15,8 +15,12 @@ class InOrder {
  public:
   InOrder(AttackReport& report, const AttackSink& sink) : report_(report), sink_(sink) {}
 
+  // Whether the sink has thrown: it is not called again.
+  bool failed() const { return failed_; }
+
   void arrive(int64_t first, AttackResult result) {
     const std::lock_guard lock(mutex_);
+    if (failed_) return;
     if (!sink_) {  // the images themselves are not needed any more
       result.delta = {};
       result.adversarial = {};
@@ -40,7 +44,13 @@ class InOrder {
     }
     report_.forward_passes += ready.forward_passes;
     report_.backward_passes += ready.backward_passes;
-    if (sink_) sink_(first, ready);
+    if (!sink_) return;
+    try {
+      sink_(first, ready);
+    } catch (...) {
+      failed_ = true;
+      throw;
+    }
   }
 
   AttackReport& report_;
@@ -48,6 +58,7 @@ class InOrder {
   std::mutex mutex_;
   std::map<int64_t, AttackResult> waiting_;
   int64_t next_ = 0;
+  std::atomic<bool> failed_ = false;
 };
 
 }  // namespace
@@ -87,21 +98,15 @@ AttackReport attack_images(const Model& model, const Images& images, std::span<c
   AttackReport report;
   for (const float eps : sizes) report.sizes.push_back({.size = eps});
   InOrder results(report, job.sink);
-  std::atomic<bool> failed = false;
 
   const auto body = [&](int64_t begin, int64_t end) {
-    if (failed) return;  // one chunk has thrown: the others need not be worked out any more
-    try {
-      const auto rows =
-          std::span(job.rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-      AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
-      for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
-      if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
-      results.arrive(begin, craft(model, batch, sizes, options));
-    } catch (...) {
-      failed = true;
-      throw;
-    }
+    if (results.failed()) return;  // then the others need not be worked out any more
+    const auto rows =
+        std::span(job.rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
+    for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
+    if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
+    results.arrive(begin, craft(model, batch, sizes, options));
   };
   const int64_t suited = std::max<int64_t>(1, model.chunk() / static_cast<int64_t>(sizes.size()));
   for_chunks(model, count, job.batch > 0 ? job.batch : suited, body, job.progress);
