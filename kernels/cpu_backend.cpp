@@ -89,22 +89,27 @@ class Cache {
 int chosen_threads = 0;
 const char* target_name = "";
 
+int cores() {
+  static const int count = std::max(1, tbb::info::default_concurrency());
+  return count;
+}
+
 }  // namespace
 
 int cpu_threads() {
-  static const int cores = std::max(1, tbb::info::default_concurrency());
-  return chosen_threads > 0 ? chosen_threads : cores;
+  return chosen_threads > 0 ? chosen_threads : cores();
 }
 
 tbb::task_arena& cpu_arena() {
-  static tbb::task_arena arena(cpu_threads());
+  static tbb::task_arena arena(std::min(cpu_threads(), cores()));
   return arena;
 }
 
 void set_cpu_threads(int threads) {
   chosen_threads = threads;
   cpu_arena().terminate();
-  cpu_arena().initialize(cpu_threads());
+  // More threads than cores would add nothing, and oneTBB warns of them.
+  cpu_arena().initialize(std::min(cpu_threads(), cores()));
 }
 
 Backend& cpu_backend() {
