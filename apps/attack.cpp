@@ -49,7 +49,7 @@ void declare(Flags& flags, AttackCommand& options) {
   flags.choice("labels", options.attack.labels, {"true", "predicted"},
                "attack the true label, or what the network says");
   flags.integer("target", options.target, 0, 1 << 20, "CLASS",
-                "push every image towards this class; success is to arrive", "untargeted");
+                "push the images of the other classes towards this one; success is to arrive", "untargeted");
   flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
                 "store the first N attacked images", "all");
   flags.group("Computing", Scope::local);
@@ -60,16 +60,17 @@ void declare(Flags& flags, AttackCommand& options) {
   flags.section(
       "Files",
       " DIR/config.json      every flag as used\n"
-      " DIR/summary.json     as --json\n"
+      " DIR/summary.json     as --json, without out\n"
       " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
       " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), index, "
       "label, "
       "clean_prediction, prediction, success\n"
-      " DIR/grid.png         ten images: clean, attacked (red frame: fooled), perturbation magnified");
+      " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
   flags.section(
       "JSON",
       "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
-      "success_rate_of_correct, mean and max of linf and l2, violations, zero_gradients, nan_gradients, "
+      "success_rate_of_correct, mean_loss, mean and max of linf and l2, box_violations, ball_violations, "
+      "zero_gradients, nan_gradients, "
       "forward_passes, backward_passes");
   flags.example(
       "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
@@ -134,18 +135,27 @@ void run(AttackCommand& options, const Flags& flags) {
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
   const RunFolder folder(out, make_config(flags, trained.facts), Resume::impossible);
-  const auto saved = std::min(images.count(), options.save_images.value_or(images.count()));
   Stored stored;
   std::vector<Shown> shown;
   Table rows = image_table();
   AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
-  if (options.target) job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  if (options.target) {
+    // An image of the target class has nowhere to go and would count as a success.
+    std::erase_if(job.rows,
+                  [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
+    if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
+    console.note("{} images of class {} are left out", images.count() - static_cast<int64_t>(job.rows.size()),
+                 *options.target);
+    job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  }
+  const auto count = static_cast<int64_t>(job.rows.size());
+  const int64_t saved = std::min(count, options.save_images.value_or(count));
   job.sink = [&](int64_t first, const AttackResult& chunk) {
-    const auto count = static_cast<int64_t>(chunk.images.size());
-    const int64_t keep = std::clamp<int64_t>(saved - first, 0, count), size = images.image_size();
-    const std::vector<float> clean = images.pixels(row_range(first, first + count)).to_host(),
-                             delta = chunk.delta.to_host();
-    for (int64_t i = 0; i < count; ++i) {
+    const auto here = static_cast<int64_t>(chunk.images.size());
+    const int64_t keep = std::clamp<int64_t>(saved - first, 0, here), size = images.image_size();
+    const auto places = std::span(job.rows).subspan(static_cast<size_t>(first), chunk.images.size());
+    const std::vector<float> clean = images.pixels(places).to_host(), delta = chunk.delta.to_host();
+    for (int64_t i = 0; i < here; ++i) {
       const AttackedImage& image = chunk.images[static_cast<size_t>(i)];
       const AttackRow& row = chunk.row(i, 0);
       rows.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
@@ -165,7 +175,7 @@ void run(AttackCommand& options, const Flags& flags) {
       stored.success.push_back(row.success);
     }
   };
-  ProgressLine progress(console, options.attack.kind, images.count(), "images");
+  ProgressLine progress(console, options.attack.kind, count, "images");
   job.progress = [&](int64_t done) {
     progress.at(done);
   };

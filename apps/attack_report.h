@@ -34,7 +34,7 @@ struct Shown {
   std::vector<float> clean, delta;
   bool fooled = false;
 };
-// Three rows: clean, attacked (framed red where fooled, green where not), the perturbation magnified.
+// Three rows: clean, attacked (framed orange where fooled, green where not), the perturbation magnified.
 void write_attack_grid(const RunFolder& folder, const std::string& name, const std::vector<Shown>& images,
                        int64_t height, int64_t width);
 

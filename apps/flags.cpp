@@ -254,6 +254,24 @@ bool Flags::given(std::string_view name) const {
   return flag != nullptr && flag->given;
 }
 
+// A result that replaces its own input is a slip of the hand that cannot be undone.
+void Flags::check_outputs() const {
+  const auto file_of = [this](const char* name) -> std::filesystem::path {
+    const Flag* flag = find(name);
+    const Json value = flag ? flag->get() : Json();
+    return value.is_string() ? value.get<std::string>() : "";
+  };
+  for (const char* output : {"json", "logits"}) {
+    for (const char* input : {"weights", "config"}) {
+      std::error_code error;
+      if (file_of(output).empty() || file_of(input).empty()) continue;
+      if (std::filesystem::equivalent(file_of(output), file_of(input), error)) {
+        usage_error("--{} would overwrite the file of --{}: {}", output, input, file_of(input).string());
+      }
+    }
+  }
+}
+
 bool Flags::parse(const std::vector<std::string>& arguments) {
   bool wants_help = false;
   read_arguments(arguments, wants_help);
@@ -276,6 +294,7 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
       usage_error("'caltrop {}' needs a word: one of {}", command_, words(flag.choices));
     }
   }
+  check_outputs();
   return true;
 }
 

@@ -117,6 +117,7 @@ class Flags {
   const Flag* find(std::string_view name) const;
   void read_arguments(const std::vector<std::string>& arguments, bool& wants_help);
   void check_exclusive() const;
+  void check_outputs() const;
   std::filesystem::path config_file() const;
   void read_config(const std::filesystem::path& path);
   void set_from_json(Flag& flag, const Json& value, const std::string& where);

@@ -1,4 +1,7 @@
 // caltrop gma analyze: the paper's Algorithm 2, on a stored set or on images crafted now.
+#include <algorithm>
+#include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "apps/attack_report.h"
@@ -10,7 +13,6 @@
 #include "apps/run_folder.h"
 #include "apps/setup.h"
 #include "apps/text_layout.h"
-#include "engine/autograd.h"
 
 namespace caltrop {
 namespace {
@@ -35,7 +37,8 @@ void declare(Flags& flags, AnalyzeCommand& options) {
       "the stored "
       "images of 'caltrop gma generate' are shown to the network instead, once: it may be another network "
       "than the one "
-      "they were crafted on.");
+      "they were crafted on. The set brings its images and sizes; of the other flags --norm chooses among "
+      "them.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
@@ -60,114 +63,96 @@ void declare(Flags& flags, AnalyzeCommand& options) {
                 "30 sizes under both norms on the first 1,000 test images.");
 }
 
-// Shows the images of a stored set to the network.
-GmaAnalysis analyze_set(const Model& model, const std::string& set, Norm norm, Console& console) {
-  const std::vector<std::filesystem::path> paths = find_parts(set, norm);
-  std::vector<GmaPart> parts;
-  int64_t images = 0;
-  for (const auto& path : paths) {
-    parts.push_back(read_part(path));
-    const GmaPart& part = parts.back();
-    if (!(part.shape == model.input()) || part.sizes.size() != parts[0].sizes.size()) {
-      fail("{} does not fit the network or the other parts of its set", path.string());
-    }
-    images += part.count();
-  }
-  GmaTally tally(parts.at(0).sizes, norm, images);
-  ProgressLine progress(console, to_string(norm), images, "images");
-  int64_t first = 0;
-  const int64_t pixels = parts[0].shape.height * parts[0].shape.width * parts[0].shape.channels;
-  const auto sizes = static_cast<int64_t>(parts[0].sizes.size());
-  for (GmaPart& part : parts) {
-    for (const int32_t label : part.label) {
-      if (label < 0 || label >= model.outputs())
-        fail("{} holds the label {}, but the network has {} outputs", set, label, model.outputs());
-    }
-    const NoGrad values_only;
-    for (int64_t i = 0; i < part.count(); ++i) {
-      // Row 0 is the clean image, then one row for each size.
-      std::vector<float> rows;
-      for (int64_t p = 0; p < pixels; ++p)
-        rows.push_back(static_cast<float>(part.x[static_cast<size_t>(i * pixels + p)]) / 255.0f);
-      for (int64_t at = 0; at < sizes * pixels; ++at) {
-        const float x =
-            rows[static_cast<size_t>(at % pixels)] + part.delta[static_cast<size_t>(i * sizes * pixels + at)];
-        rows.push_back(std::min(1.0f, std::max(0.0f, x)));
-      }
-      const Tensor x = Tensor::from(
-          model.backend(), {sizes + 1, part.shape.height, part.shape.width, part.shape.channels}, rows);
-      const std::vector<int32_t> said = argmax(model.forward(x)).to_host();
-      const auto at = static_cast<size_t>(i);
-      const AttackedImage clean{part.index[at], part.label[at], -1, said[0]};
-      for (int64_t s = 0; s < sizes; ++s) {
-        const auto row_at = static_cast<size_t>(i * sizes + s);
-        AttackRow row;
-        row.prediction = said[static_cast<size_t>(s + 1)];
-        row.success = row.prediction != part.label[at];
-        row.linf = part.linf[row_at];
-        row.l2 = part.l2[row_at];
-        tally.add(first + i, s, 0, clean, row);
-      }
-      progress.at(first + i + 1);
-    }
-    first += part.count();
-    part = {};
-  }
-  GmaAnalysis done = tally.analysis();
-  done.forward_passes = images * (sizes + 1);
-  return done;
-}
+class Analysis {
+ public:
+  Analysis(AnalyzeCommand& options, const Flags& flags)
+      : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
 
-void run(AnalyzeCommand& options, const Flags& flags) {
-  Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, Resume::impossible);
-  const std::vector<GmaSize> sizes = gma_sizes_of(options.gma);
-  std::vector<Norm> norms = gma_norms(options.gma);
-  if (!options.set.empty()) {
-    std::erase_if(norms, [&](Norm norm) { return find_parts(options.set, norm).empty(); });
-    if (norms.empty()) fail("{} holds no parts of a GMA set for --norm {}", options.set, options.gma.norm);
+  void run() {
+    RunFolder::check(options_.common.out, Resume::impossible);
+    norms_ = gma_norms(options_.gma);
+    if (options_.set.empty()) {
+      craft_and_analyze();
+    } else {
+      replay_and_analyze();
+    }
   }
-  for (const Norm norm : norms) attack_options(options.gma.attack, norm, options.common.seed);
-  Backend& backend = open_backend(options.common);
-  const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
-  const Images& images = trained.data.images;
-  const std::string out = folder_or_free(options.common.out, "gma-analysis-" + trained.data.info.name);
-  const RunFolder folder(out, make_config(flags, trained.facts), Resume::impossible);
 
-  std::vector<GmaAnalysis> analyses;
-  Json results = Json::array();
-  for (const Norm norm : norms) {
-    GmaAnalysis analysis;
-    if (options.set.empty()) {
-      const AttackOptions attack = attack_options(options.gma.attack, norm, options.common.seed);
-      ProgressLine progress(console, to_string(norm), images.count() * options.tries, "images");
-      AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+ private:
+  void craft_and_analyze() {
+    const std::vector<GmaSize> sizes = gma_sizes_of(options_.gma);
+    for (const Norm norm : norms_) attack_of(norm);
+    Backend& backend = open_backend(options_.common);
+    const Trained trained =
+        open_trained(options_.model, options_.data, options_.subset, flags_, backend, console_);
+    const Images& images = trained.data.images;
+    report(trained.data.info.name, trained.facts, [&](Norm norm) {
+      ProgressLine progress(console_, to_string(norm), images.count() * options_.tries, "images");
+      AttackJob job{.rows = row_range(0, images.count()), .batch = options_.batch};
       job.progress = [&](int64_t done) {
         progress.at(done);
       };
-      analysis = gma_analyze(trained.model, images, sizes, attack, options.tries, job);
-    } else {
-      analysis = analyze_set(trained.model, options.set, norm, console);
-    }
-    const Table table = gma_table(analysis);
-    console.say("{}: {} images, clean accuracy {:.2f} %", norm == Norm::linf ? "L-inf" : "L2",
-                grouped(analysis.images), 100 * analysis.baseline);
-    console.blank();
-    console.say(table);
-    console.blank();
-    say_gma(console, analysis);
-    console.blank();
-    folder.write_table("gma-" + to_string(norm), table);
-    results.push_back(to_json(analysis));
-    analyses.push_back(std::move(analysis));
+      return gma_analyze(trained.model, images, sizes, attack_of(norm), options_.tries, job);
+    });
   }
-  const std::string figure =
-      write_figure(folder, "accuracy-by-size", gma_figure(analyses, network_name(options.model)));
-  const Json result = {{"norms", results}};
-  folder.write_json("analysis.json", result);
-  console.say("tables and {}", folder.file(figure).string());
-  console.result(result);
-}
+
+  void replay_and_analyze() {
+    options_.set = std::filesystem::absolute(options_.set).lexically_normal().string();
+    const std::vector<Norm> stored = norms_of_set(options_.set);
+    std::erase_if(norms_,
+                  [&](Norm norm) { return std::find(stored.begin(), stored.end(), norm) == stored.end(); });
+    if (norms_.empty()) fail("{} holds no parts of a GMA set for --norm {}", options_.set, options_.gma.norm);
+    const std::vector<std::filesystem::path> parts = find_parts(options_.set, norms_[0]);
+    const GmaPart first = read_part(parts[0]);
+    const int64_t classes =
+        first.label.empty() ? 1 : 1 + *std::max_element(first.label.begin(), first.label.end());
+    Backend& backend = open_backend(options_.common);
+    const OpenedNetwork network = open_network(options_.model, first.shape, classes, backend);
+    // An estimate: all parts but the last are as large as the first.
+    const int64_t images = static_cast<int64_t>(parts.size()) * first.count();
+    report(std::filesystem::path(options_.set).filename().string(), network.facts, [&](Norm norm) {
+      ProgressLine progress(console_, to_string(norm), images, "images");
+      return replay_set(network.model, options_.set, norm, [&](int64_t done) { progress.at(done); });
+    });
+  }
+
+  AttackOptions attack_of(Norm norm) const {
+    return attack_options(options_.gma.attack, norm, options_.common.seed);
+  }
+
+  // The tables and the figure of what `analyze` finds for each norm.
+  void report(const std::string& name, const Json& facts, const std::function<GmaAnalysis(Norm)>& analyze) {
+    const std::string out = folder_or_free(options_.common.out, "gma-analysis-" + name);
+    const RunFolder folder(out, make_config(flags_, facts), Resume::impossible);
+    std::vector<GmaAnalysis> analyses;
+    Json results = Json::array();
+    for (const Norm norm : norms_) {
+      const GmaAnalysis analysis = analyze(norm);
+      const Table table = gma_table(analysis);
+      console_.say("{}: {} images, clean accuracy {:.2f} %", norm == Norm::linf ? "L-inf" : "L2",
+                   grouped(analysis.images), 100 * analysis.baseline);
+      console_.blank();
+      console_.say(table);
+      console_.blank();
+      say_gma(console_, analysis);
+      console_.blank();
+      folder.write_table("gma-" + to_string(norm), table);
+      results.push_back(to_json(analysis));
+      analyses.push_back(analysis);
+    }
+    const std::string figure =
+        write_figure(folder, "accuracy-by-size", gma_figure(analyses, network_name(options_.model)));
+    const Json result = {{"norms", results}};
+    folder.write_json("analysis.json", result);
+    console_.say("tables and {}", folder.file(figure).string());
+    console_.result(result);
+  }
+
+  AnalyzeCommand& options_;
+  const Flags& flags_;
+  Console console_;
+  std::vector<Norm> norms_;
+};
 
 }  // namespace
 
@@ -175,7 +160,7 @@ Run gma_analyze_command(Flags& flags) {
   auto options = std::make_shared<AnalyzeCommand>();
   declare(flags, *options);
   return [options, &flags] {
-    run(*options, flags);
+    Analysis(*options, flags).run();
   };
 }
 

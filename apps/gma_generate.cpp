@@ -94,22 +94,16 @@ class PartSink {
   GmaPart part_;
 };
 
-constexpr const char* kManifestHead =
-    "part,place,source_index,norm,size,eps,attack,seed,label,clean_prediction,prediction,success,linf,l2\n";
-
-std::string manifest_of(const GmaPart& part, const std::string& name, Norm norm, const std::string& attack,
-                        int64_t seed) {
-  std::string text;
-  for (size_t i = 0, row = 0; i < part.index.size(); ++i) {
-    for (const GmaSize& size : part.sizes) {
-      text += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g}\n", name, row, part.index[i],
-                          to_string(norm), size.name(), size.eps, attack, seed, part.label[i],
-                          part.clean_prediction[i], part.prediction[row], part.success[row], part.linf[row],
-                          part.l2[row]);
-      ++row;
-    }
+// What a run that is resumed has already written.
+int64_t bytes_of_parts(const std::string& out) {
+  int64_t bytes = 0;
+  std::error_code error;
+  if (!fs::is_directory(out, error)) return 0;
+  for (const Norm norm : {Norm::linf, Norm::l2}) {
+    for (const fs::path& part : find_parts(out, norm))
+      bytes += static_cast<int64_t>(fs::file_size(part, error));
   }
-  return text;
+  return bytes;
 }
 
 void expect_space(const std::string& out, int64_t bytes) {
@@ -117,8 +111,8 @@ void expect_space(const std::string& out, int64_t bytes) {
   while (!fs::exists(place) && place.has_relative_path()) place = place.parent_path();
   std::error_code error;
   const fs::space_info space = fs::space(place, error);
-  if (!error && space.available < static_cast<uintmax_t>(bytes)) {
-    fail("the set takes {:.1f} MB, but {} has {:.1f} MB free; take fewer images with --limit",
+  if (!error && bytes > 0 && space.available < static_cast<uintmax_t>(bytes)) {
+    fail("the set needs {:.1f} MB, but {} has {:.1f} MB free; take fewer images with --limit",
          static_cast<double>(bytes) / 1e6, place.string(), static_cast<double>(space.available) / 1e6);
   }
 }
@@ -149,7 +143,7 @@ class Generation {
     const int64_t bytes = set_bytes(images.count(), sizes, kinds, images.image_size());
     console_.say("{} images x {} sizes x {} norms -> {}, about {:.0f} MB", grouped(images.count()), sizes,
                  kinds, out, static_cast<double>(bytes) / 1e6);
-    if (!options_.common.resume) expect_space(out, bytes);
+    expect_space(out, bytes - bytes_of_parts(out));
     const RunFolder folder(out, make_config(flags_, trained.facts), resume);
 
     ProgressLine progress(console_, "gma generate", images.count() * kinds, "images");
@@ -159,9 +153,11 @@ class Generation {
       base += images.count();
     }
     progress.finish();
-    write_manifest(folder, norms);
+    if (!folder.has(kManifest)) {
+      write_manifest(folder.path(), norms, options_.gma.attack.kind, options_.common.seed);
+    }
     console_.say("{} attacked images, listed in {}", grouped(images.count() * sizes * kinds),
-                 folder.file("manifest.csv").string());
+                 folder.file(kManifest).string());
     console_.result({{"out", out},
                      {"images", images.count()},
                      {"sizes", sizes},
@@ -173,6 +169,17 @@ class Generation {
   }
 
  private:
+  // A part that was damaged since is made again.
+  bool is_whole(const fs::path& path) {
+    try {
+      read_part(path);
+      return true;
+    } catch (const Error& problem) {
+      console_.note("{}; it is made again", problem.what());
+      return false;
+    }
+  }
+
   // All parts of one norm that are not there yet.
   void generate(const RunFolder& folder, const Model& model, const Images& images, Norm norm, int64_t base,
                 ProgressLine& progress) {
@@ -180,7 +187,7 @@ class Generation {
     const int64_t step = images_per_part(static_cast<int64_t>(sizes_.size()), images.image_size());
     for (int64_t first = 0; first < images.count(); first += step) {
       const std::string name = part_name(norm, first);
-      if (folder.has(name)) continue;
+      if (folder.has(name) && is_whole(folder.file(name))) continue;
       PartSink sink(images, sizes_);
       AttackJob job{.rows = row_range(first, std::min(images.count(), first + step)),
                     .batch = options_.batch};
@@ -195,18 +202,6 @@ class Generation {
       backward_ += report.backward_passes;
       write_part(folder.file(name), sink.part());
     }
-  }
-
-  void write_manifest(const RunFolder& folder, const std::vector<Norm>& norms) const {
-    if (folder.has("manifest.csv")) return;
-    std::string manifest = kManifestHead;
-    for (const Norm norm : norms) {
-      for (const fs::path& path : find_parts(folder.path(), norm)) {
-        manifest += manifest_of(read_part(path), path.filename().string(), norm, options_.gma.attack.kind,
-                                options_.common.seed);
-      }
-    }
-    folder.write("manifest.csv", manifest);
   }
 
   GenerateCommand& options_;

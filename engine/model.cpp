@@ -243,6 +243,9 @@ void Model::load(const SafeTensorFile& file) {
            to_string(spec.shape));
     }
     const std::span<const float> values = found->floats();
+    if (!std::all_of(values.begin(), values.end(), [](float w) { return std::isfinite(w); })) {
+      fail("the weights hold values in '{}' that are not finite", spec.name);
+    }
     backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size_bytes());
   }
 }

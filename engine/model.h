@@ -52,7 +52,7 @@ class Model {
   // All tensors by name, with "arch" and "input" in the metadata: what a checkpoint holds.
   SafeTensorFile state() const;
   // Takes the tensors that this network needs, by name; others (of an optimiser, say) are left alone. An
-  // Error names what is missing or of another shape or type.
+  // Error names what is missing, of another shape or type, or not finite.
   void load(const SafeTensorFile& file);
 
   // The most images whose activations stay in a core's cache together: how many to take depth first.
