@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "data/npz.h"
+#include "engine/atomic_file.h"
+#include "engine/autograd.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -34,6 +37,38 @@ std::vector<int64_t> shape_of(const std::map<std::string, NpyArray>& arrays, con
   return found->second.shape;
 }
 
+// What a network says of the images of a part and of their attacked versions.
+struct Predictions {
+  std::vector<int32_t> clean, attacked;
+};
+
+Predictions show_part(const Model& model, const GmaPart& part, const Progress& progress) {
+  Backend& backend = model.backend();
+  const Images images(backend, part.shape, part.x, part.label);
+  const auto sizes = static_cast<int64_t>(part.sizes.size());
+  const int64_t pixels = images.image_size(), stride = sizes * pixels;
+  Predictions said{std::vector<int32_t>(part.label.size()), std::vector<int32_t>(part.prediction.size())};
+  const auto body = [&](int64_t begin, int64_t end) {
+    const NoGrad values_only;
+    const int64_t n = end - begin;
+    const Tensor x = images.pixels(row_range(begin, end));
+    const Tensor delta = Tensor::from(
+        backend, {n, sizes, pixels},
+        std::span(part.delta).subspan(static_cast<size_t>(begin * stride), static_cast<size_t>(n * stride)));
+    const Tensor low = Tensor::full(backend, {}, 0.0f), high = Tensor::full(backend, {}, 1.0f);
+    const Tensor attacked = -maximum(-maximum(x.view({n, 1, pixels}) + delta, low), -high);
+    const ImageShape& shape = part.shape;
+    const auto say = [&](const Tensor& shown, std::vector<int32_t>& to, int64_t at) {
+      const std::vector<int32_t> words = argmax(model.forward(shown)).to_host();
+      std::copy(words.begin(), words.end(), to.begin() + at);
+    };
+    say(x, said.clean, begin);
+    say(attacked.view({n * sizes, shape.height, shape.width, shape.channels}), said.attacked, begin * sizes);
+  };
+  for_chunks(model, part.count(), std::max<int64_t>(1, model.chunk() / sizes), body, progress);
+  return said;
+}
+
 }  // namespace
 
 std::string part_name(Norm norm, int64_t first) {
@@ -45,8 +80,10 @@ int64_t images_per_part(int64_t sizes, int64_t image_size) {
 }
 
 int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size) {
-  const int64_t row = image_size * static_cast<int64_t>(sizeof(float)) + 13;
-  return images * norms * (sizes * row + image_size + 16);
+  constexpr int64_t kNumbers = 13, kManifestRow = 120, kClean = 16, kHeaders = 4096;
+  const int64_t row = image_size * static_cast<int64_t>(sizeof(float)) + kNumbers + kManifestRow;
+  const int64_t step = images_per_part(sizes, image_size), parts = (images + step - 1) / step;
+  return norms * (images * (sizes * row + image_size + kClean) + parts * kHeaders);
 }
 
 void write_part(const fs::path& path, const GmaPart& part) {
@@ -118,6 +155,87 @@ std::vector<fs::path> find_parts(const fs::path& folder, Norm norm) {
   if (error) fail("cannot read the folder {}: {}", folder.string(), error.message());
   std::sort(parts.begin(), parts.end());
   return parts;
+}
+
+std::vector<Norm> norms_of_set(const fs::path& folder) {
+  std::vector<Norm> norms;
+  for (const Norm norm : {Norm::linf, Norm::l2}) {
+    if (!find_parts(folder, norm).empty()) norms.push_back(norm);
+  }
+  if (norms.empty()) fail("{} holds no parts of a GMA set", folder.string());
+  std::error_code error;
+  if (!fs::exists(folder / kManifest, error)) {
+    fail("the GMA set in {} is not complete; continue it with: caltrop gma generate --resume --out {}",
+         folder.string(), folder.string());
+  }
+  return norms;
+}
+
+void write_manifest(const fs::path& folder, const std::vector<Norm>& norms, const std::string& attack,
+                    int64_t seed) {
+  AtomicFile file(folder / kManifest);
+  file.write(
+      "part,place,source_index,norm,size,eps,attack,seed,label,clean_prediction,prediction,success,linf,"
+      "l2\n");
+  for (const Norm norm : norms) {
+    for (const fs::path& path : find_parts(folder, norm)) {
+      const GmaPart part = read_part(path);
+      const std::string name = path.filename().string();
+      std::string rows;
+      for (size_t row = 0; row < part.prediction.size(); ++row) {
+        const size_t i = row / part.sizes.size();
+        const GmaSize& size = part.sizes[row % part.sizes.size()];
+        rows += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g}\n", name, row,
+                            part.index[i], to_string(norm), size.name(), size.eps, attack, seed,
+                            part.label[i], part.clean_prediction[i], part.prediction[row], part.success[row],
+                            part.linf[row], part.l2[row]);
+      }
+      file.write(rows);
+    }
+  }
+  file.commit();
+}
+
+GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, const Progress& progress) {
+  std::optional<GmaTally> tally;
+  std::vector<float> eps;
+  int64_t first = 0, passes = 0;
+  for (const fs::path& path : find_parts(folder, norm)) {
+    const GmaPart part = read_part(path);
+    if (!tally) {
+      tally.emplace(part.sizes, norm);
+      eps = eps_of(part.sizes);
+    }
+    if (!(part.shape == model.input())) fail("{}: its images do not fit the network", path.string());
+    if (eps_of(part.sizes) != eps) fail("{}: its sizes are not those of the other parts", path.string());
+    for (const int32_t label : part.label) {
+      if (label >= 0 && label < model.outputs()) continue;
+      fail("{} holds the label {}, but the network has {} outputs", path.string(), label, model.outputs());
+    }
+    const Predictions said = show_part(model, part, [&](int64_t done) {
+      if (progress) progress(first + done);
+    });
+    const auto sizes = static_cast<int64_t>(eps.size());
+    for (int64_t i = 0; i < part.count(); ++i) {
+      const auto at = static_cast<size_t>(i);
+      const AttackedImage clean{part.index[at], part.label[at], -1, said.clean[at]};
+      for (int64_t s = 0; s < sizes; ++s) {
+        const auto row_at = static_cast<size_t>(i * sizes + s);
+        AttackRow row;
+        row.prediction = said.attacked[row_at];
+        row.success = row.prediction != part.label[at];
+        row.linf = part.linf[row_at];
+        row.l2 = part.l2[row_at];
+        tally->add(first + i, s, 0, clean, row);
+      }
+    }
+    first += part.count();
+    passes += part.count() * (sizes + 1);
+  }
+  if (!tally) fail("{} holds no parts of a GMA set under {}", folder.string(), to_string(norm));
+  GmaAnalysis done = tally->analysis();
+  done.forward_passes = passes;
+  return done;
 }
 
 }  // namespace caltrop

@@ -6,6 +6,8 @@
 //     eps (s) float32, v (s) float32, exponent (s) int32, ten (s) uint8: the sizes v e^-exponent, or v
 //     10^-exponent delta (n,s,h,w,c) float32: the attacked image is clip(x / 255 + delta) prediction (n,s)
 //     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32
+//   manifest.csv      one row for each attacked image; written last, so that a set with a manifest is
+//   complete
 #pragma once
 
 #include <cstdint>
@@ -35,7 +37,7 @@ std::string part_name(Norm norm, int64_t first);
 // Images in a part, so that it takes about 48 MB.
 int64_t images_per_part(int64_t sizes, int64_t image_size);
 
-// Bytes of a set on disk, headers left out.
+// Bytes of a set on disk: an upper bound that is close to it.
 int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size);
 
 void write_part(const std::filesystem::path& path, const GmaPart& part);
@@ -44,5 +46,17 @@ GmaPart read_part(const std::filesystem::path& path);
 
 // The parts of `norm` in `folder`, in the order of their images.
 std::vector<std::filesystem::path> find_parts(const std::filesystem::path& folder, Norm norm);
+// The norms of which a set holds parts; an Error where there are none, or the set is not complete.
+std::vector<Norm> norms_of_set(const std::filesystem::path& folder);
+
+inline constexpr const char* kManifest = "manifest.csv";
+// Writes the manifest of the set's parts, part by part: it can be larger than memory.
+void write_manifest(const std::filesystem::path& folder, const std::vector<Norm>& norms,
+                    const std::string& attack, int64_t seed);
+
+// Shows the images of the parts of `norm` to a network, part after part. `progress` receives images done, of
+// the parts so far.
+GmaAnalysis replay_set(const Model& model, const std::filesystem::path& folder, Norm norm,
+                       const Progress& progress);
 
 }  // namespace caltrop

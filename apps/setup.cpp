@@ -159,6 +159,23 @@ NetworkFile network_of(const SafeTensorFile& file, const ModelOptions& options, 
   return result;
 }
 
+// The network with its weights, for images of `input`, which are `what`.
+Model build(const NetworkFile& network, const ModelOptions& options, ImageShape input,
+            const std::string& what, Backend& backend) {
+  if (!(network.input == input)) {
+    fail("{} takes images of {}, but {} are {}", options.weights, in_words(network.input), what,
+         in_words(input));
+  }
+  Model model(network.architecture, network.input, backend);
+  model.load(network.tensors);
+  return model;
+}
+
+std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
+  const std::string bytes = serialize_safetensors(file, options.weights);
+  return fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));
+}
+
 }  // namespace
 
 Backend& open_backend(CommonOptions& options) {
@@ -226,32 +243,34 @@ NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classe
   return network_of(file, options, input, classes);
 }
 
+OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
+  if (names_network(options)) check_network_flags(options);
+  const SafeTensorFile file = read_weights(options);
+  Model model = build(network_of(file, options, input, classes), options, input, "the images", backend);
+  Json facts = {{"network", to_string(model.architecture())},
+                {"inputs", {{"weights_crc32", crc_of(file, options)}}}};
+  return {std::move(model), std::move(facts)};
+}
+
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
   if (names_network(options)) check_network_flags(options);
   const SafeTensorFile file = read_weights(options);
-  const std::string bytes = serialize_safetensors(file, options.weights);
-  const std::string crc = fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));
   follow_weights(file, data_options, flags);
   const std::string stated_input = metadata(file, "input");
   if (data_options.dataset == "folder" && data_options.image_size.empty() && !stated_input.empty()) {
     data_options.image_size = stated_input;
   }
   EvaluationData data = load_evaluation_data(data_options, subset, backend, console);
-  NetworkFile network = network_of(file, options, data.images.shape(), data.info.classes);
-  if (!(network.input == data.images.shape())) {
-    fail("{} takes images of {}, but those of {} are {}", options.weights, in_words(network.input),
-         data.info.name, in_words(data.images.shape()));
-  }
-  Model model(network.architecture, network.input, backend);
-  model.load(network.tensors);
+  Model model = build(network_of(file, options, data.images.shape(), data.info.classes), options,
+                      data.images.shape(), "those of " + data.info.name, backend);
   if (model.outputs() < data.info.classes) {
     fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.info.name,
          data.info.classes);
   }
   Json facts = data.info.facts;
-  facts["network"] = to_string(network.architecture);
-  facts["inputs"] = {{"weights_crc32", crc}};
+  facts["network"] = to_string(model.architecture());
+  facts["inputs"] = {{"weights_crc32", crc_of(file, options)}};
   return {std::move(data), std::move(model), std::move(facts)};
 }
 

@@ -65,6 +65,13 @@ struct Trained {
 Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,
                      Backend& backend, Console& console);
 
+// The network of --weights for images that come from elsewhere than a data set.
+struct OpenedNetwork {
+  Model model;
+  Json facts;  // for make_config: network, and the weights' fingerprint
+};
+OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
+
 // A weights file in Caltrop's layout, with what it is the weights of.
 struct NetworkFile {
   Architecture architecture;

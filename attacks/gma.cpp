@@ -79,28 +79,26 @@ double GmaSizeResult::accuracy() const {
   return lowest;
 }
 
-GmaTally::GmaTally(std::span<const GmaSize> sizes, Norm norm, int64_t images)
-    : survived_(static_cast<size_t>(images), 1), clean_(static_cast<size_t>(images), 0) {
+GmaTally::GmaTally(std::span<const GmaSize> sizes, Norm norm) {
   result_.norm = norm;
-  result_.images = images;
   for (const GmaSize& size : sizes) result_.sizes.push_back({size, {}});
 }
 
 void GmaTally::add(int64_t image, int64_t size, int64_t attempt, const AttackedImage& clean,
                    const AttackRow& row) {
-  const auto at = static_cast<size_t>(image);
-  if (at >= survived_.size() || static_cast<size_t>(size) >= result_.sizes.size() || attempt < 0) {
-    fail("[gma] expected images below {} and sizes below {}, got image {} and size {}", survived_.size(),
-         result_.sizes.size(), image, size);
+  if (image < 0 || size < 0 || static_cast<size_t>(size) >= result_.sizes.size() || attempt < 0) {
+    fail("[gma] expected an image, one of {} sizes and a try, got {}, {} and {}", result_.sizes.size(), image,
+         size, attempt);
   }
+  const auto at = static_cast<size_t>(image), number = static_cast<size_t>(attempt);
   GmaSizeResult& result = result_.sizes[static_cast<size_t>(size)];
-  if (result.tries.size() <= static_cast<size_t>(attempt)) {
-    result.tries.resize(static_cast<size_t>(attempt) + 1, AttackSummary{.size = result.size.eps});
-  }
-  result.tries[static_cast<size_t>(attempt)].add(clean, row);
-  const bool right = clean.clean_prediction == clean.label;
-  clean_[at] = right;
-  survived_[at] = survived_[at] && right && row.prediction == clean.label;
+  if (result.tries.size() <= number) result.tries.resize(number + 1, AttackSummary{.size = result.size.eps});
+  result.tries[number].add(clean, row);
+
+  if (fates_.size() <= at) fates_.resize(at + 1, Fate::unseen);
+  Fate& fate = fates_[at];
+  if (fate == Fate::unseen) fate = clean.clean_prediction == clean.label ? Fate::survived : Fate::wrong;
+  if (fate == Fate::survived && row.prediction != clean.label) fate = Fate::fell;
 }
 
 std::vector<int64_t> GmaTally::unfooled() const {
@@ -113,9 +111,13 @@ std::vector<int64_t> GmaTally::unfooled() const {
 
 GmaAnalysis GmaTally::analysis() const {
   GmaAnalysis done = result_;
-  const auto count = static_cast<double>(std::max<int64_t>(1, done.images));
-  done.baseline = static_cast<double>(std::count(clean_.begin(), clean_.end(), 1)) / count;
-  done.worst_accuracy = static_cast<double>(std::count(survived_.begin(), survived_.end(), 1)) / count;
+  const auto count = [&](Fate fate) {
+    return std::count(fates_.begin(), fates_.end(), fate);
+  };
+  done.images = static_cast<int64_t>(fates_.size()) - count(Fate::unseen);
+  const auto images = static_cast<double>(std::max<int64_t>(1, done.images));
+  done.baseline = static_cast<double>(count(Fate::survived) + count(Fate::fell)) / images;
+  done.worst_accuracy = static_cast<double>(count(Fate::survived)) / images;
   for (const GmaSizeResult& size : done.sizes) done.pooled_accuracy += size.accuracy();
   done.pooled_accuracy /= static_cast<double>(std::max<size_t>(1, done.sizes.size()));
   return done;
@@ -124,7 +126,7 @@ GmaAnalysis GmaTally::analysis() const {
 GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
                         const AttackOptions& options, int64_t tries, const AttackJob& job) {
   if (tries < 1 || tries > 3) fail("--tries {} is out of range: Algorithm 2 attacks 1 to 3 times", tries);
-  GmaTally tally(sizes, options.norm, static_cast<int64_t>(job.rows.size()));
+  GmaTally tally(sizes, options.norm);
   int64_t forward = 0, backward = 0;
   for (int64_t attempt = 0; attempt < tries; ++attempt) {
     const std::vector<int64_t> open =

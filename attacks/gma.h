@@ -81,17 +81,23 @@ struct GmaAnalysis {
 // Counts results into an analysis: from an attack that runs, or from a stored set.
 class GmaTally {
  public:
-  GmaTally(std::span<const GmaSize> sizes, Norm norm, int64_t images);
-  // The result of image `image` (0 ... images - 1) under size `size` (an index) in try `attempt` (from 0).
+  GmaTally(std::span<const GmaSize> sizes, Norm norm);
+  // The result of image `image` (counted from 0) under size `size` (an index) in try `attempt` (from 0).
   void add(int64_t image, int64_t size, int64_t attempt, const AttackedImage& clean, const AttackRow& row);
   // Sizes that no try has fooled yet: the ones that Algorithm 2 attacks again.
   std::vector<int64_t> unfooled() const;
   GmaAnalysis analysis() const;
 
  private:
+  enum class Fate : uint8_t {
+    unseen,
+    wrong,
+    fell,
+    survived
+  };  // wrong when clean; right when clean, then ...
+
   GmaAnalysis result_;
-  std::vector<uint8_t> survived_;  // image still right under everything
-  std::vector<uint8_t> clean_;     // image right when clean
+  std::vector<Fate> fates_;  // of the images so far
 };
 
 // Algorithm 2 on crafted images. The first try is `options` as given; a deterministic attack repeated gives

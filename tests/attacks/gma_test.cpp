@@ -64,7 +64,7 @@ TEST_SUITE("attacks") {
 
   TEST_CASE("a tally keeps sizes and tries apart") {
     const std::vector<GmaSize> two = {gma_sizes()[0], gma_sizes()[1]};
-    GmaTally tally(two, Norm::linf, 4);
+    GmaTally tally(two, Norm::linf);
     const auto add = [&](int64_t image, int64_t size, int64_t attempt, int32_t clean, int32_t after) {
       AttackRow row;
       row.prediction = after;
@@ -79,6 +79,7 @@ TEST_SUITE("attacks") {
     for (int64_t i = 0; i < 4; ++i)
       add(i, 1, 1, clean[i], i == 1 || i == 2 ? 1 : 5);  // 1/2, but image 0 falls
     const GmaAnalysis done = tally.analysis();
+    CHECK(done.images == 4);
     CHECK(done.baseline == doctest::Approx(0.75));
     CHECK(done.sizes[0].accuracy() == doctest::Approx(0.25));
     CHECK(done.sizes[0].flag());
@@ -89,8 +90,8 @@ TEST_SUITE("attacks") {
     CHECK_FALSE(done.sizes[1].flag());
     CHECK(done.pooled_accuracy == doctest::Approx(0.375));
     CHECK(done.worst_accuracy == 0.0);
-    CHECK(mentions(error_of([&] { add(4, 0, 0, 1, 1); }), "got image 4"));
-    CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "size 2"));
+    CHECK(mentions(error_of([&] { add(-1, 0, 0, 1, 1); }), "got -1, 0 and 0"));
+    CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "got 0, 2 and 0"));
   }
 
   TEST_CASE("analysis agrees with the attacks it is made of") {
