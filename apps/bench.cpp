@@ -9,6 +9,7 @@
 #include "apps/commands.h"
 #include "apps/console.h"
 #include "apps/options.h"
+#include "apps/run_folder.h"
 #include "apps/setup.h"
 
 namespace caltrop {
@@ -60,17 +61,19 @@ void declare(Flags& flags, BenchOptions& options) {
   flags.integer("repeats", options.repeats, 1, 1000, "R", "samples of each; the median counts");
   flags.text("data-dir", options.data.data_dir, "DIR", "folder that holds MNIST's files",
              "searched; see 'caltrop info'");
-  add_common_flags(flags, options.common, Folder::none);
+  add_common_flags(flags, options.common, Folder::plain);
   std::string jobs;
   for (const BenchJob& job : bench_jobs()) jobs += fmt::format(" {:<20}{}\n", job.name, job.work);
   flags.section("The jobs", jobs);
+  flags.section("Files", "With --out: DIR/config.json, bench.json (as --json), bench.csv");
   flags.section("JSON", "threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], check}}");
   flags.example("caltrop bench cpu --jobs inference_target --repeats 9", "One job, nine samples.");
   flags.example("caltrop bench cpu --threads 2 --json -", "All jobs on two threads, as JSON.");
 }
 
-void run(BenchOptions& options) {
+void run(BenchOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, Resume::impossible);
   Backend& backend = open_backend(options.common);
   options.data.dataset = "mnist";
   if (options.jobs.empty()) options.jobs = job_names();
@@ -112,32 +115,47 @@ void run(BenchOptions& options) {
   console.say("{}; {}", cpu_name(), isa);
   console.blank();
   console.say(table);
-  console.result({{"threads", cpu_threads()},
-                  {"cpu", cpu_name()},
-                  {"isa", isa.substr(0, isa.find(','))},
-                  {"jobs", std::move(jobs)}});
+  const Json result = {{"threads", cpu_threads()},
+                       {"cpu", cpu_name()},
+                       {"isa", isa.substr(0, isa.find(','))},
+                       {"jobs", std::move(jobs)}};
+  if (!options.common.out.empty()) {
+    const RunFolder folder(options.common.out, make_config(flags, data.info.facts), Resume::impossible);
+    folder.write_json("bench.json", result);
+    folder.write("bench.csv", table.csv());
+  }
+  console.result(result);
 }
 
 }  // namespace
 
 Run bench_command(Flags& flags) {
-  flags.usage("");
+  auto options = std::make_shared<CommonOptions>();
+  flags.usage("[flags]");
   flags.about("Lists the benchmarks. 'caltrop bench cpu' runs them.");
+  add_common_flags(flags, *options, Folder::plain, false);
+  flags.section("JSON", "jobs: a list of {job, work}");
   flags.example("caltrop bench", "The names of the jobs.");
   flags.example("caltrop bench cpu --help", "How to run them.");
-  return [] {
-    Console console("", false);
+  return [options, &flags] {
+    Console console(options->json, options->quiet);
+    const Table jobs = job_table();
+    const Json result = {{"jobs", jobs.json()}};
     console.say("'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU:");
     console.blank();
-    console.say(job_table());
+    console.say(jobs);
+    if (!options->out.empty()) {
+      RunFolder(options->out, make_config(flags, {}), Resume::impossible).write_json("bench.json", result);
+    }
+    console.result(result);
   };
 }
 
 Run bench_cpu_command(Flags& flags) {
   auto options = std::make_shared<BenchOptions>();
   declare(flags, *options);
-  return [options] {
-    run(*options);
+  return [options, &flags] {
+    run(*options, flags);
   };
 }
 

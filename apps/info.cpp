@@ -4,6 +4,7 @@
 
 #include "apps/build_info.h"
 #include "apps/commands.h"
+#include "apps/run_folder.h"
 #include "apps/setup.h"
 #include "apps/text_layout.h"
 #include "engine/zoo.h"
@@ -33,7 +34,7 @@ void declare(Flags& flags, InfoOptions& options) {
   flags.integer("outputs", options.outputs, 1, 1 << 20, "K", "outputs of --model: the classes of the data");
   flags.group("Data");
   flags.text("data-dir", options.data_dir, "DIR", "where to look for data sets", "searched");
-  add_common_flags(flags, options.common, Folder::none, false);
+  add_common_flags(flags, options.common, Folder::plain, false);
   flags.section("The line of a network",
                 "Layers separated by |, from the image to the logits:\n"
                 " conv OUT KHxKW [stride SHxSW] [pad PHxPW | pad same]\n"
@@ -97,7 +98,7 @@ Table model_table(ImageShape input, int64_t outputs) {
   return table;
 }
 
-void show_network(const InfoOptions& options, ImageShape input, Console& console) {
+Json show_network(const InfoOptions& options, ImageShape input, Console& console) {
   const std::string line = network_line(options.model, options.outputs);
   const Architecture architecture = parse_architecture(line);
   Table table({{"index", "#", Kind::count},
@@ -117,10 +118,10 @@ void show_network(const InfoOptions& options, ImageShape input, Console& console
   console.say(table);
   console.blank();
   console.say("{} parameters, {} MACs per image", grouped(parameters), grouped(macs));
-  console.result({{"network", line}, {"layers", table.json()}, {"parameters", parameters}, {"macs", macs}});
+  return {{"network", line}, {"layers", table.json()}, {"parameters", parameters}, {"macs", macs}};
 }
 
-void show_all(InfoOptions& options, ImageShape input, Console& console) {
+Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   const Backend& backend = open_backend(options.common);
   const Table datasets = dataset_table(options.data_dir), models = model_table(input, options.outputs);
   console.say("caltrop {} ({}, {})", version(), commit(), compiler());
@@ -144,23 +145,24 @@ void show_all(InfoOptions& options, ImageShape input, Console& console) {
   }
   console.blank();
   console.say("'caltrop info --model NAME' shows the layers of one.");
-  console.result({{"version", version()},
-                  {"commit", commit()},
-                  {"compiler", compiler()},
-                  {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}}},
-                  {"datasets", datasets.json()},
-                  {"models", models.json()}});
+  return {
+      {"version", version()},        {"commit", commit()},
+      {"compiler", compiler()},      {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}}},
+      {"datasets", datasets.json()}, {"models", models.json()}};
 }
 
-void run(InfoOptions& options) {
+void run(InfoOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, Resume::impossible);
   ImageShape input = parse_image_shape("input", options.input);
   if (input.channels == 0) input.channels = 1;
-  if (options.model.model.empty() && options.model.arch.empty()) {
-    show_all(options, input, console);
-  } else {
-    show_network(options, input, console);
+  const bool network = !options.model.model.empty() || !options.model.arch.empty();
+  if (network) check_network_flags(options.model);
+  const Json result = network ? show_network(options, input, console) : show_all(options, input, console);
+  if (!options.common.out.empty()) {
+    RunFolder(options.common.out, make_config(flags, {}), Resume::impossible).write_json("info.json", result);
   }
+  console.result(result);
 }
 
 }  // namespace
@@ -168,8 +170,8 @@ void run(InfoOptions& options) {
 Run info_command(Flags& flags) {
   auto options = std::make_shared<InfoOptions>();
   declare(flags, *options);
-  return [options] {
-    run(*options);
+  return [options, &flags] {
+    run(*options, flags);
   };
 }
 

@@ -11,18 +11,15 @@ void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool 
   flags.group("Computing");
   flags.choice("device", options.device, {"auto", "cpu", "cuda"},
                "where to compute; auto takes a GPU if there is one");
-  if (seeded) {
-    flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
-                  "source of all random numbers; the same seed gives the same files");
-  }
+  flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
+                seeded ? "source of all random numbers; the same seed gives the same files"
+                       : "accepted as everywhere; this command draws no random numbers");
   flags.group("Computing", Scope::local);
   flags.integer("threads", options.threads, 0, kMaxThreads, "N",
                 "worker threads, 0 for one per core; results do not depend on it");
   flags.group("Input and output", Scope::local);
-  if (folder != Folder::none) {
-    flags.text("out", options.out, "DIR",
-               "folder for the results, made if missing; it must not hold another run", out_fallback);
-  }
+  flags.text("out", options.out, "DIR",
+             "folder for the results, made if missing; it must not hold another run", out_fallback);
   if (folder == Folder::resumable) {
     flags.toggle("resume", options.resume,
                  "continue the run in --out where it was cut off; ends with the same bits");

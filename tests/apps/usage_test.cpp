@@ -215,14 +215,19 @@ TEST_SUITE("apps") {
 
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
-    for (const std::string& name : {std::string("info"), std::string("train"), std::string("eval"),
-                                    std::string("export"), std::string("bench"), std::string("bench cpu")}) {
+    for (const std::string name : {"info", "train", "eval", "attack", "gma generate", "gma analyze", "demo",
+                                   "export", "bench", "bench cpu"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
       CHECK(page.error.empty());
       CHECK(page.out.starts_with("Usage: caltrop " + name));
       CHECK(page.out.find("\nExamples\n  caltrop " + name) != std::string::npos);
+      for (const char* flag : {"--device auto|cpu|cuda", "--seed N", "--threads N", "--out DIR",
+                               "--json FILE", "--config FILE", "--quiet"}) {
+        CAPTURE(flag);
+        CHECK(page.out.find(std::string("  ") + (flag[2] == 'q' ? "-q, " : "") + flag) != std::string::npos);
+      }
       CHECK(place.shell("\"$CALTROP\" help " + name).out == page.out);
     }
     const Outcome overview = place.caltrop({"--help"});
