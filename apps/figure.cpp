@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cmath>
 
 namespace caltrop {
 namespace {
@@ -32,6 +34,18 @@ std::string data_of(const Figure& figure) {
   return data;
 }
 
+// The axis ends a little beyond the data, not at the next power of ten.
+std::string log_range(const Figure& figure) {
+  double low = HUGE_VAL, high = 0;
+  for (const Series& series : figure.series) {
+    for (const double x : series.x) {
+      if (x > 0) low = std::min(low, x);
+      high = std::max(high, x);
+    }
+  }
+  return low < high ? fmt::format("set xrange [{:.9g}:{:.9g}]\n", low / 1.5, high * 1.5) : "";
+}
+
 std::string script_of(const Figure& figure, const std::string& stem) {
   std::string script = fmt::format(
       "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
@@ -41,10 +55,10 @@ std::string script_of(const Figure& figure, const std::string& stem) {
       "set xlabel {2}\nset ylabel {3}\n"
       "set yrange [{4}:{5}]\nset format y '%.0f %%'\n"
       "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
-      "set key outside right top samplen 2\n",
+      "set key left bottom Left reverse samplen 2 spacing 1.2 width 1 height 0.5 box lc rgb '#dddddd'\n",
       stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), 100 * figure.y_low,
       100 * figure.y_high);
-  if (figure.log_x) script += "set logscale x\nset format x '%g'\n";
+  if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
   for (const Threshold& line : figure.thresholds) {
     script += fmt::format(
         "set arrow from graph 0, first {0} to graph 1, first {0} nohead dt 2 lc rgb '#888888'\n"

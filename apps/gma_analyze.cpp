@@ -140,8 +140,9 @@ class Analysis {
       results.push_back(to_json(analysis));
       analyses.push_back(analysis);
     }
-    const std::string figure =
-        write_figure(folder, "accuracy-by-size", gma_figure(analyses, network_name(options_.model)));
+    const std::string figure = write_figure(
+        folder, "accuracy-by-size",
+        gma_figure(analyses, options_.model.model.empty() ? "the network" : options_.model.model));
     const Json result = {{"norms", results}};
     folder.write_json("analysis.json", result);
     console_.say("tables and {}", folder.file(figure).string());

@@ -1,5 +1,6 @@
 // The commands that attack, from end to end on a small trained network.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -142,6 +143,49 @@ TEST_SUITE("apps") {
         place.attack({"gma", "analyze", "--limit", "30", "--steps", "3", "--tries", "1", "--json", "-"}));
     CHECK(crafted["norms"][0]["sizes"][0]["accuracy"] == analysis["norms"][0]["sizes"][0]["accuracy"]);
     CHECK(crafted["norms"][1]["worst_accuracy"] == analysis["norms"][1]["worst_accuracy"]);
+  }
+
+  TEST_CASE("gma generate: SIGKILL at any moment and --resume give the same bytes") {
+    const Attacked place;
+    const std::vector<std::string> words = {"gma",
+                                            "generate",
+                                            "--subset",
+                                            "test",
+                                            "--limit",
+                                            "24",
+                                            "--steps",
+                                            "30",
+                                            "--out",
+                                            "killed",
+                                            "--quiet",
+                                            "--weights",
+                                            "net/model.safetensors"};
+    std::vector<std::string> whole = words;
+    std::replace(whole.begin(), whole.end(), std::string("killed"), std::string("whole"));
+    REQUIRE(place.caltrop(whole).status == 0);
+    std::vector<std::string> resumed = words;
+    resumed.emplace_back("--resume");
+    int kills = 0;
+    // Killed as soon as the run has come this far; the last time while it writes the second part or the
+    // manifest.
+    for (const char* reached : {"config.json", "linf-000000.npz", ".l2-000000.npz.tmp", "l2-000000.npz"}) {
+      const std::string sign = place.file("killed").string() + "/" + reached;
+      const std::string end = place.file("killed").string() + "/manifest.csv";
+      const pid_t process = place.start(resumed);
+      while (::access(sign.c_str(), F_OK) != 0 && ::access(end.c_str(), F_OK) != 0) ::usleep(100);
+      kills += stop(process) ? 1 : 0;
+    }
+    CHECK(kills >= 2);
+    const Outcome outcome = place.caltrop(resumed);
+    CAPTURE(outcome.error);
+    REQUIRE(outcome.status == 0);
+    check_equal(contents(place.file("whole")), contents(place.file("killed")));
+    // A set that lacks its end is not analysed by mistake.
+    std::filesystem::remove(place.file("killed/manifest.csv"));
+    const Outcome refused = place.attack({"gma", "analyze", "--set", "killed", "--out", "never"});
+    CHECK(refused.status != 0);
+    CHECK(refused.error.find("--resume") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 
   TEST_CASE("demo leaves what it says") {
