@@ -1,6 +1,7 @@
 // The fused step of a gradient attack, and the statistics of rows. One row (image) at a time: a first look at
 // the gradient for its norm, then step, projection and box in one pass. Norms are taken in double, so that
-// neither a tiny gradient nor a long row loses its length (METHODS of the field floor them at 1e-6 to 1e-12).
+// neither a tiny gradient nor a long row loses its length (other libraries floor norms at 1e-6 to 1e-12;
+// CleverHans' pull request 1175 tells what that cost).
 
 #include <algorithm>
 #include <cmath>
@@ -35,10 +36,12 @@ void linf_step(const Row& r) {
 void l2_step(const Row& r) {
   double square = 0.0;
   for (int64_t i = 0; i < r.cols; ++i) square += static_cast<double>(r.g[i]) * r.g[i];
-  const double scale = square > 0.0 ? r.size * r.direction / std::sqrt(square) : 0.0;
+  // A zero gradient has no direction, and neither has one with NaN or infinities: the image stays.
+  const bool moves = square > 0.0 && std::isfinite(square);
+  const double scale = moves ? r.size * r.direction / std::sqrt(square) : 0.0;
   double length = 0.0;
   for (int64_t i = 0; i < r.cols; ++i) {
-    const auto moved = static_cast<float>(r.x[i] + scale * r.g[i]);
+    const float moved = moves ? static_cast<float>(r.x[i] + scale * r.g[i]) : r.x[i];
     const double delta = static_cast<double>(moved) - r.origin[i];
     length += delta * delta;
     r.y[i] = moved;

@@ -225,7 +225,7 @@ class Backend {
   //   l2    d = g / |g|_2 (fp64 norm);   projection: onto the ball of radius eps around origin
   //   l1    d = sign(g) on the coordinates that tie for max |g|, shared evenly (steepest ascent under L1);
   //         no projection: for single steps of at most eps
-  // A zero gradient moves nothing. y may be x.
+  // A zero gradient moves nothing, nor does under l2 one that is not finite. y may be x.
   virtual void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                            const float* eps, const float* size, float* y) = 0;
   // stats[r] of row r, on the host.

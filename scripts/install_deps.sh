@@ -17,24 +17,20 @@ missing() {
   done
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else
-    echo "error: these packages are missing and there is no sudo: $wanted" >&2
-    echo "       run as root: apt-get install $wanted" >&2
-    exit 1
+install() {
+  local names=("$@") sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "error: no root and no sudo; as root: apt-get install ${names[*]}" >&2; return 1; }
+    sudo=(sudo)
   fi
+  command -v apt-get >/dev/null || { echo "error: not a Debian system; install the equivalents of: ${names[*]}" >&2; return 1; }
+  echo "installing: ${names[*]}"
+  local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
+  "${apt[@]}" install -y -qq --no-install-recommends "${names[@]}" >/dev/null 2>&1 && return 0
+  "${apt[@]}" update -qq && "${apt[@]}" install -y -qq --no-install-recommends "${names[@]}" >/dev/null
 }
 
-wanted=$(missing "${packages[@]}" "${optional[@]}" "$@" | tr '\n' ' ')
-[ -n "$wanted" ] || exit 0
-command -v apt-get >/dev/null || { echo "error: not a Debian system; install the equivalents of: $wanted" >&2; exit 1; }
-
-echo "installing: $wanted"
-export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086
-if ! as_root apt-get install -y -qq --no-install-recommends $wanted >/dev/null 2>&1; then
-  as_root apt-get update -qq
-  as_root apt-get install -y -qq --no-install-recommends $wanted >/dev/null
-fi
+mapfile -t wanted < <(missing "${packages[@]}" "$@")
+[ ${#wanted[@]} = 0 ] || install "${wanted[@]}"
+mapfile -t wanted < <(missing "${optional[@]}")
+[ ${#wanted[@]} = 0 ] || install "${wanted[@]}" || echo "note: going on without ${wanted[*]}" >&2

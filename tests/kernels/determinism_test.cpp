@@ -251,7 +251,7 @@ TEST_SUITE("kernels") {
   }
 
   // p - 1 has no digits left where p rounds to 1: with 20 between the label's logit and the others, PyTorch's
-  // form of the gradient is off by half or more, and the stable one is not (METHODS: attacks fail or succeed
+  // form of the gradient is off by half or more, and the stable one is not (attacks fail or succeed
   // on this).
   TEST_CASE("the stable seed of cross-entropy keeps its digits") {
     for_each_lane([](Backend& backend) {
