@@ -89,6 +89,7 @@ struct Pool2d {
 // For each pooled element the pass keeps `winner`, the position of the first maximum in its window in scan
 // order (row * pool_w + column; kDead where the derivative of relu there is zero), and for gelu `slope`, the
 // derivative of the activation at the winner. That is all the backward passes need besides x and w.
+// A window with a NaN gives NaN.
 struct ConvBlock {
   Conv2d conv;
   Activation activation = Activation::none;
