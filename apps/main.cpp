@@ -151,5 +151,7 @@ int guarded_main(const std::vector<std::string>& arguments) {
 }  // namespace caltrop
 
 int main(int argc, char** argv) {
+  // A file that outgrows a limit is an error of the write that met it, with its name, like a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
   return caltrop::guarded_main(std::vector<std::string>(argv + std::min(argc, 1), argv + argc));
 }

@@ -213,6 +213,26 @@ TEST_SUITE("apps") {
     }
   }
 
+  TEST_CASE("a file that cannot be written whole leaves nothing") {
+    const Workplace place;
+    // 16 blocks of 512 bytes hold the configuration but no weights.
+    const Outcome outcome = place.shell(
+        "ulimit -f 16; exec \"$CALTROP\" train --quiet --model kim-2 --dataset mnist --epochs 1 --out run");
+    CAPTURE(outcome.error);
+    CHECK(outcome.status == 1);
+    CHECK(is_one_line(outcome.error));
+    CHECK(outcome.error.find("cannot write run/checkpoint.safetensors") != std::string::npos);
+    for (const auto& file : contents(place.file("run"))) {
+      CAPTURE(file.first);
+      CHECK((file.first == "config.json" || file.first == "metrics.jsonl"));
+    }
+    // With room again it is continued as if nothing had happened.
+    const Outcome resumed = place.caltrop({"train", "--quiet", "--resume", "--out", "run"});
+    CAPTURE(resumed.error);
+    CHECK(resumed.status == 0);
+    CHECK(contents(place.file("run")).contains("model.safetensors"));
+  }
+
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
     for (const std::string name : {"info", "train", "eval", "attack", "gma generate", "gma analyze", "demo",
