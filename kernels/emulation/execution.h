@@ -1,0 +1,73 @@
+// How a launch runs on the CPU: every thread of a block is a fiber of one OS thread; a fiber gives way only
+// where a CUDA thread may wait. Barriers and warp operations count who arrived, so that a kernel that a GPU
+// would leave hanging ends in an Error that names the threads and the lines.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "kernels/emulation/builtins.h"
+#include "kernels/emulation/emulation.h"
+
+namespace caltrop::emu {
+
+// A line of a kernel. As a default argument: Site site = Site::at(__builtin_FILE(), __builtin_LINE()).
+// (std::source_location is missing from clang 14.)
+struct Site {
+  const char* file = "";
+  int line = 0;
+  static constexpr Site at(const char* file, int line) { return {file, line}; }
+  std::string text() const;  // "softmax.cu:41"
+};
+#define CALTROP_HERE Site site = Site::at(__builtin_FILE(), __builtin_LINE())
+
+struct KernelCall {
+  const char* op;
+  dim3 grid, block;
+  size_t shared_bytes;
+  std::function<void()> thread;  // runs the kernel once, as the thread that threadIdx and blockIdx say
+};
+void run_kernel(const KernelCall& call);
+bool inside_kernel();
+
+// The calling thread of the block waits for all others. `predicate` feeds the counting forms.
+struct BarrierResult {
+  int count, all, any;
+};
+BarrierResult block_barrier(const char* name, Site site, int predicate = 0);
+
+// The lanes of `mask` meet. Each brings a record; the last to arrive runs complete(records, lanes), where
+// `lanes` are those that take part: the mask without lanes that have ended.
+using Complete = void (*)(void* const* records, uint32_t lanes);
+void warp_meet(const char* name, uint32_t mask, void* record, Complete complete, Site site);
+
+// Asynchronous copies to shared memory, of `bytes` of which the first `valid` are read and the rest are zero.
+void async_copy(void* to, const void* from, size_t bytes, size_t valid, Site site);
+void async_commit();
+void async_wait(int groups_in_flight);
+
+void* dynamic_shared_block();
+size_t dynamic_shared_bytes();
+
+int current_thread();  // linear index in its block; -1 outside kernels
+int current_lane();
+std::string describe_thread(int linear);  // "thread (3,2,0) of block (1,0,0)"
+[[noreturn]] void fail_in_kernel(const std::string& what);
+
+// What an access checker needs to know. All calls come from the OS thread that runs the launch.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void launch_begins(const KernelCall&) {}
+  virtual void launch_ends() {}
+  virtual void block_begins() {}                                  // blockIdx is set; shared memory is fresh
+  virtual void block_synchronized() {}                            // all threads have met at a barrier
+  virtual void warp_synchronized(int, uint32_t) {}                // warp of the block, lanes that met
+  virtual void copies_async(void*, const void*, size_t, Site) {}  // when cp.async really copies
+};
+void set_observer(Observer* observer);
+bool on_fiber_stack(const void* address);
+
+}  // namespace caltrop::emu

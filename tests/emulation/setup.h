@@ -1,0 +1,70 @@
+// Arrays in emulated device memory, and every schedule that tests run under.
+#pragma once
+
+#include <functional>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "kernels/emulation/emulation.h"
+#include "kernels/error.h"
+#include "kernels/gpu_runtime.h"
+#include "tests/reference.h"
+
+namespace caltrop::test {
+using reference::Samples;
+}
+
+namespace caltrop::emu {
+
+inline void for_schedules(const std::function<void()>& body) {
+  const Schedule before = current_schedule();
+  for (const Schedule& schedule : {Schedule{Order::forward, true}, Schedule{Order::reverse, false},
+                                   Schedule{Order::shuffled, true, 1}, Schedule{Order::shuffled, false, 2}}) {
+    set_schedule(schedule);
+    body();
+  }
+  set_schedule(before);
+}
+
+template <typename T>
+class Array {
+ public:
+  Array(Stream& stream, const std::vector<T>& values) : Array(stream, static_cast<int64_t>(values.size())) {
+    stream.upload(data(), values.data(), values.size() * sizeof(T));
+  }
+  Array(Stream& stream, int64_t count) : stream_(stream), count_(count), memory_(stream, count) {}
+  T* data() const { return memory_.data(); }
+  std::vector<T> take() const {
+    std::vector<T> values(static_cast<size_t>(count_));
+    stream_.download(values.data(), data(), values.size() * sizeof(T));
+    return values;
+  }
+
+ private:
+  Stream& stream_;
+  int64_t count_;
+  Scratch<T> memory_;
+};
+
+// The text of the Error that body throws; empty when it throws none.
+inline std::string refusal(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+// How many different lines "file.cu:17" a text names.
+inline size_t lines_named(const std::string& text) {
+  static const std::regex line("[a-z_0-9]+\\.cuh?:[0-9]+");
+  std::vector<std::string> found;
+  for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it) {
+    if (std::find(found.begin(), found.end(), it->str()) == found.end()) found.push_back(it->str());
+  }
+  return found.size();
+}
+
+}  // namespace caltrop::emu
