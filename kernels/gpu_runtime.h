@@ -17,6 +17,9 @@ namespace caltrop::CALTROP_WORLD {
 class Event;
 class Graph;
 
+// "NVIDIA H200, 139.8 GiB, compute capability 9.0"
+std::string describe_device(int device);
+
 // Work in order on one device, and the memory of that work. A freed block may be handed out again at once:
 // whatever reads it was queued before whatever will write it.
 class Stream {

@@ -5,7 +5,6 @@
 #include "kernels/emulation/atomics.h"
 #include "kernels/emulation/builtins.h"
 #include "kernels/emulation/execution.h"
-#include "kernels/emulation/half.h"
 #include "kernels/emulation/launch.h"
 #include "kernels/emulation/math.h"
 #include "kernels/emulation/warp.h"

@@ -1,6 +1,8 @@
 // Emulated bodies of mma.cuh: the last lane to arrive reads all fragments and writes all results.
 #include "kernels/mma.cuh"
 
+#include "kernels/half.cuh"
+
 #include "kernels/error.h"
 
 namespace caltrop::emu {

@@ -85,6 +85,13 @@ void not_in_capture(const Stream::Body& body, const char* what) {
 
 }  // namespace
 
+std::string describe_device(int) {
+  const Schedule schedule = current_schedule();
+  const char* const orders[] = {"forward", "reverse", "shuffled"};
+  return fmt::format("CUDA kernels as C++ on one CPU thread, threads {}, copies {}",
+                     orders[static_cast<int>(schedule.order)], schedule.late_copies ? "late" : "eager");
+}
+
 Stream::Stream(int) : body_(std::make_unique<Body>()) {}
 Stream::~Stream() {
   while (!body_->queue.empty()) {

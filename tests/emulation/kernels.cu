@@ -2,6 +2,7 @@
 // CUDA as nvcc takes it.
 #include "tests/emulation/kernels.cuh"
 
+#include "kernels/half.cuh"
 #include "kernels/mma.cuh"
 
 namespace caltrop::CALTROP_WORLD {

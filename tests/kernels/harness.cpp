@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/cpu_backend.h"
+#include "kernels/emulation/emulation.h"
 
 namespace caltrop::test {
 
@@ -60,8 +61,16 @@ std::vector<Lane> all_lanes() {
   const bool built = cuda_state() != DeviceState::not_built;
   lanes.push_back({"cuda", built ? "no device" : "not built", nullptr, [] {
                    }});
-  lanes.push_back({"emulated", "not built", nullptr, [] {
-                   }});
+  const std::pair<std::string, emu::Schedule> schedules[] = {
+      {"forward", {emu::Order::forward, true}},
+      {"reverse", {emu::Order::reverse, false}},
+      {"shuffled", {emu::Order::shuffled, true}},
+  };
+  for (const auto& [name, schedule] : schedules) {
+    lanes.push_back({"emulated/" + name, "", &emulated_backend(), [schedule = schedule] {
+                       emu::set_schedule(schedule);
+                     }});
+  }
   return lanes;
 }
 
