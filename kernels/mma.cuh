@@ -18,8 +18,10 @@ enum class MmaKind : uint8_t { tf32, half, bfloat16 };
 void mma_meet(MmaKind kind, float* d, const uint32_t* a, const uint32_t* b, Site site);
 void ldmatrix_meet(uint32_t* r, const void* row, Site site);
 #define CALTROP_SITE , CALTROP_HERE
+#define CALTROP_SITE_ALONE CALTROP_HERE
 #else
 #define CALTROP_SITE
+#define CALTROP_SITE_ALONE
 #endif
 
 // The nearest value with 10 bits of mantissa, ties away from zero, as the bits of a float.
@@ -122,14 +124,15 @@ __device__ inline void cp_async_commit() {
 }
 // Waits until at most kInFlight of this thread's latest groups are unfinished.
 template <int kInFlight>
-__device__ inline void cp_async_wait() {
+__device__ inline void cp_async_wait(CALTROP_SITE_ALONE) {
 #ifdef __CUDACC__
   asm volatile("cp.async.wait_group %0;" ::"n"(kInFlight) : "memory");
 #else
-  async_wait(kInFlight);
+  async_wait(kInFlight, site);
 #endif
 }
 
 #undef CALTROP_SITE
+#undef CALTROP_SITE_ALONE
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -32,7 +32,7 @@ struct PendingCopy {
   const void* from;
   size_t bytes, valid;
   int64_t group;
-  Site site;
+  bool copied = false;
 };
 
 struct Thread {
@@ -82,6 +82,7 @@ struct Shuffler {
 
 Schedule schedule;
 Observer* observer = nullptr;
+Site skipped;
 Shuffler shuffler;
 
 const KernelCall* call = nullptr;  // null outside kernels
@@ -176,9 +177,13 @@ void wait() {
   jump_to(fresh ? take_fiber() : other.fiber);
 }
 
-void copy_now(const PendingCopy& copy) {
-  if (observer) observer->copies_async(copy.to, copy.from, copy.valid, copy.site);
-  std::memcpy(copy.to, copy.from, copy.valid);
+bool is_skipped(Site site) {
+  return skipped.line == site.line && std::strcmp(skipped.file, site.file) == 0;
+}
+
+void copy_now(PendingCopy& copy) {
+  if (std::exchange(copy.copied, true)) return;
+  std::memmove(copy.to, copy.from, copy.valid);  // no overlap; not memcpy, which an access checker replaces
   std::memset(static_cast<char*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
 }
 
@@ -187,7 +192,8 @@ void finish_meeting(Warp& warp, size_t at) {
   warp.meetings.erase(warp.meetings.begin() + static_cast<std::ptrdiff_t>(at));
   meeting.complete(meeting.records, meeting.arrived);
   const int first = static_cast<int>(&warp - warps.data()) * kLanes;
-  if (observer) observer->warp_synchronized(first / kLanes, meeting.arrived);
+  if (observer && std::strcmp(meeting.name, "__syncwarp") == 0)
+    observer->warp_synchronized(first / kLanes, meeting.arrived);
   int released[kLanes], count = 0;
   for (int lane = 0; lane < kLanes; ++lane) {
     if (meeting.arrived >> lane & 1u) released[count++] = first + lane;
@@ -202,7 +208,7 @@ void finish_meeting(Warp& warp, size_t at) {
 
 void end_thread() {
   Thread& self = threads[static_cast<size_t>(current)];
-  for (const PendingCopy& copy : self.copies) copy_now(copy);  // they land sooner or later
+  for (PendingCopy& copy : self.copies) copy_now(copy);  // they land sooner or later
   self.copies.clear();
   self.state = Thread::State::ended;
   ++ended;
@@ -331,7 +337,6 @@ void end_call() {
   shared_block = nullptr;
   call = nullptr;
   current = -1;
-  if (observer) observer->launch_ends();
 }
 
 }  // namespace
@@ -349,6 +354,12 @@ Schedule current_schedule() {
 }
 void set_observer(Observer* chosen) {
   observer = chosen;
+}
+Observer* current_observer() {
+  return observer;
+}
+void skip_at(Site site) {
+  skipped = site;
 }
 bool inside_kernel() {
   return call != nullptr;
@@ -399,12 +410,16 @@ void run_kernel(const KernelCall& kernel) {
       free_fibers.push_back(fiber.get());
     }
     end_call();
+    if (observer) observer->launch_ends(true);
     std::rethrow_exception(std::exchange(failure, nullptr));
   }
   end_call();
+  if (observer) observer->launch_ends(false);
 }
 
 BarrierResult block_barrier(const char* name, Site site, int predicate) {
+  if (observer) observer->arrives(name, site);
+  if (is_skipped(site)) return {predicate != 0, predicate != 0, predicate != 0};
   if (barrier.arrived == 0) {
     barrier.name = name;
     barrier.site = site;
@@ -441,6 +456,8 @@ BarrierResult block_barrier(const char* name, Site site, int predicate) {
 }
 
 void warp_meet(const char* name, uint32_t mask, void* record, Complete complete, Site site) {
+  if (observer) observer->arrives(name, site);
+  if (is_skipped(site) && std::strcmp(name, "__syncwarp") == 0) return;
   const int lane = current_lane();
   Warp& warp = warps[static_cast<size_t>(current / kLanes)];
   if (!(mask >> lane & 1u)) {
@@ -476,25 +493,26 @@ void async_copy(void* to, const void* from, size_t bytes, size_t valid, Site sit
     fail_in_kernel(fmt::format("{} copies {} bytes at {} between addresses that are not aligned to as many",
                                describe_thread(current), bytes, site.text()));
   }
-  const PendingCopy copy{to, from, bytes, valid, self.groups, site};
-  if (schedule.late_copies) {
-    self.copies.push_back(copy);
-  } else {
-    copy_now(copy);
-  }
+  if (observer) observer->copy_issued(to, from, bytes, valid, site);
+  PendingCopy copy{to, from, bytes, valid, self.groups};
+  if (!schedule.late_copies) copy_now(copy);
+  self.copies.push_back(copy);
 }
 
 void async_commit() {
   ++threads[static_cast<size_t>(current)].groups;
 }
 
-void async_wait(int groups_in_flight) {
+void async_wait(int groups_in_flight, Site site) {
+  if (observer) observer->arrives("cp_async_wait", site);
+  if (is_skipped(site)) return;
   Thread& self = threads[static_cast<size_t>(current)];
   const int64_t finished = self.groups - groups_in_flight;  // groups before this one are done
   size_t kept = 0;
-  for (const PendingCopy& copy : self.copies) {
+  for (PendingCopy& copy : self.copies) {
     if (copy.group < finished) {
       copy_now(copy);
+      if (observer) observer->copy_arrived(copy.to, copy.bytes);
     } else {
       self.copies[kept++] = copy;
     }

@@ -25,6 +25,7 @@ struct Site {
 
 struct KernelCall {
   const char* op;
+  const void* kernel;  // its address, which names it
   dim3 grid, block;
   size_t shared_bytes;
   std::function<void()> thread;  // runs the kernel once, as the thread that threadIdx and blockIdx say
@@ -46,7 +47,7 @@ void warp_meet(const char* name, uint32_t mask, void* record, Complete complete,
 // Asynchronous copies to shared memory, of `bytes` of which the first `valid` are read and the rest are zero.
 void async_copy(void* to, const void* from, size_t bytes, size_t valid, Site site);
 void async_commit();
-void async_wait(int groups_in_flight);
+void async_wait(int groups_in_flight, Site site);
 
 void* dynamic_shared_block();
 size_t dynamic_shared_bytes();
@@ -61,13 +62,22 @@ class Observer {
  public:
   virtual ~Observer() = default;
   virtual void launch_begins(const KernelCall&) {}
-  virtual void launch_ends() {}
-  virtual void block_begins() {}                                  // blockIdx is set; shared memory is fresh
-  virtual void block_synchronized() {}                            // all threads have met at a barrier
-  virtual void warp_synchronized(int, uint32_t) {}                // warp of the block, lanes that met
-  virtual void copies_async(void*, const void*, size_t, Site) {}  // when cp.async really copies
+  virtual void launch_ends(bool /*failed*/) {}  // may throw where the kernel has not
+  virtual void block_begins() {}                // blockIdx is set; shared memory is fresh
+  // The current thread is at a barrier, at a warp operation or at a wait for its copies.
+  virtual void arrives(const char* /*name*/, Site) {}
+  virtual void block_synchronized() {}  // all threads have met at a barrier
+  virtual void warp_synchronized(int /*warp*/, uint32_t /*lanes*/) {
+  }  // at __syncwarp: shuffles order nothing
+  virtual void copy_issued(void* /*to*/, const void* /*from*/, size_t /*bytes*/, size_t /*valid*/, Site) {}
+  virtual void copy_arrived(void* /*to*/, size_t /*bytes*/) {}  // its thread has waited for it
+  // A load by an instruction whose body is the runtime's.
+  virtual void reads(const void* /*from*/, size_t /*bytes*/, Site) {}
 };
 void set_observer(Observer* observer);
+Observer* current_observer();
+// Makes a mutant: __syncthreads, __syncwarp and waits for copies at this line do nothing.
+void skip_at(Site site);
 bool on_fiber_stack(const void* address);
 
 }  // namespace caltrop::emu

@@ -29,23 +29,23 @@ constexpr T max(T a, T b) {
 }
 
 template <typename T>
-T __ldg(const T* address) {
+__forceinline__ T __ldg(const T* address) {
   return *address;
 }
 template <typename T>
-T __ldcs(const T* address) {
+__forceinline__ T __ldcs(const T* address) {
   return *address;
 }
 template <typename T>
-T __ldcg(const T* address) {
+__forceinline__ T __ldcg(const T* address) {
   return *address;
 }
 template <typename T>
-void __stcs(T* address, std::type_identity_t<T> value) {
+__forceinline__ void __stcs(T* address, std::type_identity_t<T> value) {
   *address = value;
 }
 template <typename T>
-void __stcg(T* address, std::type_identity_t<T> value) {
+__forceinline__ void __stcg(T* address, std::type_identity_t<T> value) {
   *address = value;
 }
 

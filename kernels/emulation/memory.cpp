@@ -61,6 +61,15 @@ DeviceBlock device_block(const void* address) {
   return {reinterpret_cast<const void*>(next->first), next->second};
 }
 
+bool device_memory_in(const void* first, size_t bytes) {
+  const std::map<uintptr_t, size_t>& blocks = memory().blocks;
+  const auto at = reinterpret_cast<uintptr_t>(first);
+  auto next = blocks.lower_bound(at + bytes);
+  if (next == blocks.begin()) return false;
+  --next;
+  return next->first + next->second > at;
+}
+
 size_t device_bytes_used() {
   return memory().used;
 }

@@ -16,6 +16,8 @@ struct DeviceBlock {
   size_t bytes = 0;
 };
 DeviceBlock device_block(const void* address);
+// Whether any block has a byte in [first, first + bytes).
+bool device_memory_in(const void* first, size_t bytes);
 
 size_t device_bytes_used();
 size_t device_bytes_limit();

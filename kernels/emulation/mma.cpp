@@ -79,6 +79,7 @@ void mma_meet(MmaKind kind, float* d, const uint32_t* a, const uint32_t* b, Site
 }
 
 void ldmatrix_meet(uint32_t* r, const void* row, Site site) {
+  if (Observer* observer = current_observer()) observer->reads(row, 16, site);
   LoadRecord record{r, row};
   warp_meet("ldmatrix", 0xFFFFFFFFu, &record, load_all, site);
 }
