@@ -55,8 +55,7 @@ void declare(Flags& flags, AttackCommand& options) {
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
-  add_common_flags(flags, options.common, Folder::plain, true,
-                   "runs/ATTACK-NORM-DATASET, the first that is free");
+  add_common_flags(flags, options.common, true, "runs/ATTACK-NORM-DATASET, the first that is free");
   flags.section(
       "Files",
       " DIR/config.json      every flag as used\n"
@@ -117,7 +116,7 @@ void write_npz(const RunFolder& folder, const Stored& stored, const ImageShape& 
 
 void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, Resume::impossible);
+  RunFolder::check(options.common.out, options.common.resume);
   const Norm norm = parse_norm(options.attack.norm);
   AttackOptions attack = attack_options(options.attack, norm, options.common.seed);
   if (!options.eps) options.eps = default_eps(norm);
@@ -134,7 +133,7 @@ void run(AttackCommand& options, const Flags& flags) {
   const std::string out = folder_or_free(
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
-  const RunFolder folder(out, make_config(flags, trained.facts), Resume::impossible);
+  const RunFolder folder(out, make_config(flags, trained.facts), options.common.resume);
   Stored stored;
   std::vector<Shown> shown;
   Table rows = image_table();

@@ -61,7 +61,7 @@ void declare(Flags& flags, BenchOptions& options) {
   flags.integer("repeats", options.repeats, 1, 1000, "R", "samples of each; the median counts");
   flags.text("data-dir", options.data.data_dir, "DIR", "folder that holds MNIST's files",
              "searched; see 'caltrop info'");
-  add_common_flags(flags, options.common, Folder::plain);
+  add_common_flags(flags, options.common);
   std::string jobs;
   for (const BenchJob& job : bench_jobs()) jobs += fmt::format(" {:<20}{}\n", job.name, job.work);
   flags.section("The jobs", jobs);
@@ -73,7 +73,7 @@ void declare(Flags& flags, BenchOptions& options) {
 
 void run(BenchOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, Resume::impossible);
+  RunFolder::check(options.common.out, options.common.resume);
   Backend& backend = open_backend(options.common);
   options.data.dataset = "mnist";
   if (options.jobs.empty()) options.jobs = job_names();
@@ -120,7 +120,7 @@ void run(BenchOptions& options, const Flags& flags) {
                        {"isa", isa.substr(0, isa.find(','))},
                        {"jobs", std::move(jobs)}};
   if (!options.common.out.empty()) {
-    const RunFolder folder(options.common.out, make_config(flags, data.info.facts), Resume::impossible);
+    const RunFolder folder(options.common.out, make_config(flags, data.info.facts), options.common.resume);
     folder.write_json("bench.json", result);
     folder.write("bench.csv", table.csv());
   }
@@ -133,7 +133,7 @@ Run bench_command(Flags& flags) {
   auto options = std::make_shared<CommonOptions>();
   flags.usage("[flags]");
   flags.about("Lists the benchmarks. 'caltrop bench cpu' runs them.");
-  add_common_flags(flags, *options, Folder::plain, false);
+  add_common_flags(flags, *options, false);
   flags.section("JSON", "jobs: a list of {job, work}");
   flags.example("caltrop bench", "The names of the jobs.");
   flags.example("caltrop bench cpu --help", "How to run them.");
@@ -145,7 +145,7 @@ Run bench_command(Flags& flags) {
     console.blank();
     console.say(jobs);
     if (!options->out.empty()) {
-      RunFolder(options->out, make_config(flags, {}), Resume::impossible).write_json("bench.json", result);
+      RunFolder(options->out, make_config(flags, {}), options->resume).write_json("bench.json", result);
     }
     console.result(result);
   };

@@ -35,7 +35,7 @@ void declare(Flags& flags, DemoCommand& options) {
   flags.group("Demonstration");
   flags.integer("epochs", options.epochs, 1, kMaxEpochs, "N", "passes over the training images");
   flags.integer("images", options.images, 1, int64_t{1} << 40, "N", "test images that are attacked");
-  add_common_flags(flags, options.common, Folder::plain, true, "runs/demo-DATASET, the first that is free");
+  add_common_flags(flags, options.common, true, "runs/demo-DATASET, the first that is free");
   flags.section("Files",
                 " DIR/model.safetensors         the trained network\n"
                 " DIR/attacks.csv               FGSM and PGD-10\n"
@@ -61,7 +61,7 @@ class Demo {
       : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
 
   void run() {
-    RunFolder::check(options_.common.out, Resume::impossible);
+    RunFolder::check(options_.common.out, options_.common.resume);
     Backend& backend = open_backend(options_.common);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const ZooEntry entry = zoo(kModel, data.info.classes);
@@ -69,7 +69,7 @@ class Demo {
     Json facts = data.info.facts;
     facts["network"] = entry.line;
     const std::string out = folder_or_free(options_.common.out, "demo-" + data.info.name);
-    const RunFolder folder(out, make_config(flags_, facts), Resume::impossible);
+    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
 
     console_.say("1. Train Target on {} ({} images)", data.info.name, grouped(data.train.count()));
     console_.say("   {}", entry.line);

@@ -32,7 +32,7 @@ void declare(Flags& flags, EvalOptions& options) {
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
-  add_common_flags(flags, options.common, Folder::plain, false);
+  add_common_flags(flags, options.common, false);
   flags.text("logits", options.logits, "FILE",
              "write the logits as NPZ: array `logits`, float32, images x outputs");
   flags.section("Files",
@@ -53,13 +53,13 @@ void declare(Flags& flags, EvalOptions& options) {
 void run(EvalOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   if (!options.logits.empty()) check_writable(options.logits);
-  RunFolder::check(options.common.out, Resume::impossible);
+  RunFolder::check(options.common.out, options.common.resume);
   Backend& backend = open_backend(options.common);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;
   std::optional<RunFolder> folder;
   if (!options.common.out.empty())
-    folder.emplace(options.common.out, make_config(flags, trained.facts), Resume::impossible);
+    folder.emplace(options.common.out, make_config(flags, trained.facts), options.common.resume);
 
   ProgressLine progress(console, "testing", trained.data.images.count(), "images");
   const Evaluation evaluation =

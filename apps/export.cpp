@@ -1,6 +1,7 @@
 // caltrop export: weights and images for other programs.
 #include <memory>
 
+#include "apps/attacked_set.h"
 #include "apps/commands.h"
 #include "apps/run_folder.h"
 #include "apps/setup.h"
@@ -15,13 +16,13 @@ struct ExportOptions {
   CommonOptions common;
   DataOptions data;
   ModelOptions model;
-  std::string input = "28x28x1", images, subset = "test";
+  std::string input = "28x28x1", images, attacked, subset = "test";
   int64_t outputs = 10;
 };
 
 void declare(Flags& flags, ExportOptions& options) {
   options.model.layout = "torch";
-  flags.usage("(--weights FILE | --images npz|png) --out DIR [flags]");
+  flags.usage("(--weights FILE | --images npz|png | --attacked FILE) --out DIR [flags]");
   flags.about(
       "Writes weights in the layout of PyTorch (or, from PyTorch, in Caltrop's), and image sets as NPZ or "
       "PNG. Weights "
@@ -41,16 +42,24 @@ void declare(Flags& flags, ExportOptions& options) {
   flags.group("Images");
   flags.choice("images", options.images, {"npz", "png"},
                "export images: npz with arrays x (uint8), label, index; png in one folder per class");
+  flags.text("attacked", options.attacked, "FILE",
+             "export attacked images as PNG: adversarial.npz of 'caltrop attack', or a part of 'caltrop gma "
+             "generate'; 8 bits erase small perturbations, so the exact ones lie beside them");
   add_subset_flag(flags, options.subset);
   add_data_flags(flags, options.data, "export the first N images");
-  add_common_flags(flags, options.common, Folder::plain, false);
+  add_common_flags(flags, options.common, false);
   flags.section("Files",
                 " DIR/model.safetensors           weights\n"
-                " DIR/images.npz or DIR/images/    images");
-  flags.section("JSON", "out, weights: {file, layout, network, tensors}, images: {path, count}");
+                " DIR/images.npz or DIR/images/    images\n"
+                " DIR/attacked/                    attacked images; of a GMA set in one folder per size");
+  flags.section(
+      "JSON",
+      "out, weights: {file, layout, network, tensors}, images: {path, count}, attacked: {path, count}");
   flags.example("caltrop export --weights runs/target/model.safetensors --layout torch --out runs/torch",
                 "For torch.nn.Sequential: "
                 "load_state_dict(safetensors.torch.load_file(\"runs/torch/model.safetensors\")).");
+  flags.example("caltrop export --attacked runs/pgd-linf-mnist/adversarial.npz --out runs/pictures",
+                "The images of an attack as PNG files.");
   flags.example("caltrop export --images png --dataset fashion-mnist --limit 100 --out runs/images",
                 "The first 100 test images as PNG files.");
 }
@@ -69,12 +78,22 @@ void write_images_of(const ExportOptions& options, const RunFolder& folder, cons
   result["images"] = {{"path", path.string()}, {"count", images.count()}};
 }
 
+void write_attacked(const AttackedSet& set, const RunFolder& folder, Json& result, Console& console) {
+  const std::filesystem::path path = folder.file("attacked");
+  for (const AttackedSet::Size& size : set.sizes) {
+    export_images_png(size.name.empty() ? path : path / size.name, {set.images, set.index, size.delta});
+  }
+  const int64_t count = set.images.count() * static_cast<int64_t>(set.sizes.size());
+  console.say("attacked {} ({})", path.string(), grouped(count));
+  result["attacked"] = {{"path", path.string()}, {"count", count}};
+}
+
 void run(ExportOptions& options, const Flags& flags) {
-  if (options.model.weights.empty() && options.images.empty())
-    usage_error("give --weights, --images or both");
+  if (options.model.weights.empty() && options.images.empty() && options.attacked.empty())
+    usage_error("give --weights, --images or --attacked");
   if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
   Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, Resume::impossible);
+  RunFolder::check(options.common.out, options.common.resume);
   open_backend(options.common);
   Json facts = Json::object(), result = {{"out", options.common.out}};
 
@@ -91,8 +110,10 @@ void run(ExportOptions& options, const Flags& flags) {
     images = load_host_data(options.data, options.subset, console);
     facts.update(images->info.facts);
   }
+  std::optional<AttackedSet> attacked;
+  if (!options.attacked.empty()) attacked = read_attacked(options.attacked);
 
-  const RunFolder folder(options.common.out, make_config(flags, facts), Resume::impossible);
+  const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
   if (network) {
     const bool torch = options.model.layout == "torch";  // Caltrop's own layout goes without saying
     std::map<std::string, std::string> metadata = network->tensors.metadata;
@@ -112,6 +133,7 @@ void run(ExportOptions& options, const Flags& flags) {
                          {"tensors", static_cast<int64_t>(weights.tensors.size())}};
   }
   if (images) write_images_of(options, folder, images->images, result, console);
+  if (attacked) write_attacked(*attacked, folder, result, console);
   console.result(result);
 }
 

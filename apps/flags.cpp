@@ -254,6 +254,11 @@ bool Flags::given(std::string_view name) const {
   return flag != nullptr && flag->given;
 }
 
+bool Flags::on_command_line(std::string_view name) const {
+  const Flag* flag = find(name);
+  return flag != nullptr && flag->argument.has_value();
+}
+
 // A result that replaces its own input is a slip of the hand that cannot be undone.
 void Flags::check_outputs() const {
   const auto file_of = [this](const char* name) -> std::filesystem::path {

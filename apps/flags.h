@@ -94,6 +94,8 @@ class Flags {
   const std::string& command() const { return command_; }
   // Whether the command line or the --config file names it.
   bool given(std::string_view name) const;
+  // Whether the command line does.
+  bool on_command_line(std::string_view name) const;
   // The recipe's flags with their present values, as config.json stores them. Absent optionals are left out.
   Json recipe() const;
   // What the --config file holds besides flags ("data", "version", ...); null without --config.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "apps/attack_report.h"
@@ -48,8 +49,7 @@ void declare(Flags& flags, AnalyzeCommand& options) {
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images crafted together, 0 for what suits the network; results do not depend on it");
-  add_common_flags(flags, options.common, Folder::plain, true,
-                   "runs/gma-analysis-DATASET, the first that is free");
+  add_common_flags(flags, options.common, true, "runs/gma-analysis-DATASET, the first that is free");
   flags.section("Files",
                 " DIR/config.json               every flag as used\n"
                 " DIR/gma-NORM.csv and .json    one row per size\n"
@@ -69,7 +69,7 @@ class Analysis {
       : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
 
   void run() {
-    RunFolder::check(options_.common.out, Resume::impossible);
+    RunFolder::check(options_.common.out, options_.common.resume);
     norms_ = gma_norms(options_.gma);
     if (options_.set.empty()) {
       craft_and_analyze();
@@ -110,10 +110,15 @@ class Analysis {
     const OpenedNetwork network = open_network(options_.model, first.shape, classes, backend);
     // An estimate: all parts but the last are as large as the first.
     const int64_t images = static_cast<int64_t>(parts.size()) * first.count();
-    report(std::filesystem::path(options_.set).filename().string(), network.facts, [&](Norm norm) {
+    // All of it before the first table: a damaged part leaves no half of an analysis.
+    std::map<Norm, GmaAnalysis> analyses;
+    for (const Norm norm : norms_) {
       ProgressLine progress(console_, to_string(norm), images, "images");
-      return replay_set(network.model, options_.set, norm, [&](int64_t done) { progress.at(done); });
-    });
+      analyses[norm] =
+          replay_set(network.model, options_.set, norm, [&](int64_t done) { progress.at(done); });
+    }
+    report(std::filesystem::path(options_.set).filename().string(), network.facts,
+           [&](Norm norm) { return analyses.at(norm); });
   }
 
   AttackOptions attack_of(Norm norm) const {
@@ -123,7 +128,7 @@ class Analysis {
   // The tables and the figure of what `analyze` finds for each norm.
   void report(const std::string& name, const Json& facts, const std::function<GmaAnalysis(Norm)>& analyze) {
     const std::string out = folder_or_free(options_.common.out, "gma-analysis-" + name);
-    const RunFolder folder(out, make_config(flags_, facts), Resume::impossible);
+    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
     std::vector<GmaAnalysis> analyses;
     Json results = Json::array();
     for (const Norm norm : norms_) {

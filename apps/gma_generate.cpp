@@ -43,15 +43,15 @@ void declare(Flags& flags, GenerateCommand& options) {
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images crafted together, 0 for what suits the network; results do not depend on it");
-  add_common_flags(flags, options.common, Folder::resumable, true,
-                   "runs/gma-DATASET, the first that is free");
-  flags.section("Files",
-                " DIR/config.json       every flag as used\n"
-                " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, "
-                "epsilon, attack, "
-                "seed, label, predictions, success, budget used\n"
-                " DIR/NORM-NNNNNN.npz   x, delta (float32), eps, index, label, prediction, success, linf, l2 "
-                "of a part");
+  add_common_flags(flags, options.common, true, "runs/gma-DATASET, the first that is free");
+  flags.section(
+      "Files",
+      " DIR/config.json       every flag as used\n"
+      " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, "
+      "epsilon, attack, "
+      "seed, label, predictions, success, budget used\n"
+      " DIR/NORM-NNNNNN.npz   x, delta (float32), eps, index, label, prediction, success, linf, l2, "
+      "zero_gradients, nan_gradients of a part");
   flags.section("JSON",
                 "out, images, sizes, norms, rows, bytes, forward_passes, backward_passes of this call");
   flags.example(
@@ -85,6 +85,8 @@ class PartSink {
       part_.success.push_back(row.success);
       part_.linf.push_back(row.linf);
       part_.l2.push_back(row.l2);
+      part_.zero_gradients.push_back(row.zero_gradients);
+      part_.nan_gradients.push_back(row.nan_gradients);
     }
   }
   const GmaPart& part() const { return part_; }
@@ -123,10 +125,7 @@ class Generation {
       : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
 
   void run() {
-    if (options_.common.resume && options_.common.out.empty())
-      usage_error("--resume needs the --out of the run");
-    const Resume resume = options_.common.resume ? Resume::yes : Resume::no;
-    RunFolder::check(options_.common.out, resume);
+    RunFolder::check(options_.common.out, options_.common.resume);
     const std::vector<Norm> norms = gma_norms(options_.gma);
     sizes_ = gma_sizes_of(options_.gma);
     for (const Norm norm : norms) attack_options(options_.gma.attack, norm, options_.common.seed);
@@ -144,7 +143,7 @@ class Generation {
     console_.say("{} images x {} sizes x {} norms -> {}, about {:.0f} MB", grouped(images.count()), sizes,
                  kinds, out, static_cast<double>(bytes) / 1e6);
     expect_space(out, bytes - bytes_of_parts(out));
-    const RunFolder folder(out, make_config(flags_, trained.facts), resume);
+    const RunFolder folder(out, make_config(flags_, trained.facts), options_.common.resume);
 
     ProgressLine progress(console_, "gma generate", images.count() * kinds, "images");
     int64_t base = 0;

@@ -1,6 +1,8 @@
 #include "apps/gma_set.h"
 
 #include <algorithm>
+#include <cmath>
+#include <fstream>
 #include <map>
 #include <optional>
 
@@ -16,25 +18,37 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPartBytes = int64_t{48} << 20;
 
-// The array `name` of a part, with its shape checked.
-template <typename T>
-std::vector<T> take(const std::map<std::string, NpyArray>& arrays, const fs::path& path,
-                    const std::string& name, const std::vector<int64_t>& shape) {
-  const auto found = arrays.find(name);
-  if (found == arrays.end()) fail("{} lacks the array '{}' of a GMA set", path.string(), name);
-  if (found->second.shape != shape)
-    fail("{}: the array '{}' does not fit the others in shape", path.string(), name);
-  const std::span<const T> values = found->second.values<T>(fmt::format("{} in {}", name, path.string()));
-  return {values.begin(), values.end()};
+// The rows that the manifest lists of each part.
+std::map<std::string, int64_t> rows_of_parts(const fs::path& folder) {
+  std::ifstream manifest(folder / kManifest, std::ios::binary);
+  std::map<std::string, int64_t> rows;
+  std::string line;
+  std::getline(manifest, line);
+  while (std::getline(manifest, line)) ++rows[line.substr(0, line.find(','))];
+  if (manifest.bad()) fail("cannot read {}", (folder / kManifest).string());
+  return rows;
 }
 
-std::vector<int64_t> shape_of(const std::map<std::string, NpyArray>& arrays, const fs::path& path,
-                              const std::string& name, size_t rank) {
-  const auto found = arrays.find(name);
-  if (found == arrays.end() || found->second.shape.size() != rank) {
-    fail("{} lacks the array '{}' of a GMA set", path.string(), name);
+// What was stored of one attacked image, measured anew: nothing is taken from the file that can be computed.
+AttackRow measure(const GmaPart& part, Norm norm, int64_t image, int64_t size) {
+  const int64_t pixels = part.shape.height * part.shape.width * part.shape.channels;
+  const auto at = static_cast<size_t>(image) * part.sizes.size() + static_cast<size_t>(size);
+  const uint8_t* x = part.x.data() + image * pixels;
+  const float* delta = part.delta.data() + static_cast<int64_t>(at) * pixels;
+  AttackRow row{.zero_gradients = part.zero_gradients[at], .nan_gradients = part.nan_gradients[at]};
+  double linf = 0, squares = 0;
+  for (int64_t p = 0; p < pixels; ++p) {
+    const double d = delta[p], shown = static_cast<double>(x[p]) / 255.0 + d;
+    constexpr double kRounding = 1e-6;  // of x / 255 + delta in fp32
+    row.box_violations += !(shown >= -kRounding && shown <= 1 + kRounding);
+    linf = std::max(linf, std::abs(d));
+    squares += d * d;
   }
-  return found->second.shape;
+  row.linf = static_cast<float>(linf);
+  row.l2 = static_cast<float>(std::sqrt(squares));
+  const float bound = part.sizes[static_cast<size_t>(size)].eps + ball_tolerance(norm, pixels);
+  row.outside_ball = !((norm == Norm::linf ? row.linf : row.l2) <= bound);
+  return row;
 }
 
 // What a network says of the images of a part and of their attacked versions.
@@ -80,7 +94,7 @@ int64_t images_per_part(int64_t sizes, int64_t image_size) {
 }
 
 int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size) {
-  constexpr int64_t kNumbers = 13, kManifestRow = 120, kClean = 16, kHeaders = 4096;
+  constexpr int64_t kNumbers = 21, kManifestRow = 124, kClean = 16, kHeaders = 4096;
   const int64_t row = image_size * static_cast<int64_t>(sizeof(float)) + kNumbers + kManifestRow;
   const int64_t step = images_per_part(sizes, image_size), parts = (images + step - 1) / step;
   return norms * (images * (sizes * row + image_size + kClean) + parts * kHeaders);
@@ -112,27 +126,31 @@ void write_part(const fs::path& path, const GmaPart& part) {
   file.add("success", {n, s}, part.success);
   file.add("linf", {n, s}, part.linf);
   file.add("l2", {n, s}, part.l2);
+  file.add("zero_gradients", {n, s}, part.zero_gradients);
+  file.add("nan_gradients", {n, s}, part.nan_gradients);
   file.close();
 }
 
 GmaPart read_part(const fs::path& path) {
-  const std::map<std::string, NpyArray> arrays = read_npz(path);
-  const std::vector<int64_t> x = shape_of(arrays, path, "x", 4), eps = shape_of(arrays, path, "eps", 1);
-  const int64_t n = x[0], s = eps[0];
+  const NpzFile file(path);
+  const std::vector<int64_t>& x = file.shape("x", 4);
+  const int64_t n = x[0], s = file.shape("eps", 1)[0];
   GmaPart part;
   part.shape = {x[1], x[2], x[3]};
-  part.index = take<int64_t>(arrays, path, "index", {n});
-  part.label = take<int32_t>(arrays, path, "label", {n});
-  part.clean_prediction = take<int32_t>(arrays, path, "clean_prediction", {n});
-  part.x = take<uint8_t>(arrays, path, "x", x);
-  part.delta = take<float>(arrays, path, "delta", {n, s, x[1], x[2], x[3]});
-  part.prediction = take<int32_t>(arrays, path, "prediction", {n, s});
-  part.success = take<uint8_t>(arrays, path, "success", {n, s});
-  part.linf = take<float>(arrays, path, "linf", {n, s});
-  part.l2 = take<float>(arrays, path, "l2", {n, s});
-  const auto sizes = take<float>(arrays, path, "eps", {s}), v = take<float>(arrays, path, "v", {s});
-  const auto exponent = take<int32_t>(arrays, path, "exponent", {s});
-  const auto ten = take<uint8_t>(arrays, path, "ten", {s});
+  part.index = file.values<int64_t>("index", {n});
+  part.label = file.values<int32_t>("label", {n});
+  part.clean_prediction = file.values<int32_t>("clean_prediction", {n});
+  part.x = file.values<uint8_t>("x", x);
+  part.delta = file.values<float>("delta", {n, s, x[1], x[2], x[3]});
+  part.prediction = file.values<int32_t>("prediction", {n, s});
+  part.success = file.values<uint8_t>("success", {n, s});
+  part.linf = file.values<float>("linf", {n, s});
+  part.l2 = file.values<float>("l2", {n, s});
+  part.zero_gradients = file.values<int32_t>("zero_gradients", {n, s});
+  part.nan_gradients = file.values<int32_t>("nan_gradients", {n, s});
+  const auto sizes = file.values<float>("eps", {s}), v = file.values<float>("v", {s});
+  const auto exponent = file.values<int32_t>("exponent", {s});
+  const auto ten = file.values<uint8_t>("ten", {s});
   for (size_t k = 0; k < sizes.size(); ++k) {
     GmaSize size;
     size.base = ten[k] ? GmaBase::ten : GmaBase::e;
@@ -175,8 +193,8 @@ void write_manifest(const fs::path& folder, const std::vector<Norm>& norms, cons
                     int64_t seed) {
   AtomicFile file(folder / kManifest);
   file.write(
-      "part,place,source_index,norm,size,eps,attack,seed,label,clean_prediction,prediction,success,linf,"
-      "l2\n");
+      "part,place,source_index,norm,size,eps,attack,seed,label,clean_prediction,prediction,success,linf,l2,"
+      "zero_gradients,nan_gradients\n");
   for (const Norm norm : norms) {
     for (const fs::path& path : find_parts(folder, norm)) {
       const GmaPart part = read_part(path);
@@ -185,10 +203,10 @@ void write_manifest(const fs::path& folder, const std::vector<Norm>& norms, cons
       for (size_t row = 0; row < part.prediction.size(); ++row) {
         const size_t i = row / part.sizes.size();
         const GmaSize& size = part.sizes[row % part.sizes.size()];
-        rows += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g}\n", name, row,
+        rows += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g},{},{}\n", name, row,
                             part.index[i], to_string(norm), size.name(), size.eps, attack, seed,
                             part.label[i], part.clean_prediction[i], part.prediction[row], part.success[row],
-                            part.linf[row], part.l2[row]);
+                            part.linf[row], part.l2[row], part.zero_gradients[row], part.nan_gradients[row]);
       }
       file.write(rows);
     }
@@ -200,8 +218,16 @@ GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, co
   std::optional<GmaTally> tally;
   std::vector<float> eps;
   int64_t first = 0, passes = 0;
+  std::map<std::string, int64_t> listed = rows_of_parts(folder);
+  std::erase_if(listed, [&](const auto& row) { return !row.first.starts_with(to_string(norm) + "-"); });
   for (const fs::path& path : find_parts(folder, norm)) {
     const GmaPart part = read_part(path);
+    const auto rows = listed.find(path.filename().string());
+    if (rows == listed.end() || rows->second != static_cast<int64_t>(part.prediction.size())) {
+      fail("{}: its {} rows are not those of {}, which lists {}", path.string(), part.prediction.size(),
+           kManifest, rows == listed.end() ? 0 : rows->second);
+    }
+    listed.erase(rows);
     if (!tally) {
       tally.emplace(part.sizes, norm);
       eps = eps_of(part.sizes);
@@ -221,17 +247,17 @@ GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, co
       const AttackedImage clean{part.index[at], part.label[at], -1, said.clean[at]};
       for (int64_t s = 0; s < sizes; ++s) {
         const auto row_at = static_cast<size_t>(i * sizes + s);
-        AttackRow row;
+        AttackRow row = measure(part, norm, i, s);
         row.prediction = said.attacked[row_at];
         row.success = row.prediction != part.label[at];
-        row.linf = part.linf[row_at];
-        row.l2 = part.l2[row_at];
         tally->add(first + i, s, 0, clean, row);
       }
     }
     first += part.count();
     passes += part.count() * (sizes + 1);
   }
+  if (!listed.empty())
+    fail("{} lacks the part {} of its {}", folder.string(), listed.begin()->first, kManifest);
   if (!tally) fail("{} holds no parts of a GMA set under {}", folder.string(), to_string(norm));
   GmaAnalysis done = tally->analysis();
   done.forward_passes = passes;

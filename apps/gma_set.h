@@ -2,12 +2,13 @@
 //
 //   NORM-000000.npz   NORM is linf or l2; the number is that of the part's first image. Arrays for n images
 //   and s sizes:
-//     index (n) int64, label (n) int32, clean_prediction (n) int32, x (n,h,w,c) uint8, the clean image
-//     eps (s) float32, v (s) float32, exponent (s) int32, ten (s) uint8: the sizes v e^-exponent, or v
+//     index (n) int64, label (n) int32, clean_prediction (n) int32
+//     x (n,h,w,c) uint8: the clean image
+//     eps (s) float32, v (s) float32, exponent (s) int32, ten (s) uint8: sizes v e^-exponent, or v
 //     10^-exponent delta (n,s,h,w,c) float32: the attacked image is clip(x / 255 + delta) prediction (n,s)
-//     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32
-//   manifest.csv      one row for each attacked image; written last, so that a set with a manifest is
-//   complete
+//     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32 zero_gradients (n,s) int32,
+//     nan_gradients (n,s) int32: gradients of the attack that were so
+//   manifest.csv      one row for each attacked image; written last, so that a set with one is complete
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ namespace caltrop {
 
 struct GmaPart {
   std::vector<int64_t> index;
-  std::vector<int32_t> label, clean_prediction, prediction;
+  std::vector<int32_t> label, clean_prediction, prediction, zero_gradients, nan_gradients;
   std::vector<uint8_t> x, success;
   std::vector<float> delta, linf, l2;
   std::vector<GmaSize> sizes;
@@ -54,8 +55,9 @@ inline constexpr const char* kManifest = "manifest.csv";
 void write_manifest(const std::filesystem::path& folder, const std::vector<Norm>& norms,
                     const std::string& attack, int64_t seed);
 
-// Shows the images of the parts of `norm` to a network, part after part. `progress` receives images done, of
-// the parts so far.
+// Shows the images of the parts of `norm` to a network, part after part. Budgets and violations are measured
+// on the stored perturbations; an Error where the parts are not those of the manifest. `progress` receives
+// images done, of the parts so far.
 GmaAnalysis replay_set(const Model& model, const std::filesystem::path& folder, Norm norm,
                        const Progress& progress);
 

@@ -34,7 +34,7 @@ void declare(Flags& flags, InfoOptions& options) {
   flags.integer("outputs", options.outputs, 1, 1 << 20, "K", "outputs of --model: the classes of the data");
   flags.group("Data");
   flags.text("data-dir", options.data_dir, "DIR", "where to look for data sets", "searched");
-  add_common_flags(flags, options.common, Folder::plain, false);
+  add_common_flags(flags, options.common, false);
   flags.section("The line of a network",
                 "Layers separated by |, from the image to the logits:\n"
                 " conv OUT KHxKW [stride SHxSW] [pad PHxPW | pad same]\n"
@@ -153,14 +153,15 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
 
 void run(InfoOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  RunFolder::check(options.common.out, Resume::impossible);
+  RunFolder::check(options.common.out, options.common.resume);
   ImageShape input = parse_image_shape("input", options.input);
   if (input.channels == 0) input.channels = 1;
   const bool network = !options.model.model.empty() || !options.model.arch.empty();
   if (network) check_network_flags(options.model);
   const Json result = network ? show_network(options, input, console) : show_all(options, input, console);
   if (!options.common.out.empty()) {
-    RunFolder(options.common.out, make_config(flags, {}), Resume::impossible).write_json("info.json", result);
+    RunFolder(options.common.out, make_config(flags, {}), options.common.resume)
+        .write_json("info.json", result);
   }
   console.result(result);
 }

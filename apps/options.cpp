@@ -6,8 +6,7 @@
 
 namespace caltrop {
 
-void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded,
-                      const std::string& out_fallback) {
+void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const std::string& out_fallback) {
   flags.group("Computing");
   flags.choice("device", options.device, {"auto", "cpu", "cuda"},
                "where to compute; auto takes a GPU if there is one");
@@ -20,10 +19,8 @@ void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool 
   flags.group("Input and output", Scope::local);
   flags.text("out", options.out, "DIR",
              "folder for the results, made if missing; it must not hold another run", out_fallback);
-  if (folder == Folder::resumable) {
-    flags.toggle("resume", options.resume,
-                 "continue the run in --out where it was cut off; ends with the same bits");
-  }
+  flags.toggle("resume", options.resume,
+               "continue the run in --out where it was cut off; ends with the same bits");
   flags.text("json", options.json, "FILE",
              "write the result as JSON; - is standard output, where nothing else is printed then");
   flags.text("config", options.config, "FILE",

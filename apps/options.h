@@ -26,10 +26,9 @@ struct CommonOptions {
   std::string config;
   bool resume = false, quiet = false;
 };
-enum class Folder : uint8_t { plain, resumable };  // what --out is to the command
-// Declares --device --seed, then --threads --out [--resume] --json --config --quiet, which every command
+// Declares --device --seed, then --threads --out --resume --json --config --quiet, which every command
 // takes. `seeded`: the command draws random numbers.
-void add_common_flags(Flags& flags, CommonOptions& options, Folder folder, bool seeded = true,
+void add_common_flags(Flags& flags, CommonOptions& options, bool seeded = true,
                       const std::string& out_fallback = "none");
 
 struct DataOptions {

@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "apps/build_info.h"
+#include "apps/console.h"
 #include "engine/atomic_file.h"
 #include "engine/text.h"
 
@@ -75,18 +76,41 @@ void expect_same_run(const fs::path& folder, const Json& before, const Json& now
   compare(now);
 }
 
+// --config repeats a run, so data and weights must be those that it records, unless flags given beside it
+// choose others.
+void expect_same_inputs(const Flags& flags, const Json& now) {
+  struct Fact {
+    const char *key, *words;
+    std::vector<std::string> chosen_by;
+  };
+  static const std::vector<Fact> facts = {
+      {"data", "images", {"dataset", "split", "split-seed", "image-size", "limit", "subset"}},
+      {"inputs", "weights", {"weights"}}};
+  if (!flags.on_command_line("config")) return;  // --resume compares whole runs
+  const Json& before = flags.config_facts();
+  for (const Fact& fact : facts) {
+    if (!before.is_object() || !before.contains(fact.key) || !now.contains(fact.key)) continue;
+    const bool chosen = std::any_of(fact.chosen_by.begin(), fact.chosen_by.end(),
+                                    [&](const std::string& flag) { return flags.on_command_line(flag); });
+    if (chosen || before[fact.key] == now[fact.key]) continue;
+    fail("--config: that run had other {}: it recorded {}, here they are {}; give --{} to choose them anew",
+         fact.words, short_text(before[fact.key]), short_text(now[fact.key]), fact.chosen_by[0]);
+  }
+}
+
 }  // namespace
 
 Json make_config(const Flags& flags, const Json& facts) {
+  expect_same_inputs(flags, facts);
   Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
   config.update(flags.recipe());
   config.update(facts);
   return config;
 }
 
-RunFolder::RunFolder(const fs::path& path, const Json& config, Resume resume) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : path_(path) {
   std::error_code error;
-  const bool made = fs::create_directories(path_, error);
+  made_ = fs::create_directories(path_, error);
   if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0) fail("cannot open the folder {}: {}", path_.string(), std::strerror(errno));
@@ -103,21 +127,24 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, Resume resume) : 
     } else {
       write_json("config.json", config);
     }
+    say_when_interrupted(fmt::format("interrupted; continue with: caltrop {} --resume --out {}",
+                                     config.value("command", ""), path_.string()));
   } catch (...) {
-    if (made) fs::remove(path_, error);  // unless something is in it
+    if (made_) fs::remove(path_, error);  // unless something is in it
     ::close(lock_);
     throw;
   }
 }
 
-void RunFolder::check(const fs::path& path, Resume resume) {
+void RunFolder::check(const fs::path& path, bool resume) {
+  if (resume && path.empty()) usage_error("--resume needs the --out of the run");
   std::error_code error;
   if (path.empty() || !fs::exists(path, error)) return;
   if (!fs::is_directory(path, error)) fail("{} is not a folder; choose another --out", path.string());
   const bool holds_run = fs::exists(path / "config.json", error);
-  if (holds_run && resume != Resume::yes) {
-    fail("the folder {} already holds a run; {}choose another --out", path.string(),
-         resume == Resume::no ? "continue it with --resume or " : "");
+  if (holds_run && !resume) {
+    fail("the folder {} already holds a run; continue it with --resume or choose another --out",
+         path.string());
   }
   if (holds_run) return;
   for (const auto& entry : open_folder(path)) {
@@ -128,6 +155,11 @@ void RunFolder::check(const fs::path& path, Resume resume) {
 }
 
 RunFolder::~RunFolder() {
+  if (made_ && std::uncaught_exceptions() > exceptions_) {
+    std::error_code error;
+    const auto entries = std::distance(fs::directory_iterator(path_, error), fs::directory_iterator());
+    if (!error && entries == 1 && fs::remove(file("config.json"), error)) fs::remove(path_, error);
+  }
   ::close(lock_);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <string>
 
@@ -18,20 +19,19 @@ namespace caltrop {
 // `facts` (see config_fact_keys): the data set's fingerprint, the network's line.
 Json make_config(const Flags& flags, const Json& facts);
 
-// Whether the command can continue a run, and whether it was asked to.
-enum class Resume : uint8_t { impossible, no, yes };
-
 class RunFolder {
  public:
-  // Takes the folder for the run `config`; call it when everything else has been checked. Without Resume::yes
+  // Takes the folder for the run `config`; call it when everything else has been checked. Without `resume`
   // the folder must be new or empty. With it, a folder that holds a run must hold the same one: an Error
-  // names the first option that differs. A second process in the same folder is an Error.
-  RunFolder(const std::filesystem::path& path, const Json& config, Resume resume);
+  // names the first option that differs. A second process in the same folder is an Error. From here on, who
+  // interrupts the program is told how to continue.
+  RunFolder(const std::filesystem::path& path, const Json& config, bool resume);
+  // Where the run fails before it has a result, a new folder does not remain.
   ~RunFolder();
 
   // The folder's part of those checks, for before the work: what is wrong with an --out ("" for none) costs
   // no time to find out.
-  static void check(const std::filesystem::path& path, Resume resume);
+  static void check(const std::filesystem::path& path, bool resume);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
@@ -46,8 +46,8 @@ class RunFolder {
 
  private:
   std::filesystem::path path_;
-  bool resumed_ = false;
-  int lock_ = -1;
+  bool resumed_ = false, made_ = false;
+  int lock_ = -1, exceptions_ = std::uncaught_exceptions();
 };
 
 // metrics.jsonl: one JSON object for each epoch.

@@ -59,8 +59,7 @@ void declare(Flags& flags, TrainOptions& options) {
       "ce-grad", options.ce_grad, {"stable", "torch"},
       "how cross-entropy's gradient is rounded: stable keeps its digits for confident networks, torch does "
       "as PyTorch");
-  add_common_flags(flags, options.common, Folder::resumable, true,
-                   "runs/train-NETWORK-DATASET, the first that is free");
+  add_common_flags(flags, options.common, true, "runs/train-NETWORK-DATASET, the first that is free");
   flags.section(
       "Files",
       " DIR/config.json                 every flag as used, data fingerprint, version: --config repeats it\n"
@@ -142,13 +141,10 @@ class Training {
       : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
 
   void run() {
-    if (options_.common.resume && options_.common.out.empty())
-      usage_error("--resume needs the --out of the run");
     const OptimizerOptions rule = optimizer_options(options_);
     const Schedule schedule = parse_schedule(options_.schedule);
     check_network_flags(options_.model);
-    const Resume resume = options_.common.resume ? Resume::yes : Resume::no;
-    RunFolder::check(options_.common.out, resume);
+    RunFolder::check(options_.common.out, options_.common.resume);
     Backend& backend = open_backend(options_.common);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const std::string line = network_line(options_.model, data.info.classes);
@@ -163,7 +159,7 @@ class Training {
     facts["network"] = to_string(model.architecture());
     const std::string out = folder_or_free(
         options_.common.out, fmt::format("train-{}-{}", network_name(options_.model), data.info.name));
-    const RunFolder folder(out, make_config(flags_, facts), resume);
+    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
     const TrainingOptions how{
         .epochs = options_.epochs,
         .batch = options_.batch,
@@ -174,7 +170,6 @@ class Training {
     console_.say("{} training images, {} parameters, {} epochs -> {}", grouped(data.train.count()),
                  grouped(count_parameters(model.architecture(), model.input())), how.epochs, out);
     console_.blank();
-    say_when_interrupted(fmt::format("interrupted; continue with: caltrop train --resume --out {}", out));
     const Json epochs = train(model, optimizer, data, folder, how);
     finish(model, data, folder, epochs, out);
   }
@@ -194,9 +189,12 @@ class Training {
       progress.label(fmt::format("epoch {}/{}", epoch, how.epochs));
       const EpochResult result = train_epoch(model, optimizer, data.train, epoch, how,
                                              [&](int64_t now) { progress.at((epoch - 1) * images + now); });
-      if (!std::isfinite(result.loss)) {
-        fail("the loss became {} in epoch {}; try a smaller --lr than {:g}", result.loss, epoch,
-             *options_.rate);
+      // The loss of the last batch was taken before its update: the weights are looked at too.
+      if (!std::isfinite(result.loss) || !model.finite()) {
+        fail("the {} in epoch {}; try a smaller --lr than {:g}",
+             std::isfinite(result.loss) ? "weights were no longer finite"
+                                        : fmt::format("loss became {}", result.loss),
+             epoch, *options_.rate);
       }
       const double test = evaluate(model, data.test).metrics.accuracy;
       log.append({{"epoch", epoch},

@@ -55,8 +55,14 @@ std::vector<std::string> class_directories(const ImageSet& images) {
   std::unordered_set<std::string> taken;
   for (const std::string& name : images.class_names) {
     names.push_back(directory_name(name));
-    if (!taken.insert(names.back()).second) {
-      fail("[export] two classes would share the directory '{}'", names.back());
+  }
+  if (!std::is_sorted(names.begin(), names.end())) {
+    const size_t digits = std::to_string(names.size() - 1).size();
+    for (size_t k = 0; k < names.size(); ++k) names[k] = fmt::format("{:0{}}-{}", k, digits, names[k]);
+  }
+  for (const std::string& name : names) {
+    if (!taken.insert(name).second) {
+      fail("[export] two classes would share the directory '{}'", name);
     }
   }
   return names;

@@ -23,7 +23,9 @@ void export_images_npz(const std::filesystem::path& path, const ImageExport& wha
 
 // directory/CLASS/000123.png, numbered by index: a data set for `--dataset folder`. With a perturbation the
 // files hold the attacked images, rounded to 8 bits, and directory/perturbation.npz the exact ones (as
-// above). Class names that cannot be directory names are changed ('/' becomes '_'). Directories are created.
+// above). Class names that cannot be directory names are changed ('/' becomes '_'); where the names do not
+// sort in the order of the classes, which is how an image folder is read, each begins with its class's
+// number. Directories are created.
 void export_images_png(const std::filesystem::path& directory, const ImageExport& what);
 
 }  // namespace caltrop

@@ -259,4 +259,28 @@ std::map<std::string, NpyArray> read_npz(const fs::path& path) {
   return arrays;
 }
 
+const NpyArray& NpzFile::array(const std::string& name) const {
+  const auto found = arrays_.find(name);
+  if (found == arrays_.end()) fail("{} lacks the array '{}'", path_.string(), name);
+  return found->second;
+}
+
+const NpyArray& NpzFile::array(const std::string& name, const std::vector<int64_t>& shape) const {
+  const NpyArray& found = array(name);
+  if (found.shape != shape) {
+    fail("{}: expected '{}' of shape ({}), got ({})", path_.string(), name, fmt::join(shape, ","),
+         fmt::join(found.shape, ","));
+  }
+  return found;
+}
+
+const std::vector<int64_t>& NpzFile::shape(const std::string& name, size_t rank) const {
+  const NpyArray& found = array(name);
+  if (found.shape.size() != rank) {
+    fail("{}: expected '{}' of {} dimensions, got shape ({})", path_.string(), name, rank,
+         fmt::join(found.shape, ","));
+  }
+  return found.shape;
+}
+
 }  // namespace caltrop

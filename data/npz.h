@@ -63,6 +63,28 @@ struct NpyArray {
 // All arrays by name (without ".npy"). Refused: Fortran order, big-endian numbers, objects, strings.
 std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path);
 
+// The arrays of a file of known contents: what is missing or of another shape or type is an Error that names
+// both.
+class NpzFile {
+ public:
+  explicit NpzFile(const std::filesystem::path& path) : path_(path), arrays_(read_npz(path)) {}
+
+  bool has(const std::string& name) const { return arrays_.contains(name); }
+  const std::vector<int64_t>& shape(const std::string& name, size_t rank) const;
+  template <typename T>
+  std::vector<T> values(const std::string& name, const std::vector<int64_t>& shape) const {
+    const auto values = array(name, shape).values<T>(name + " in " + path_.string());
+    return {values.begin(), values.end()};
+  }
+
+ private:
+  const NpyArray& array(const std::string& name) const;
+  const NpyArray& array(const std::string& name, const std::vector<int64_t>& shape) const;
+
+  std::filesystem::path path_;
+  std::map<std::string, NpyArray> arrays_;
+};
+
 // One NPY file in memory; `name` stands for it in errors.
 NpyArray parse_npy(std::span<const std::byte> file, std::string_view name);
 

@@ -11,6 +11,10 @@
 namespace caltrop {
 namespace {
 
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
 constexpr std::array<const char*, 5> kInitializers = {"he_uniform", "he_normal", "glorot_uniform",
                                                       "glorot_normal", "torch"};
 
@@ -234,6 +238,11 @@ SafeTensorFile Model::state() const {
   return file;
 }
 
+bool Model::finite() const {
+  return std::all_of(tensors_.begin(), tensors_.end(),
+                     [](const auto& named) { return all_finite(named.second.to_host()); });
+}
+
 void Model::load(const SafeTensorFile& file) {
   for (const ParameterSpec& spec : specs_) {
     const SafeTensor* found = file.find(spec.name);
@@ -243,7 +252,7 @@ void Model::load(const SafeTensorFile& file) {
            to_string(spec.shape));
     }
     const std::span<const float> values = found->floats();
-    if (!std::all_of(values.begin(), values.end(), [](float w) { return std::isfinite(w); })) {
+    if (!all_finite(values)) {
       fail("the weights hold values in '{}' that are not finite", spec.name);
     }
     backend_->upload(tensors_[spec.name].mutable_data(), values.data(), values.size_bytes());

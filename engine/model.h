@@ -49,6 +49,9 @@ class Model {
   // The trained parameters, in the order of the layers: tracked leaves.
   std::vector<Tensor> parameters() const;
 
+  // Whether every value of every tensor is.
+  bool finite() const;
+
   // All tensors by name, with "arch" and "input" in the metadata: what a checkpoint holds.
   SafeTensorFile state() const;
   // Takes the tensors that this network needs, by name; others (of an optimiser, say) are left alone. An

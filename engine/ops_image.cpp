@@ -50,6 +50,12 @@ Shape output_shape(const Pool2d& shape) {
 
 Tensor maxpool_scatter(const Tensor& g, const Buffer<int32_t>& index, const Pool2d& shape);
 
+// The same values with a place of their own in the graph.
+Tensor alias(const Tensor& x) {
+  return record("alias", x.detach(), {x},
+                [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g}; });
+}
+
 // Reads what maxpool picked: the derivative of maxpool_scatter.
 Tensor maxpool_gather(const Tensor& x, const Buffer<int32_t>& index, const Pool2d& shape) {
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
@@ -166,11 +172,17 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
   return record("conv_block", y, {x, w, bias}, [=](const Tensor& g, const Tensor&, const Needs& needs) {
     std::vector<Tensor> d(3);
     if (recording()) {
-      // A graph of the gradient is asked for: differentiate the composed form instead.
-      const Tensor composed = conv_block_composed(x, w, bias, options);
-      const Tensor inputs[] = {x, w, bias};
+      // A graph of the gradient is asked for: differentiate the composed form instead. The aliases make these
+      // partial derivatives: x, w and bias may depend on one another, and those paths are the caller's walk.
+      const std::vector<Tensor> inputs = {alias(x), alias(w), alias(bias)};
+      std::vector<Tensor> wanted;
       for (size_t i = 0; i < 3; ++i) {
-        if (needs[i]) d[i] = grad(composed, inputs[i], {.create_graph = true, .seeds = {g}});
+        if (needs[i]) wanted.push_back(inputs[i]);
+      }
+      const Tensor composed = conv_block_composed(inputs[0], inputs[1], inputs[2], options);
+      const std::vector<Tensor> found = grad({composed}, wanted, {.create_graph = true, .seeds = {g}});
+      for (size_t i = 0, k = 0; i < 3; ++i) {
+        if (needs[i]) d[i] = found[k++];
       }
       return d;
     }

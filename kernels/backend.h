@@ -3,8 +3,7 @@
 //
 // Conventions
 // - float is fp32; images are NHWC; everything is dense and row-major; counts are 64-bit.
-// - Outputs never alias inputs unless a line says so. Sizes may be zero. Arguments were checked by the
-// caller.
+// - Outputs never alias inputs unless a line says so. Sizes may be zero. The caller checked the arguments.
 // - Each reduction has one fixed order that depends on the sizes alone, never on the number of threads;
 //   a row (image) of an output depends on the same row of the inputs only, so batch size changes no bits.
 // - A Backend is an execution context: one device and one stream. Ops are ordered; download() waits.
@@ -232,12 +231,13 @@ class Backend {
   // stats[r] of row r, on the host.
   virtual void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) = 0;
 
-  // Optimiser updates of all parameters of a model; weight and states change in place. g' = g + weight_decay
-  // * w.
-  //   sgd      v = momentum v + g' ; w -= rate (nesterov ? g' + momentum v : v)
-  //   adam     m = b1 m + (1-b1) g' ; v = b2 v + (1-b2) g'^2 ; w -= rate m^ / (sqrt(v^) + eps)   (Kingma & Ba
-  //   2015) rmsprop  s = decay s + (1-decay) g'^2 ; w -= rate g' / (sqrt(s) + eps) adagrad  s = s + g'^2 ; w
-  //   -= rate g' / (sqrt(s) + eps)
+  // Optimiser updates of all parameters of a model; weight and states change in place. With
+  // g' = g + weight_decay w:
+  //   sgd      v = momentum v + g'; w -= rate (nesterov ? g' + momentum v : v)
+  //   adam     m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; w -= rate m^ / (sqrt(v^) + eps)
+  //            (Kingma & Ba 2015, with their corrections m^ and v^)
+  //   rmsprop  s = decay s + (1-decay) g'^2; w -= rate g' / (sqrt(s) + eps)
+  //   adagrad  s = s + g'^2; w -= rate g' / (sqrt(s) + eps)
   virtual void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) = 0;
   virtual void adam(std::span<const ParameterUpdate> updates, const Adam& rule) = 0;
   virtual void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) = 0;

@@ -189,6 +189,109 @@ TEST_SUITE("apps") {
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 
+  TEST_CASE("attack, gma analyze and demo: killed and resumed they end with the same bytes") {
+    const Attacked place;
+    const std::string weights = "net/model.safetensors";
+    struct Run {
+      std::vector<std::string> words;
+      const char *first, *last;  // files that it leaves
+    };
+    const std::vector<Run> runs = {
+        {{"attack", "pgd", "--weights", weights, "--limit", "40", "--steps", "30"},
+         "adversarial.npz",
+         "summary.json"},
+        {{"gma", "analyze", "--weights", weights, "--limit", "20"}, "gma-linf.csv", "analysis.json"},
+        {{"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1", "--images", "12"},
+         "model.safetensors",
+         "demo.json"}};
+    for (const Run& run : runs) {
+      CAPTURE(run.words[0]);
+      std::vector<std::string> whole = run.words, killed = run.words;
+      whole.insert(whole.end(), {"--out", run.words[0] + "-whole", "--quiet"});
+      REQUIRE(place.caltrop(whole).status == 0);
+      const std::string folder = run.words[0] + "-killed";
+      killed.insert(killed.end(), {"--out", folder, "--quiet", "--resume"});
+      int kills = 0;
+      for (const char* reached : {"config.json", run.first}) {
+        const std::string sign = place.file(folder).string() + "/" + reached;
+        const std::string end = place.file(folder).string() + "/" + run.last;
+        const pid_t process = place.start(killed);
+        while (::access(sign.c_str(), F_OK) != 0 && ::access(end.c_str(), F_OK) != 0) ::usleep(100);
+        kills += stop(process) ? 1 : 0;
+      }
+      CHECK(kills >= 1);
+      // What the folder says is enough to go on.
+      std::vector<std::string> rest = {run.words[0]};
+      if (run.words[0] == "gma") rest.push_back(run.words[1]);
+      rest.insert(rest.end(), {"--resume", "--out", folder, "--quiet"});
+      const Outcome outcome = place.caltrop(rest);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      check_equal(contents(place.file(run.words[0] + "-whole")), contents(place.file(folder)));
+    }
+  }
+
+  TEST_CASE("gma analyze: a set is measured, not believed") {
+    const Attacked place;
+    place.folder({"gma", "generate", "--subset", "test", "--limit", "12", "--steps", "2"}, "set");
+    const auto refused = [&](const std::string& change, const std::string& says) {
+      REQUIRE(place.shell("rm -rf bad && cp -r set bad && cd bad && " + change).status == 0);
+      const Outcome outcome = place.attack({"gma", "analyze", "--set", "bad", "--out", "never"});
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == 1);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(says) != std::string::npos);
+    };
+    refused("cp l2-000000.npz l2-000012.npz", "l2-000012.npz: its 360 rows");
+    refused("sed -i '$d' manifest.csv", "manifest.csv, which lists 359");
+    refused("mv l2-000000.npz l2-000001.npz", "l2-000001.npz: its 360 rows");
+    // Budgets come from the perturbations: those of L-inf stored as L2 leave their balls.
+    REQUIRE(place.shell("cp -r set mixed && cp set/linf-000000.npz mixed/l2-000000.npz").status == 0);
+    const Json analysis =
+        json_of(place.attack({"gma", "analyze", "--set", "mixed", "--norm", "l2", "--json", "-"}));
+    CHECK(analysis["norms"][0]["sizes"][10]["violations"].get<int64_t>() > 0);
+  }
+
+  TEST_CASE("--config: other images or weights than those of the run are refused") {
+    const Attacked place;
+    place.folder({"attack", "fgsm", "--eps", "0.1", "--limit", "10"}, "first");
+    REQUIRE(place
+                .shell("sed 's/\"weights_crc32\": \"[0-9a-f]*/\"weights_crc32\": \"00000000/' "
+                       "first/config.json > weights.json && "
+                       "sed 's/\"crc32\": \"[0-9a-f]*/\"crc32\": \"00000000/' first/config.json > data.json")
+                .status == 0);
+    for (const auto& [config, says] :
+         {std::pair("weights.json", "other weights"), {"data.json", "other images"}}) {
+      const Outcome outcome = place.caltrop({"attack", "--config", config, "--out", "never", "--quiet"});
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == 1);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(says) != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    }
+    // Chosen anew they are no mistake.
+    CHECK(place.caltrop({"attack", "--config", "data.json", "--limit", "5", "--out", "five", "--quiet"})
+              .status == 0);
+  }
+
+  TEST_CASE("export --attacked: pictures of an attack and of a GMA set") {
+    const Attacked place;
+    place.folder({"attack", "fgsm", "--eps", "0.1", "--limit", "10"}, "fgsm");
+    const Json pictures =
+        json_of(place.caltrop({"export", "--attacked", "fgsm/adversarial.npz", "--out", "p", "--json", "-"}));
+    CHECK(pictures["attacked"]["count"] == 10);
+    CHECK(place.shell("ls p/attacked/*/*.png | wc -l").out == "10\n");
+    CHECK(std::filesystem::exists(place.file("p/attacked/perturbation.npz")));
+    place.folder({"gma", "generate", "--subset", "test", "--limit", "2", "--steps", "1", "--norm", "linf"},
+                 "set");
+    json_of(place.caltrop({"export", "--attacked", "set/linf-000000.npz", "--out", "q", "--json", "-"}));
+    CHECK(place.shell("ls -d q/attacked/eps-* | wc -l").out == "30\n");
+    const Outcome wrong = place.caltrop({"export", "--attacked", "net/model.safetensors", "--out", "never"});
+    CHECK(wrong.status == 1);
+    CHECK(is_one_line(wrong.error));
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
   TEST_CASE("demo leaves what it says") {
     const Workplace place;
     const Outcome outcome = place.caltrop({"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1",

@@ -95,7 +95,7 @@ TEST_SUITE("apps") {
         {{"train", "--model", "target", "--config", "nothing.json"}, 1, "cannot read --config nothing.json"},
         {{"eval"}, 2, "--weights is missing"},
         {{"eval", "--weights", "nothing.safetensors"}, 1, "nothing.safetensors: no such file"},
-        {{"export", "--out", "x"}, 2, "give --weights, --images or both"},
+        {{"export", "--out", "x"}, 2, "give --weights, --images or --attacked"},
         {{"export", "--images", "png"}, 2, "--out is missing"},
         {{"export", "--images", "gif", "--out", "x"}, 2, "--images: expected one of npz, png"},
         {{"info", "--arch", "dense 10 | conv 3 3x3"}, 1, "layer"},

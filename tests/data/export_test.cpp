@@ -45,16 +45,19 @@ TEST_SUITE("data") {
     const TempDirectory directory;
     const ImageSet images = sample();
     export_images_png(directory / "clean", {images, {}, {}});
-    CHECK(read_image(directory / "clean" / "Bag" / "000000.png").pixels == std::vector<uint8_t>{10, 20});
-    CHECK(read_image(directory / "clean" / "T-shirt_top" / "000001.png").pixels ==
+    CHECK(read_image(directory / "clean" / "1-Bag" / "000000.png").pixels == std::vector<uint8_t>{10, 20});
+    CHECK(read_image(directory / "clean" / "0-T-shirt_top" / "000001.png").pixels ==
           std::vector<uint8_t>{30, 250});
     CHECK(!fs::exists(directory / "clean" / "perturbation.npz"));
+    // Read back, each class has the number it had.
+    const Dataset back = load_dataset({.name = "folder", .data_dir = directory / "clean", .split = "50:50"});
+    CHECK(back.train.class_names == std::vector<std::string>{"0-T-shirt_top", "1-Bag"});
 
     const std::vector<float> delta = {2.5e-5f, 1.0f / 255, 0, 0.1f, -0.5f, 0};
     const std::vector<int64_t> index = {7, 3, 5};
     export_images_png(directory / "attacked", {images, index, delta});
-    CHECK(read_image(directory / "attacked" / "Bag" / "000007.png").pixels == std::vector<uint8_t>{10, 21});
-    CHECK(read_image(directory / "attacked" / "T-shirt_top" / "000003.png").pixels ==
+    CHECK(read_image(directory / "attacked" / "1-Bag" / "000007.png").pixels == std::vector<uint8_t>{10, 21});
+    CHECK(read_image(directory / "attacked" / "0-T-shirt_top" / "000003.png").pixels ==
           std::vector<uint8_t>{30, 255});
     CHECK(read_npz(directory / "attacked" / "perturbation.npz").at("delta").values<float>("delta")[0] ==
           2.5e-5f);

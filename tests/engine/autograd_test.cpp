@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -206,6 +207,40 @@ TEST_SUITE("engine") {
     (void)grad(y, w2);
     CHECK(last.of("conv2d_dweight") == 1);
     CHECK(last.of("conv2d_dinput") + last.of("conv_block_dinput") + last.of("conv_block_dweight") == 0);
+  }
+
+  TEST_CASE("a fused block counts each path once, also where its inputs depend on one another") {
+    const ConvBlockOptions options{
+        .conv = {.pad_h = 1, .pad_w = 1}, .activation = Activation::gelu, .pool_h = 2, .pool_w = 2};
+    const Tensor x = variable(random({2, 4, 4, 3}, 20)), w = variable(random({3, 3, 3, 3}, 21));
+    const Tensor bias = variable(random({3}, 22));
+    // The same weights twice; weights and bias that are functions of the image.
+    const auto tied = [&](auto block) {
+      return sum(square(block(block(x, w, bias, options), w, bias, options)));
+    };
+    const auto entangled = [&](auto block) {
+      const Tensor scale = mean(x);
+      return sum(square(block(x, w * scale, bias * scale, options)));
+    };
+    const auto check = [&](const Tensor& fused, const Tensor& composed) {
+      for (const Tensor& at : {x, w, bias}) {
+        const Tensor g = grad(fused, at, {.create_graph = true}),
+                     h = grad(composed, at, {.create_graph = true});
+        for (const Tensor& again : {x, w, bias}) {
+          const std::vector<float> found = grad(sum(square(g)), again).to_host();
+          const std::vector<float> right = grad(sum(square(h)), again).to_host();
+          const double size = std::abs(*std::max_element(
+              right.begin(), right.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
+          double error = 0;
+          for (size_t i = 0; i < right.size(); ++i)
+            error = std::max(error, static_cast<double>(std::abs(found[i] - right[i])));
+          CHECK(size > 0.0);
+          CHECK(error <= 1e-5 * size);
+        }
+      }
+    };
+    check(tied(conv_block), tied(conv_block_composed));
+    check(entangled(conv_block), entangled(conv_block_composed));
   }
 
   TEST_CASE("a graph dies with its last tensor") {
