@@ -22,7 +22,8 @@ void for_windows(const Pool2d& s, int64_t n, const Body& body) {
 }
 
 bool beats(float candidate, float best) {
-  return candidate > best || (std::isnan(candidate) && !std::isnan(best));
+  // Bitwise: a vector has no short cut.
+  return (int{candidate > best} | (int{std::isnan(candidate)} & int{!std::isnan(best)})) != 0;
 }
 
 }  // namespace
@@ -39,10 +40,11 @@ void CpuBackend::maxpool(const Pool2d& s, const float* x, float* y, int32_t* ind
         for (int64_t kx = 0; kx < s.kw; ++kx) {
           const int64_t position = ky * s.w + kx;
           for (int64_t c = 0; c < s.c; ++c) {
-            const float candidate = x[from + position * s.c + c];
-            if (!beats(candidate, y[to + c])) continue;
-            y[to + c] = candidate;
-            index[to + c] = first + static_cast<int32_t>(position);
+            // Selected, not branched on: which one wins is random, and so the compiler can use vectors.
+            const float candidate = x[from + position * s.c + c], best = y[to + c];
+            const bool wins = beats(candidate, best);
+            y[to + c] = wins ? candidate : best;
+            index[to + c] = wins ? first + static_cast<int32_t>(position) : index[to + c];
           }
         }
       }
