@@ -1,9 +1,8 @@
 // Vector functions that the element-wise and fused kernels share: erf, and the normal distribution under
 // GELU.
 //
-// Both rest on R(t) = exp(t^2) erfc(t), t >= 0, which is smooth and positive: a polynomial of degree 10 in
-// (t - 3) / (t + 3), fitted for least relative error on [0, 10.2] (1.4e-9 before rounding to fp32). Below 1,
-// erf(x) = x + x S(x^2) keeps its relative accuracy. Tests bound both against float64.
+// Both rest on R(t) = exp(t^2) erfc(t), t >= 0 (normal_curve.h). Below 1, erf(x) = x + x S(x^2) keeps its
+// relative accuracy. Tests bound both against float64.
 
 #if defined(CALTROP_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_MATH_INL_H_
@@ -14,6 +13,7 @@
 
 #include <hwy/contrib/math/math-inl.h>
 
+#include "kernels/normal_curve.h"
 #include "kernels/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,17 +29,14 @@ HWY_INLINE Vec polynomial(const float (&coefficients)[N], Vec x) {
 
 // exp(t^2) erfc(t) for t >= 0.
 HWY_INLINE Vec scaled_erfc(Vec t) {
-  constexpr float kR[] = {0.179001153f,    -0.326233566f,   0.2456038f,     -0.150115788f,
-                          0.0716658607f,   -0.0243942309f,  0.00426887581f, 0.000715730479f,
-                          -0.00059456937f, 2.88811789e-05f, 5.59163564e-05f};
+  constexpr float kR[] = {CALTROP_SCALED_ERFC};
   const Floats d;
   const Vec three = hn::Set(d, 3.0f);
   return polynomial(kR, hn::Div(hn::Sub(t, three), hn::Add(t, three)));
 }
 
 HWY_INLINE Vec erf_of(Vec x) {
-  constexpr float kS[] = {0.128379166f,   -0.37612626f,     0.112835854f,   -0.026853811f,
-                          0.00518832775f, -0.000801019254f, 7.85385782e-05f};
+  constexpr float kS[] = {CALTROP_ERF_NEAR_ZERO};
   const Floats d;
   const Vec t = hn::Abs(x), square = hn::Mul(t, t);
   const Vec small = hn::MulAdd(x, polynomial(kS, square), x);

@@ -1,7 +1,6 @@
 // Philox streams (kernels/philox.h) written to memory, and the gather of a mini-batch.
 
-#include <cmath>
-#include <numbers>
+#include <algorithm>
 
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
@@ -15,16 +14,11 @@ constexpr int64_t kGroups = 1 << 12;  // Philox groups that are worth a thread
 void fill_group(Distribution kind, const Philox4& four, float* y, int64_t count) {
   float values[4];
   for (int pair = 0; pair < 4; pair += 2) {
-    const float u = unit_float(four.word[pair]), v = unit_float(four.word[pair + 1]);
-    if (kind == Distribution::uniform) {
-      values[pair] = u;
-      values[pair + 1] = v;
-      continue;
-    }
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(u)));
-    const double angle = 2.0 * std::numbers::pi * static_cast<double>(v);
-    values[pair] = static_cast<float>(radius * std::cos(angle));
-    values[pair + 1] = static_cast<float>(radius * std::sin(angle));
+    const NormalPair drawn = kind == Distribution::uniform
+                                 ? NormalPair{unit_float(four.word[pair]), unit_float(four.word[pair + 1])}
+                                 : normal_pair(four.word[pair], four.word[pair + 1]);
+    values[pair] = drawn.cosine;
+    values[pair + 1] = drawn.sine;
   }
   std::copy_n(values, std::min<int64_t>(4, count), y);
 }
