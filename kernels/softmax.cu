@@ -1,0 +1,215 @@
+// Softmax, cross-entropy and what goes with them, on rows of logits.
+//
+// Rows are short (ten classes): a group of 8, 16 or 32 neighbouring lanes shares a row, more rows fill the
+// block, and the only traffic is one read and one write. Rows of more than kLongRow columns get a block each.
+// The exponentials are taken in double, as on the CPU: a difference of large logits has already lost what
+// fp32 would need, and ten values per image cost nothing next to the layer before. An exponential is computed
+// again rather than kept.
+
+#include <type_traits>
+
+#include "kernels/gpu_ops.cuh"
+
+namespace caltrop::CALTROP_WORLD {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int64_t kLongRow = 1024;
+
+// Combines the values of the kGroup threads of a row; each of them gets the result. The order is fixed.
+template <int kGroup, typename T, typename Combine>
+__device__ T combine_row(T value, const Combine& combine) {
+  constexpr int kLanes = kGroup < kWarp ? kGroup : kWarp;
+  for (int other = kLanes / 2; other > 0; other /= 2) {
+    value = combine(value, __shfl_xor_sync(kFullMask, value, other));
+  }
+  if constexpr (kGroup > kWarp) {
+    __shared__ T shared[kWarps];
+    __syncthreads();  // an earlier call's values have been read
+    if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
+    __syncthreads();
+    value = shared[0];
+    for (int warp = 1; warp < kWarps; ++warp) value = combine(value, shared[warp]);
+  }
+  return value;
+}
+
+template <int kGroup, typename T>
+__device__ T row_sum(T value) {
+  return combine_row<kGroup>(value, [](T a, T b) { return a + b; });
+}
+template <int kGroup>
+__device__ float row_max(float value) {
+  return combine_row<kGroup>(value, [](float a, float b) { return fmaxf(a, b); });
+}
+
+// body(row, lane) for every row, by the kGroup threads of its group. All threads of a block run the same
+// number of times, since they exchange values; past the last row they repeat it, and `row` is -1 where
+// nothing is to be stored.
+template <int kGroup, typename Body>
+__device__ void for_rows(int64_t rows, const Body& body) {
+  constexpr int kRows = kThreads / kGroup;
+  const int64_t own = threadIdx.x / kGroup;
+  const int lane = static_cast<int>(threadIdx.x) % kGroup;
+  for (int64_t first = static_cast<int64_t>(blockIdx.x) * kRows; first < rows;
+       first += static_cast<int64_t>(gridDim.x) * kRows) {
+    const int64_t row = first + own;
+    body(row < rows ? row : rows - 1, lane, row < rows);
+  }
+}
+
+// The largest logit is subtracted first, so that no exponential overflows. fmaxf passes over NaN, but the sum
+// of exponentials does not: a row with a NaN is NaN.
+template <int kGroup>
+__device__ double highest_of(const float* z, int64_t cols, int lane) {
+  float highest = -INFINITY;
+  for (int64_t k = lane; k < cols; k += kGroup) highest = fmaxf(highest, z[k]);
+  return static_cast<double>(row_max<kGroup>(highest));
+}
+
+// Sum of e^(z - highest) over all columns but `skip`.
+template <int kGroup>
+__device__ double sum_of(const float* z, int64_t cols, int lane, double highest, int64_t skip) {
+  double sum = 0.0;
+  for (int64_t k = lane; k < cols; k += kGroup) {
+    if (k != skip) sum += exp(static_cast<double>(z[k]) - highest);
+  }
+  return row_sum<kGroup>(sum);
+}
+
+template <int kGroup, bool kLog>
+__global__ void __launch_bounds__(kThreads)
+    softmax_kernel(int64_t rows, int64_t cols, const float* x, float* y) {
+  for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
+    const float* z = x + row * cols;
+    const double highest = highest_of<kGroup>(z, cols, lane);
+    const double sum = sum_of<kGroup>(z, cols, lane, highest, -1);
+    const double log_sum = kLog ? log(sum) : 0.0;
+    for (int64_t k = lane; stored && k < cols; k += kGroup) {
+      const double d = static_cast<double>(z[k]) - highest;
+      y[row * cols + k] = static_cast<float>(kLog ? d - log_sum : exp(d) / sum);
+    }
+  });
+}
+
+template <int kGroup>
+__global__ void __launch_bounds__(kThreads)
+    cross_entropy_kernel(int64_t rows, int64_t cols, const float* x, const int32_t* label, float* loss) {
+  for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
+    const float* z = x + row * cols;
+    const double highest = highest_of<kGroup>(z, cols, lane);
+    const double sum = sum_of<kGroup>(z, cols, lane, highest, -1);
+    if (stored && lane == 0) {
+      loss[row] = static_cast<float>(log(sum) - (static_cast<double>(z[label[row]]) - highest));
+    }
+  });
+}
+
+template <int kGroup>
+__global__ void __launch_bounds__(kThreads)
+    seed_kernel(int64_t rows, int64_t cols, const float* x, const int32_t* label, bool stable, float* dz) {
+  for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
+    const float* z = x + row * cols;
+    const int64_t at = label[row];
+    const double highest = highest_of<kGroup>(z, cols, lane);
+    // The sum without the label: its gradient is -others / sum, with no 1 to cancel.
+    const double others = sum_of<kGroup>(z, cols, lane, highest, at);
+    const double sum = others + exp(static_cast<double>(z[at]) - highest);
+    for (int64_t k = lane; stored && k < cols; k += kGroup) {
+      const auto p = static_cast<float>(exp(static_cast<double>(z[k]) - highest) / sum);
+      dz[row * cols + k] = k != at ? p : stable ? static_cast<float>(-(others / sum)) : p - 1.0f;
+    }
+  });
+}
+
+// The first maximum, by the rule of std::max_element: a NaN wins in front and nowhere else.
+template <int kGroup>
+__global__ void __launch_bounds__(kThreads)
+    argmax_kernel(int64_t rows, int64_t cols, const float* x, int32_t* index) {
+  for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
+    const float* z = x + row * cols;
+    const auto value_at = [&](int64_t k) {
+      return z[k] == z[k] ? z[k] : k == 0 ? INFINITY : -INFINITY;
+    };
+    float best = -INFINITY;
+    int32_t place = INT32_MAX;
+    for (int64_t k = lane; k < cols; k += kGroup) {
+      const float value = value_at(k);
+      if (value > best || place == INT32_MAX) {
+        best = value;
+        place = static_cast<int32_t>(k);
+      }
+    }
+    const float highest = row_max<kGroup>(best);
+    const int32_t first = combine_row<kGroup>(best == highest ? place : INT32_MAX,
+                                              [](int32_t a, int32_t b) { return a < b ? a : b; });
+    if (stored && lane == 0) index[row] = first;
+  });
+}
+
+__global__ void one_hot_kernel(int64_t rows, int64_t cols, const int32_t* index, float* y) {
+  for (int64_t i = first_index(); i < rows * cols; i += index_step()) {
+    const int64_t row = i / cols;
+    y[i] = i - row * cols == index[row] ? 1.0f : 0.0f;
+  }
+}
+
+// body(group, grid): how many threads share a row of `cols` columns, as a constant. It follows from cols
+// alone.
+template <typename Body>
+void with_group(int64_t rows, int64_t cols, const Body& body) {
+  const auto run = [&](auto group) {
+    body(group, grid_for(rows, kThreads / decltype(group)::value));
+  };
+  if (rows == 0 || cols == 0) return;
+  if (cols <= 8) return run(std::integral_constant<int, 8>());
+  if (cols <= 16) return run(std::integral_constant<int, 16>());
+  if (cols <= kLongRow) return run(std::integral_constant<int, kWarp>());
+  run(std::integral_constant<int, kThreads>());
+}
+
+}  // namespace
+
+void softmax(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("softmax", softmax_kernel<decltype(group)::value, false>, grid, kThreads, 0, stream, rows, cols, x,
+           y);
+  });
+}
+
+void log_softmax(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("log_softmax", softmax_kernel<decltype(group)::value, true>, grid, kThreads, 0, stream, rows, cols,
+           x, y);
+  });
+}
+
+void cross_entropy(Stream& stream, int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                   float* loss) {
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("cross_entropy", cross_entropy_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows,
+           cols, z, label, loss);
+  });
+}
+
+void cross_entropy_seed(Stream& stream, int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                        bool stable, float* dz) {
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("cross_entropy_seed", seed_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows, cols,
+           z, label, stable, dz);
+  });
+}
+
+void argmax(Stream& stream, int64_t rows, int64_t cols, const float* x, int32_t* index) {
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("argmax", argmax_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows, cols, x, index);
+  });
+}
+
+void one_hot(Stream& stream, int64_t rows, int64_t cols, const int32_t* index, float* y) {
+  launch("one_hot", one_hot_kernel, grid_for(rows * cols, kThreads), kThreads, 0, stream, rows, cols, index,
+         y);
+}
+
+}  // namespace caltrop::CALTROP_WORLD
