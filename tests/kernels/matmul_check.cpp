@@ -5,22 +5,57 @@
 namespace caltrop::test {
 namespace {
 
+void check_transposed(Backend& backend, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                      Samples& samples, Report& report) {
+  const std::vector<float> a = samples.floats(m * k), b = samples.floats(k * n);
+  const Input<float> in_a(backend, a), in_b(backend, b);
+  const Output<float> c(backend, m * n);
+  backend.matmul(trans_a, trans_b, m, n, k, in_a, in_b, c.data());
+  const Values wide_a = reference::widen(a), wide_b = reference::widen(b);
+  const Values scale = reference::matmul(trans_a, trans_b, m, n, k, reference::magnitudes(wide_a),
+                                         reference::magnitudes(wide_b));
+  const std::string what =
+      fmt::format("matmul {}x{}x{} {}{}", m, n, k, trans_a ? "t" : "n", trans_b ? "t" : "n");
+  report.compare_sums(what, c.take(report, what),
+                      reference::matmul(trans_a, trans_b, m, n, k, wide_a, wide_b), scale,
+                      static_cast<double>(k));
+}
+
 void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+  for (int transposes = 0; transposes < 4; ++transposes)
+    check_transposed(backend, transposes & 1, transposes & 2, m, n, k, samples, report);
+}
+
+// Operands and output that begin where vectors may be read and written, unlike those of Input and Output.
+void check_aligned(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+  constexpr int64_t kToVector = 3;
   for (int transposes = 0; transposes < 4; ++transposes) {
     const bool trans_a = transposes & 1, trans_b = transposes & 2;
-    const std::vector<float> a = samples.floats(m * k), b = samples.floats(k * n);
+    const std::vector<float> a = samples.floats(m * k + kToVector), b = samples.floats(k * n + kToVector);
     const Input<float> in_a(backend, a), in_b(backend, b);
-    const Output<float> c(backend, m * n);
-    backend.matmul(trans_a, trans_b, m, n, k, in_a, in_b, c.data());
-    const Values wide_a = reference::widen(a), wide_b = reference::widen(b);
-    const Values scale = reference::matmul(trans_a, trans_b, m, n, k, reference::magnitudes(wide_a),
-                                           reference::magnitudes(wide_b));
-    const std::string what =
-        fmt::format("matmul {}x{}x{} {}{}", m, n, k, trans_a ? "t" : "n", trans_b ? "t" : "n");
-    report.compare_sums(what, c.take(report, what),
-                        reference::matmul(trans_a, trans_b, m, n, k, wide_a, wide_b), scale,
-                        static_cast<double>(k));
+    const Output<float> aligned(backend, m * n + kToVector), c(backend, m * n);
+    backend.fill(0.0f, aligned.data(), kToVector);
+    backend.matmul(trans_a, trans_b, m, n, k, in_a + kToVector, in_b + kToVector, aligned.data() + kToVector);
+    const Input<float> other_a(backend, std::vector<float>(a.begin() + kToVector, a.end()));
+    const Input<float> other_b(backend, std::vector<float>(b.begin() + kToVector, b.end()));
+    backend.matmul(trans_a, trans_b, m, n, k, other_a, other_b, c.data());
+    const std::string what = fmt::format("matmul {}x{}x{} aligned", m, n, k);
+    std::vector<float> values = aligned.take(report, what);
+    values.erase(values.begin(), values.begin() + kToVector);
+    report.equal(what, values, c.take(report, what));
   }
+}
+
+// Few rows of a product have the bits that they have among many, however the work is cut.
+void check_rows(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+  constexpr int64_t kFew = 5;
+  const Input<float> a(backend, samples.floats(m * k)), b(backend, samples.floats(k * n));
+  const Output<float> all(backend, m * n), few(backend, kFew * n);
+  backend.matmul(false, true, m, n, k, a, b, all.data());
+  backend.matmul(false, true, kFew, n, k, a + (m - kFew) * k, b, few.data());
+  const std::string what = fmt::format("rows of matmul {}x{}x{}", m, n, k);
+  const std::vector<float> values = all.take(report, what);
+  report.equal(what, few.take(report, what), std::vector<float>(values.end() - kFew * n, values.end()));
 }
 
 }  // namespace
@@ -46,6 +81,13 @@ Report check_matmul(Backend& backend) {
   check_product(backend, 3, 515, 40, samples, report);
   check_product(backend, 193, 5, 40, samples, report);
   check_product(backend, 1, 1, 5408, samples, report);
+  // Outputs of many tiles, with short sums and with sums that are cut.
+  check_transposed(backend, false, false, 2000, 1000, 9, samples, report);
+  check_rows(backend, 8200, 4, 260, samples, report);
+  for (const int64_t n : {8, 12, 64, 100}) {
+    for (const int64_t m : {4, 36, 100}) check_aligned(backend, m, n, 40, samples, report);
+  }
+  check_aligned(backend, 8, 20, 600, samples, report);
   // Empty ones: no output, or sums of nothing.
   for (const int64_t m : {0, 3}) {
     for (const int64_t n : {0, 7}) {
