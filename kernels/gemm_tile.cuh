@@ -109,6 +109,34 @@ __device__ inline void accumulate(float* shared, int slices, const GemmThread<T>
   __syncthreads();  // the stages may be filled again
 }
 
+// Stores one row of a thread's sums, or adds them to what stands there. `columns` are left from `to` on.
+template <typename T>
+__device__ inline void store_row(const float (&sums)[T::kTN], int columns, bool vectors, bool add,
+                                 float* to) {
+  constexpr int kGroup = GemmThread<T>::kGroupN;
+#pragma unroll
+  for (int j = 0; j < T::kTN; j += kGroup) {
+    const int column = GemmThread<T>::column(j);
+    if constexpr (kGroup == 4) {
+      if (vectors) {
+        if (column >= columns) continue;
+        float4* four = reinterpret_cast<float4*>(to + column);
+        float4 v = make_float4(sums[j], sums[j + 1], sums[j + 2], sums[j + 3]);
+        if (add) {
+          const float4 before = *four;
+          v = make_float4(before.x + v.x, before.y + v.y, before.z + v.z, before.w + v.w);
+        }
+        *four = v;
+        continue;
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < kGroup; ++v) {
+      if (column + v < columns) to[column + v] = add ? to[column + v] + sums[j + v] : sums[j + v];
+    }
+  }
+}
+
 // A dense operand: element (i, k) stands at data[i * row + k * step], and row or step is 1.
 struct Operand {
   const float* data;

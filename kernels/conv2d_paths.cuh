@@ -1,0 +1,14 @@
+// The ways to compute a convolution, of which conv2d.cu takes one by the shape. Arguments as in gpu_ops.cuh.
+#pragma once
+
+#include "kernels/conv_geometry.cuh"
+#include "kernels/gpu_ops.cuh"
+
+namespace caltrop::CALTROP_WORLD {
+
+// conv2d_gemm.cu: any shape.
+void conv2d_gemm(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
+void conv2d_dinput_gemm(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
+void conv2d_dweight_gemm(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
+
+}  // namespace caltrop::CALTROP_WORLD
