@@ -1,0 +1,55 @@
+#include "tests/emulation/suite.h"
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+#include "kernels/emulation/emulation.h"
+#include "tests/kernels/checks.h"
+
+namespace caltrop::test {
+
+const std::vector<SuitePart>& suite_parts() {
+  static const std::vector<SuitePart> parts = [] {
+    std::vector<SuitePart> all;
+    for (const Check& check : all_checks()) {
+      if (check.run == check_memory && check.method != "allocate") continue;  // the same function
+      all.push_back({check.method, [run = check.run]() -> SuiteResult {
+                       const Report report = run(emulated_backend());
+                       return {report.compared(), report.passed() ? "" : report.failure()};
+                     }});
+    }
+    return all;
+  }();
+  return parts;
+}
+
+std::vector<KernelSource> kernels_in_sources() {
+  std::vector<KernelSource> kernels;
+  // Between __global__ and the name may stand __launch_bounds__(...) and the return type.
+  static const std::regex definition(
+      R"(__global__\s+(?:__launch_bounds__\([^)]*\)\s+)?void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\()");
+  for (const char* folder : {"/kernels", "/kernels/ladder"}) {
+    const std::filesystem::path path = std::string(CALTROP_SOURCE_DIR) + folder;
+    if (!std::filesystem::is_directory(path)) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+      const std::string extension = entry.path().extension();
+      if (extension != ".cu" && extension != ".cuh") continue;
+      std::ostringstream text;
+      text << std::ifstream(entry.path()).rdbuf();
+      const std::string source = text.str();
+      for (std::sregex_iterator at(source.begin(), source.end(), definition), end; at != end; ++at) {
+        kernels.push_back({(*at)[1], entry.path().filename()});
+      }
+    }
+  }
+  return kernels;
+}
+
+std::string plain_name(const std::string& kernel) {
+  const std::string name = kernel.substr(0, kernel.find('<'));
+  return name.substr(name.rfind(':') + 1);
+}
+
+}  // namespace caltrop::test

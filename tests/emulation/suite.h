@@ -1,0 +1,29 @@
+// Everything that the suite runs on emulated kernels: the check of each op, and each version of the ladders.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace caltrop::test {
+
+struct SuiteResult {
+  int64_t compared = 0;  // values
+  std::string failure;   // empty where all is well
+};
+struct SuitePart {
+  std::string name;
+  std::function<SuiteResult()> run;
+};
+const std::vector<SuitePart>& suite_parts();
+
+// Names of all kernels, functions marked __global__, in kernels/ and kernels/ladder/; and the files.
+struct KernelSource {
+  std::string name, file;
+};
+std::vector<KernelSource> kernels_in_sources();
+
+// The part of a kernel's name that the source gives it: without namespaces and template arguments.
+std::string plain_name(const std::string& kernel);
+
+}  // namespace caltrop::test
