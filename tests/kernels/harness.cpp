@@ -61,14 +61,17 @@ std::vector<Lane> all_lanes() {
   const bool built = cuda_state() != DeviceState::not_built;
   lanes.push_back({"cuda", built ? "no device" : "not built", nullptr, [] {
                    }});
-  const std::pair<std::string, emu::Schedule> schedules[] = {
-      {"forward", {emu::Order::forward, true}},
-      {"reverse", {emu::Order::reverse, false}},
-      {"shuffled", {emu::Order::shuffled, true}},
+  struct Emulated {
+    std::string name;
+    emu::Schedule schedule;
+    bool aligned;
   };
-  for (const auto& [name, schedule] : schedules) {
-    lanes.push_back({"emulated/" + name, "", &emulated_backend(), [schedule = schedule] {
-                       emu::set_schedule(schedule);
+  for (const Emulated& lane : {Emulated{"forward", {emu::Order::forward, true}, false},
+                               Emulated{"reverse", {emu::Order::reverse, false}, true},
+                               Emulated{"shuffled", {emu::Order::shuffled, true}, false}}) {
+    lanes.push_back({"emulated/" + lane.name, "", &emulated_backend(), [lane] {
+                       emu::set_schedule(lane.schedule);
+                       aligned_arrays = lane.aligned;
                      }});
   }
   return lanes;
@@ -80,6 +83,7 @@ void for_each_lane(const std::function<void(Backend&)>& body) {
     INFO("lane ", lane.name);
     lane.enter();
     body(*lane.backend);
+    aligned_arrays = false;
   }
   set_cpu_target("");
 }

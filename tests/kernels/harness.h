@@ -70,6 +70,10 @@ void Report::equal(const std::string& what, const std::vector<T>& actual, const 
   }
 }
 
+// Whether arrays of the checks begin at addresses that vector accesses allow, or beside them. Kernels have a
+// path for each; lanes differ in it.
+inline bool aligned_arrays = false;
+
 // A block of the backend's memory that holds `band` elements before and after the values that a kernel may
 // write. All of it starts as a sentinel: NaN for floats, so that what is never written is seen.
 template <typename T>
@@ -78,33 +82,35 @@ class Output {
   Output(Backend& backend, int64_t count)
       : Output(backend, std::vector<T>(static_cast<size_t>(count), sentinel())) {}
   // State that a kernel updates in place.
-  Output(Backend& backend, const std::vector<T>& values) : backend_(backend), count_(values.size()) {
-    std::vector<T> all(count_ + 2 * kBand, sentinel());
-    std::copy(values.begin(), values.end(), all.begin() + kBand);
+  Output(Backend& backend, const std::vector<T>& values)
+      : backend_(backend), count_(values.size()), band_(aligned_arrays ? kAligned : kUnaligned) {
+    std::vector<T> all(count_ + 2 * band_, sentinel());
+    std::copy(values.begin(), values.end(), all.begin() + static_cast<std::ptrdiff_t>(band_));
     block_ = static_cast<T*>(backend.allocate(all.size() * sizeof(T)));
     backend.upload(block_, all.data(), all.size() * sizeof(T));
   }
-  ~Output() { backend_.deallocate(block_, (count_ + 2 * kBand) * sizeof(T)); }
+  ~Output() { backend_.deallocate(block_, (count_ + 2 * band_) * sizeof(T)); }
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  T* data() const { return block_ + kBand; }
+  T* data() const { return block_ + band_; }
   // The values; the report fails when a band was touched.
   std::vector<T> take(Report& report, const std::string& what) const {
-    std::vector<T> all(count_ + 2 * kBand);
+    std::vector<T> all(count_ + 2 * band_);
     backend_.download(all.data(), block_, all.size() * sizeof(T));
     const T guard = sentinel();
     bool intact = true;
-    for (size_t i = 0; i < kBand; ++i) {
+    for (size_t i = 0; i < band_; ++i) {
       intact = intact && same_bits(all[i], guard);
-      intact = intact && same_bits(all[kBand + count_ + i], guard);
+      intact = intact && same_bits(all[band_ + count_ + i], guard);
     }
     report.expect(intact, what + ": wrote outside its output");
-    return std::vector<T>(all.begin() + kBand, all.end() - kBand);
+    const auto band = static_cast<std::ptrdiff_t>(band_);
+    return std::vector<T>(all.begin() + band, all.end() - band);
   }
 
  private:
-  static constexpr size_t kBand = 17;  // odd: the output is not aligned to any vector
+  static constexpr size_t kUnaligned = 17, kAligned = 16;  // elements of a band
   static T sentinel() {
     T value;
     std::memset(&value, std::is_same_v<T, float> ? 0xFF : 0xA5, sizeof(T));
@@ -112,28 +118,30 @@ class Output {
   }
 
   Backend& backend_;
-  size_t count_;
+  size_t count_, band_;
   T* block_;
 };
 
 // Values that a kernel reads. They end with their block, where AddressSanitizer watches, and begin one
-// element into it, since chunks of a batch need not be aligned.
+// element into it, since chunks of a batch need not be aligned, or 16 bytes where they shall be.
 template <typename T>
 class Input {
  public:
   Input(Backend& backend, const std::vector<T>& values)
-      : backend_(backend), bytes_((values.size() + 1) * sizeof(T)) {
+      : backend_(backend),
+        offset_(aligned_arrays ? 16 / sizeof(T) : 1),
+        bytes_((values.size() + offset_) * sizeof(T)) {
     block_ = static_cast<T*>(backend.allocate(bytes_));
-    backend.upload(block_ + 1, values.data(), values.size() * sizeof(T));
+    backend.upload(block_ + offset_, values.data(), values.size() * sizeof(T));
   }
   ~Input() { backend_.deallocate(block_, bytes_); }
   Input(const Input&) = delete;
   Input& operator=(const Input&) = delete;
-  operator const T*() const { return block_ + 1; }
+  operator const T*() const { return block_ + offset_; }
 
  private:
   Backend& backend_;
-  size_t bytes_;
+  size_t offset_, bytes_;
   T* block_;
 };
 
