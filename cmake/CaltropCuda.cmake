@@ -1,6 +1,6 @@
 # Whether nvcc compiles the kernels, for which GPUs, and with which flags. Without nvcc nothing changes for the
 # rest of the build.
-set(CALTROP_CUDA OFF CACHE STRING "Build the CUDA backend: AUTO (if nvcc is found), ON or OFF")
+set(CALTROP_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (if nvcc is found), ON or OFF")
 set_property(CACHE CALTROP_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(CALTROP_CUDA_ARCHITECTURES 80 86 89 90 100 120 CACHE STRING
     "Compute capabilities to compile for; the last one also as PTX, for GPUs to come")
@@ -54,6 +54,8 @@ endif()
 add_library(caltrop_cuda_flags INTERFACE)
 target_compile_options(caltrop_cuda_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false -lineinfo -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>)
+# fmt 9 takes every nvcc for one without constexpr functions, and then does not compile as C++20.
+target_compile_definitions(caltrop_cuda_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
 if(CALTROP_CUDA_BUILT)
   # Ranges on profiler timelines: headers only, since NVTX version 3.
   find_path(NVTX_INCLUDE_DIR nvtx3/nvToolsExt.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})

@@ -117,10 +117,6 @@ Backend& cpu_backend() {
   return *backend;
 }
 
-DeviceState cuda_state() {
-  return DeviceState::not_built;
-}
-
 std::vector<CpuTarget> cpu_targets() {
   std::vector<CpuTarget> targets;
   for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1) {  // lower bits are better

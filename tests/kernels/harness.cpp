@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/cpu_backend.h"
+#include "kernels/devices.h"
 #include "kernels/emulation/emulation.h"
 
 namespace caltrop::test {
@@ -58,9 +59,11 @@ std::vector<Lane> all_lanes() {
                        set_cpu_target(name);
                      }});
   }
-  const bool built = cuda_state() != DeviceState::not_built;
-  lanes.push_back({"cuda", built ? "no device" : "not built", nullptr, [] {
-                   }});
+  const DeviceState cuda = cuda_state();
+  const char* const absent[] = {"not built", "no device", ""};
+  lanes.push_back(
+      {"cuda", absent[static_cast<int>(cuda)], cuda == DeviceState::ready ? &cuda_backend() : nullptr, [] {
+       }});
   struct Emulated {
     std::string name;
     emu::Schedule schedule;

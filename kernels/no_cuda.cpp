@@ -1,0 +1,17 @@
+// devices.h in a program that was built without CUDA.
+#include "kernels/devices.h"
+#include "kernels/error.h"
+
+namespace caltrop {
+
+DeviceState cuda_state() {
+  return DeviceState::not_built;
+}
+std::vector<CudaDevice> cuda_devices() {
+  return {};
+}
+Backend& cuda_backend() {
+  fail("[cuda] this program was built without CUDA");
+}
+
+}  // namespace caltrop
