@@ -85,10 +85,10 @@ __global__ void __launch_bounds__(kThreads)
     const float* z = x + row * cols;
     const double highest = highest_of<kGroup>(z, cols, lane);
     const double sum = sum_of<kGroup>(z, cols, lane, highest, -1);
-    const double log_sum = kLog ? log(sum) : 0.0;
+    const double scale = kLog ? log(sum) : 1.0 / sum;
     for (int64_t k = lane; stored && k < cols; k += kGroup) {
       const double d = static_cast<double>(z[k]) - highest;
-      y[row * cols + k] = static_cast<float>(kLog ? d - log_sum : exp(d) / sum);
+      y[row * cols + k] = static_cast<float>(kLog ? d - scale : exp(d) * scale);
     }
   });
 }
@@ -113,12 +113,12 @@ __global__ void __launch_bounds__(kThreads)
     const float* z = x + row * cols;
     const int64_t at = label[row];
     const double highest = highest_of<kGroup>(z, cols, lane);
-    // The sum without the label: its gradient is -others / sum, with no 1 to cancel.
+    // The sum without the label: its gradient is -others * scale, with no 1 to cancel.
     const double others = sum_of<kGroup>(z, cols, lane, highest, at);
-    const double sum = others + exp(static_cast<double>(z[at]) - highest);
+    const double scale = 1.0 / (others + exp(static_cast<double>(z[at]) - highest));
     for (int64_t k = lane; stored && k < cols; k += kGroup) {
-      const auto p = static_cast<float>(exp(static_cast<double>(z[k]) - highest) / sum);
-      dz[row * cols + k] = k != at ? p : stable ? static_cast<float>(-(others / sum)) : p - 1.0f;
+      const auto p = static_cast<float>(exp(static_cast<double>(z[k]) - highest) * scale);
+      dz[row * cols + k] = k != at ? p : stable ? static_cast<float>(-(others * scale)) : p - 1.0f;
     }
   });
 }
