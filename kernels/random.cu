@@ -51,8 +51,8 @@ __device__ float pixel(uint8_t value) {
   return static_cast<float>(value) / 255.0f;
 }
 
-__global__ void gather_kernel(const uint8_t* set, const int64_t* rows, int64_t count, int64_t cols,
-                              float* y) {
+__global__ void gather_images_kernel(const uint8_t* set, const int64_t* rows, int64_t count, int64_t cols,
+                                     float* y) {
   const int64_t groups = (cols + 3) / 4;
   for (int64_t i = first_index(); i < count * groups; i += index_step()) {
     const int64_t row = i / groups, column = (i - row * groups) * 4, rest = cols - column;
@@ -80,8 +80,8 @@ void random(Stream& stream, Distribution kind, uint64_t seed, const uint64_t* st
 
 void gather_images(Stream& stream, const uint8_t* set, const int64_t* rows, int64_t count, int64_t cols,
                    float* y) {
-  launch("gather_images", gather_kernel, grid_for(count * ((cols + 3) / 4), kThreads), kThreads, 0, stream,
-         set, rows, count, cols, y);
+  launch("gather_images", gather_images_kernel, grid_for(count * ((cols + 3) / 4), kThreads), kThreads, 0,
+         stream, set, rows, count, cols, y);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

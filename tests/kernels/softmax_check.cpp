@@ -23,6 +23,8 @@ const std::vector<Logits>& cases() {
                       samples.floats(rows * cols, -range, range)});
     };
     for (const int64_t cols : {1, 2, 3, 7, 8, 10, 11, 16, 17, 100, 1000}) add("small", 5, cols, 4.0);
+    add("long", 3, 1025, 4.0);  // one row is shared by many threads
+    add("long", 2, 5000, 90.0);
     add("small", 0, 10, 1.0);
     add("small", 1000, 10, 8.0);  // over several threads
     add("wide", 50, 10, 90.0);
