@@ -13,16 +13,15 @@ capability=${1:-90}
 shift || true
 nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 [ -x "$nvcc" ] || { echo "check_ptxas: nvcc not found; put it on PATH or set NVCC" >&2; exit 2; }
-shopt -s nullglob
 sources=("$@")
-[ $# -gt 0 ] || sources=(kernels/*.cu kernels/ladder/*.cu)
+[ $# -gt 0 ] || mapfile -t sources < <(grep -rl --include='*.cu' __global__ kernels | sort)
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 # A cubin is the device half alone, so no host compiler runs. The flags are those of cmake/CaltropCuda.cmake.
 compile() {
   local log=$logs/${1//\//_}
-  "$nvcc" -std=c++20 --fmad=false -I. -arch="sm_$capability" -Xptxas -v -cubin -o "$log.cubin" "$1" 2> "$log.log" ||
+  "$nvcc" -std=c++20 --fmad=false -DFMT_USE_CONSTEXPR=1 -I. -arch="sm_$capability" -Xptxas -v -cubin -o "$log.cubin" "$1" 2> "$log.log" ||
     { cat "$log.log" >&2; echo "check_ptxas: $1 does not compile" >&2; exit 1; }
 }
 export -f compile
