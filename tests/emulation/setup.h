@@ -2,7 +2,7 @@
 #pragma once
 
 #include <functional>
-#include <regex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,12 +59,11 @@ inline std::string refusal(const std::function<void()>& body) {
 
 // How many different lines "file.cu:17" a text names.
 inline size_t lines_named(const std::string& text) {
-  static const std::regex line("[a-z_0-9]+\\.cuh?:[0-9]+");
-  std::vector<std::string> found;
-  for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it) {
-    if (std::find(found.begin(), found.end(), it->str()) == found.end()) found.push_back(it->str());
+  std::set<std::string> lines;
+  for (size_t at = text.find(".cu:"); at != std::string::npos; at = text.find(".cu:", at + 1)) {
+    lines.insert(text.substr(at + 4, text.find_first_not_of("0123456789", at + 4) - at - 4));
   }
-  return found.size();
+  return lines.size();
 }
 
 }  // namespace caltrop::emu
