@@ -15,6 +15,9 @@ namespace caltrop::test {
 using reference::Samples;
 using reference::Values;
 
+// The backend that the suite is running on; cases that hold tensors of their own put them there.
+Backend& case_backend();
+
 // The differentiable inputs of an op, on the device and as doubles.
 using Tensors = std::vector<Tensor>;
 using Inputs = std::vector<Values>;

@@ -12,7 +12,7 @@ const Shape kLogits{kRows, kClasses};
 const std::vector<int32_t> kLabels = {2, 0, 4, 2};
 
 Labels labels() {
-  return Labels(cpu_backend(), std::span<const int32_t>(kLabels));
+  return Labels(case_backend(), std::span<const int32_t>(kLabels));
 }
 
 // One value for each row, from the row and its label.

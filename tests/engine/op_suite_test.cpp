@@ -9,11 +9,15 @@
 #include <set>
 
 #include "engine/autograd.h"
+#include "kernels/devices.h"
+#include "kernels/emulation/emulation.h"
 #include "tests/declarations.h"
 #include "tests/engine/op_cases.h"
 
 namespace caltrop::test {
 namespace {
+
+Backend* chosen_backend = &cpu_backend();
 
 std::vector<OpCase> all_cases() {
   std::vector<OpCase> all;
@@ -176,7 +180,7 @@ double worst(const std::vector<Tensor>& actual, const Inputs& expected) {
 }
 
 Errors check_at(const OpCase& c, const Point& point) {
-  Backend& backend = cpu_backend();
+  Backend& backend = case_backend();
   Tensors x, u;
   for (size_t k = 0; k < c.shapes.size(); ++k) {
     x.push_back(variable(Tensor::from(backend, c.shapes[k], point.inputs[k])));
@@ -260,6 +264,39 @@ TEST_SUITE("engine") {
                all.second);
   }
 
+  TEST_CASE("gradients of every op on the kernels for GPUs") {
+    struct Device {
+      std::string name, absent;
+      Backend* backend;
+    };
+    const DeviceState cuda = cuda_state();
+    const bool ready = cuda == DeviceState::ready;
+    const std::string absent = ready ? "" : cuda == DeviceState::no_device ? "no device" : "not built";
+    emu::set_schedule({emu::Order::shuffled, true});
+    for (const Device& device : {Device{"emulated", "", &emulated_backend()},
+                                 Device{"cuda", absent, ready ? &cuda_backend() : nullptr}}) {
+      if (!device.backend) {
+        fmt::print("SKIP  ops on {:<9} {}\n", device.name, device.absent);
+        continue;
+      }
+      chosen_backend = device.backend;
+      INFO("backend ", device.name);
+      Errors all;
+      int cases = 0;
+      for (const OpCase& c : all_cases()) {
+        const Errors e = check_case(c);
+        CHECK_MESSAGE(acceptable(c, e), c.op, " ", c.variant, ": value ", e.value, " first ", e.first,
+                      " second ", e.second, " tracked ", e.tracked);
+        all.take(e);
+        ++cases;
+      }
+      fmt::print(
+          "RUN   ops on {:<9} {} cases, worst error: value {:.1e}, first order {:.1e}, second order {:.1e}\n",
+          device.name, cases, all.value, all.first, all.second);
+    }
+    chosen_backend = &cpu_backend();
+  }
+
   TEST_CASE("every op of ops.h has a case") {
     std::set<std::string> tested, declared;
     for (const OpCase& c : all_cases()) tested.insert(c.op);
@@ -307,4 +344,9 @@ TEST_SUITE("engine") {
 }
 
 }  // namespace
+
+Backend& case_backend() {
+  return *chosen_backend;
+}
+
 }  // namespace caltrop::test
