@@ -121,7 +121,7 @@ void run(AttackCommand& options, const Flags& flags) {
   AttackOptions attack = attack_options(options.attack, norm, options.common.seed);
   if (!options.eps) options.eps = default_eps(norm);
   const std::vector<float> sizes = {static_cast<float>(*options.eps)};
-  Backend& backend = open_backend(options.common);
+  Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const Images& images = trained.data.images;
   attack.targeted = options.target.has_value();

@@ -74,7 +74,7 @@ void declare(Flags& flags, BenchOptions& options) {
 void run(BenchOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  Backend& backend = open_backend(options.common);
+  Backend& backend = open_backend(options.common, console);
   options.data.dataset = "mnist";
   if (options.jobs.empty()) options.jobs = job_names();
   const TrainingData data = load_training_data(options.data, backend, console);

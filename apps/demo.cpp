@@ -62,7 +62,7 @@ class Demo {
 
   void run() {
     RunFolder::check(options_.common.out, options_.common.resume);
-    Backend& backend = open_backend(options_.common);
+    Backend& backend = open_backend(options_.common, console_);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const ZooEntry entry = zoo(kModel, data.info.classes);
     Model model(parse_architecture(entry.line), data.train.shape(), backend);

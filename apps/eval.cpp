@@ -54,7 +54,7 @@ void run(EvalOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   if (!options.logits.empty()) check_writable(options.logits);
   RunFolder::check(options.common.out, options.common.resume);
-  Backend& backend = open_backend(options.common);
+  Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;
   std::optional<RunFolder> folder;

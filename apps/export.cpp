@@ -94,7 +94,7 @@ void run(ExportOptions& options, const Flags& flags) {
   if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  open_backend(options.common);
+  open_backend(options.common, console);
   Json facts = Json::object(), result = {{"out", options.common.out}};
 
   std::optional<NetworkFile> network;

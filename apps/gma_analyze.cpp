@@ -82,7 +82,7 @@ class Analysis {
   void craft_and_analyze() {
     const std::vector<GmaSize> sizes = gma_sizes_of(options_.gma);
     for (const Norm norm : norms_) attack_of(norm);
-    Backend& backend = open_backend(options_.common);
+    Backend& backend = open_backend(options_.common, console_);
     const Trained trained =
         open_trained(options_.model, options_.data, options_.subset, flags_, backend, console_);
     const Images& images = trained.data.images;
@@ -106,7 +106,7 @@ class Analysis {
     const GmaPart first = read_part(parts[0]);
     const int64_t classes =
         first.label.empty() ? 1 : 1 + *std::max_element(first.label.begin(), first.label.end());
-    Backend& backend = open_backend(options_.common);
+    Backend& backend = open_backend(options_.common, console_);
     const OpenedNetwork network = open_network(options_.model, first.shape, classes, backend);
     // An estimate: all parts but the last are as large as the first.
     const int64_t images = static_cast<int64_t>(parts.size()) * first.count();

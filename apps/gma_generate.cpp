@@ -129,7 +129,7 @@ class Generation {
     const std::vector<Norm> norms = gma_norms(options_.gma);
     sizes_ = gma_sizes_of(options_.gma);
     for (const Norm norm : norms) attack_options(options_.gma.attack, norm, options_.common.seed);
-    Backend& backend = open_backend(options_.common);
+    Backend& backend = open_backend(options_.common, console_);
     const Trained trained =
         open_trained(options_.model, options_.data, options_.subset, flags_, backend, console_);
     const Images& images = trained.data.images;

@@ -1,6 +1,7 @@
 // caltrop info: what is here.
 #include <fstream>
 #include <memory>
+#include <vector>
 
 #include "apps/build_info.h"
 #include "apps/commands.h"
@@ -8,6 +9,7 @@
 #include "apps/setup.h"
 #include "apps/text_layout.h"
 #include "engine/zoo.h"
+#include "kernels/devices.h"
 
 namespace caltrop {
 namespace {
@@ -56,7 +58,7 @@ void declare(Flags& flags, InfoOptions& options) {
                 "Check a line of your own.");
 }
 
-std::string cuda_words() {
+const char* cuda_words() {
   switch (cuda_state()) {
     case DeviceState::not_built:
       return "not built";
@@ -66,6 +68,15 @@ std::string cuda_words() {
       return "ready";
   }
   return "unknown";
+}
+
+std::vector<std::string> gpus() {
+  std::vector<std::string> lines;
+  for (const CudaDevice& gpu : cuda_devices()) {
+    lines.push_back(fmt::format("{}, {:.1f} GiB, compute capability {}.{}", gpu.name,
+                                static_cast<double>(gpu.memory) / (1 << 30), gpu.major, gpu.minor));
+  }
+  return lines;
 }
 
 Table dataset_table(const std::string& data_dir) {
@@ -122,13 +133,16 @@ Json show_network(const InfoOptions& options, ImageShape input, Console& console
 }
 
 Json show_all(InfoOptions& options, ImageShape input, Console& console) {
-  const Backend& backend = open_backend(options.common);
+  set_cpu_threads(static_cast<int>(options.common.threads));
+  const Backend& backend = cpu_backend();
+  if (options.common.device != "auto") open_backend(options.common, console);  // an Error where it is absent
   const Table datasets = dataset_table(options.data_dir), models = model_table(input, options.outputs);
   console.say("caltrop {} ({}, {})", version(), commit(), compiler());
   console.blank();
   console.say("Devices");
   console.say("  cpu   {}", backend.description());
   console.say("  cuda  {}", cuda_words());
+  for (const std::string& gpu : gpus()) console.say("        {}", gpu);
   console.blank();
   console.say("Data sets");
   for (const Json& row : datasets.json()) {
@@ -145,10 +159,12 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   }
   console.blank();
   console.say("'caltrop info --model NAME' shows the layers of one.");
-  return {
-      {"version", version()},        {"commit", commit()},
-      {"compiler", compiler()},      {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}}},
-      {"datasets", datasets.json()}, {"models", models.json()}};
+  return {{"version", version()},
+          {"commit", commit()},
+          {"compiler", compiler()},
+          {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}}},
+          {"datasets", datasets.json()},
+          {"models", models.json()}};
 }
 
 void run(InfoOptions& options, const Flags& flags) {

@@ -11,6 +11,7 @@
 #include "engine/text.h"
 #include "engine/torch_layout.h"
 #include "engine/zoo.h"
+#include "kernels/devices.h"
 
 namespace caltrop {
 namespace {
@@ -178,15 +179,21 @@ std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
 
 }  // namespace
 
-Backend& open_backend(CommonOptions& options) {
+Backend& open_backend(CommonOptions& options, Console& console) {
   set_cpu_threads(static_cast<int>(options.threads));
+  if (options.device == "cpu") return cpu_backend();
   const DeviceState cuda = cuda_state();
-  if (options.device == "cuda") {
-    if (cuda == DeviceState::not_built)
-      fail("--device cuda: this program was built without CUDA; use --device cpu");
-    if (cuda == DeviceState::no_device) fail("--device cuda: no CUDA device is found here; use --device cpu");
-    fail("--device cuda: this program has no CUDA backend yet; use --device cpu");
+  if (cuda == DeviceState::ready) {
+    options.device = "cuda";
+    return cuda_backend();
   }
+  if (options.device == "cuda") {
+    fail("--device cuda: {}; use --device cpu", cuda == DeviceState::not_built
+                                                    ? "this program was built without CUDA"
+                                                    : "no GPU with a working driver is found here");
+  }
+  if (cuda == DeviceState::no_device)
+    console.note("no GPU with a working driver is found; computing on the CPU");
   options.device = "cpu";
   return cpu_backend();
 }

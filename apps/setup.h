@@ -15,7 +15,7 @@
 namespace caltrop {
 
 // The device that --device and --threads ask for; `options.device` then holds its name.
-Backend& open_backend(CommonOptions& options);
+Backend& open_backend(CommonOptions& options, Console& console);
 
 struct DataInfo {
   std::string name;  // "mnist"

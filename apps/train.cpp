@@ -145,7 +145,7 @@ class Training {
     const Schedule schedule = parse_schedule(options_.schedule);
     check_network_flags(options_.model);
     RunFolder::check(options_.common.out, options_.common.resume);
-    Backend& backend = open_backend(options_.common);
+    Backend& backend = open_backend(options_.common, console_);
     TrainingData data = load_training_data(options_.data, backend, console_);
     const std::string line = network_line(options_.model, data.info.classes);
     Model model(parse_architecture(line), data.train.shape(), backend);

@@ -4,6 +4,7 @@
 #include "attacks/attack.h"
 
 #include <cmath>
+#include <memory>
 
 #include "engine/autograd.h"
 #include "engine/error.h"
@@ -100,14 +101,16 @@ class Crafter {
 
   // Logits, and the gradient of each image's own loss w.r.t. its pixels. The seed is one for every loss (a
   // sum, not a mean), so that the number of images scales nothing.
-  Pass differentiate(const Tensor& x, const Labels& labels) {
+  Pass differentiate(const Tensor& x, const Labels& labels) const {
     const Recording on(true);
     const Tensor leaf = variable(x);
     const Tensor logits = model_.forward(leaf);
     const Tensor loss = cross_entropy(logits, labels, options_.cross_entropy);
-    result_.forward_passes += x.dim(0);
-    result_.backward_passes += x.dim(0);
     return {logits.detach(), grad(loss, leaf)};
+  }
+  void count_gradients(int64_t images) {
+    result_.forward_passes += images;
+    result_.backward_passes += images;
   }
 
   Tensor evaluate(const Tensor& x) {
@@ -124,6 +127,7 @@ class Crafter {
     if (options_.predicted_labels && !options_.targeted) attacked_ = argmax(logits).to_host();
     if (!options_.random_start) {
       const Pass pass = differentiate(batch_.x, Labels(backend_, std::span<const int32_t>(attacked_)));
+      count_gradients(images_);
       first_gradient_ = pass.gradient;
       logits = pass.logits;
     }
@@ -172,27 +176,52 @@ class Crafter {
     return step(origin_, repeat(noise.view(batch_.x.shape()), result_.sizes), lengths);
   }
 
-  // The attack itself.
-  Tensor climb(Tensor x) {
-    Tensor momentum;
-    zeros_ = nans_ = Tensor::zeros(backend_, {rows_});
-    for (int64_t k = 0; k < options_.steps; ++k) {
-      const bool shared = k == 0 && first_gradient_;
-      const Tensor g = shared ? repeat(first_gradient_, result_.sizes) : differentiate(x, labels_).gradient;
-      const Tensor length = sum(abs(g), {1, 2, 3});  // |g|_1 of each row
-      const Tensor zero = equal(length, Tensor::zeros(backend_, {rows_}));
-      zeros_ = zeros_ + zero;
-      nans_ = nans_ + (1.0f - equal(length, length));
-      if (options_.kind == AttackKind::mim) {
-        // A zero gradient is divided by one: it adds nothing and the momentum goes on.
-        const Tensor unit = g / reshape(length + zero, {rows_, 1, 1, 1});
-        momentum = momentum ? momentum * options_.decay + unit : unit;
-        x = step(x, momentum, step_sizes_);
-      } else {
-        x = step(x, g, step_sizes_);
-      }
+  // The attack itself. What it works on stays where it is, so that a step is captured once and replayed; the
+  // steps before that run op by op.
+  Tensor climb(const Tensor& start) {
+    x_ = Tensor::uninitialized(backend_, origin_.shape());
+    assign(x_, start);
+    momentum_ = Tensor::zeros(backend_, origin_.shape());
+    zeros_ = Tensor::zeros(backend_, {rows_});
+    nans_ = Tensor::zeros(backend_, {rows_});
+    const auto step_by_gradient = [this] {
+      ascend(differentiate(x_, labels_).gradient);
+    };
+    int64_t k = 0;
+    if (first_gradient_ && options_.steps > 0) {
+      ascend(repeat(first_gradient_, result_.sizes));
+      ++k;
     }
-    return x;
+    count_gradients((options_.steps - k) * rows_);
+    if (k < options_.steps) {
+      step_by_gradient();
+      ++k;
+    }
+    if (k < options_.steps) {
+      const std::unique_ptr<Replay> replay = backend_.capture(step_by_gradient);
+      for (; k < options_.steps; ++k) replay->run();
+    }
+    return x_;
+  }
+
+  // One step of every row along `g`.
+  void ascend(const Tensor& g) const {
+    const Tensor length = sum(abs(g), {1, 2, 3});  // |g|_1 of each row
+    const Tensor zero = equal(length, Tensor::zeros(backend_, {rows_}));
+    assign(zeros_, zeros_ + zero);
+    assign(nans_, nans_ + (1.0f - equal(length, length)));
+    if (options_.kind == AttackKind::mim) {
+      // A zero gradient is divided by one: it adds nothing and the momentum goes on.
+      const Tensor unit = g / reshape(length + zero, {rows_, 1, 1, 1});
+      assign(momentum_, momentum_ * options_.decay + unit);
+      assign(x_, step(x_, momentum_, step_sizes_));
+    } else {
+      assign(x_, step(x_, g, step_sizes_));
+    }
+  }
+
+  void assign(const Tensor& to, const Tensor& from) const {
+    backend_.copy(to.mutable_data(), from.data(), static_cast<size_t>(to.size()) * sizeof(float));
   }
 
   struct Candidate {
@@ -281,8 +310,9 @@ class Crafter {
   int64_t images_, rows_, pixels_;
   std::vector<int32_t> attacked_;        // the label that the loss is about, for each image
   std::vector<float> eps_, step_sizes_;  // of each row
-  Tensor origin_, first_gradient_, zeros_, nans_;
-  Labels labels_;  // attacked_, for each row
+  Tensor origin_, first_gradient_;
+  Tensor x_, momentum_, zeros_, nans_;  // of the try under way
+  Labels labels_;                       // attacked_, for each row
   AttackResult result_;
 };
 

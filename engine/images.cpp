@@ -17,19 +17,26 @@ Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixe
 
 Tensor Images::pixels(std::span<const int64_t> rows) const {
   const auto n = static_cast<int64_t>(rows.size());
-  for (const int64_t row : rows) {
-    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
-  }
-  Tensor x = Tensor::uninitialized(backend(), {n, shape_.height, shape_.width, shape_.channels});
-  backend().gather_images(pixels_.data(), rows, image_size(), x.mutable_data());
+  const Tensor x = Tensor::uninitialized(backend(), {n, shape_.height, shape_.width, shape_.channels});
+  pixels(rows, x);
   return x;
 }
 
-Labels Images::labels(std::span<const int64_t> rows) const {
+void Images::pixels(std::span<const int64_t> rows, const Tensor& x) const {
+  const auto n = static_cast<int64_t>(rows.size());
+  for (const int64_t row : rows) {
+    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
+  }
+  if (x.size() != n * image_size())
+    fail("[images] expected room for {} images of {} pixels, got {}", n, image_size(), to_string(x.shape()));
+  backend().gather_images(pixels_.data(), rows, image_size(), x.mutable_data());
+}
+
+std::vector<int32_t> Images::labels_of(std::span<const int64_t> rows) const {
   std::vector<int32_t> chosen;
   chosen.reserve(rows.size());
   for (const int64_t row : rows) chosen.push_back(labels_.at(static_cast<size_t>(row)));
-  return Labels(backend(), std::span<const int32_t>(chosen));
+  return chosen;
 }
 
 std::vector<int64_t> row_range(int64_t begin, int64_t end) {

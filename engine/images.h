@@ -22,9 +22,11 @@ class Images {
   Backend& backend() const { return pixels_.backend(); }
   const std::vector<int32_t>& labels() const { return labels_; }  // on the host
 
-  // Images `rows` as (n,h,w,c) in [0,1], and their labels on the device.
+  // Images `rows` as (n,h,w,c) in [0,1].
   Tensor pixels(std::span<const int64_t> rows) const;
-  Labels labels(std::span<const int64_t> rows) const;
+  // The same into `x`, which has room for them.
+  void pixels(std::span<const int64_t> rows, const Tensor& x) const;
+  std::vector<int32_t> labels_of(std::span<const int64_t> rows) const;
 
  private:
   ImageShape shape_;

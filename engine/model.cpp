@@ -120,8 +120,7 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
     steps_.push_back({k, end});
     k = end;
   }
-  constexpr int64_t kCacheFloats = 512 * 1024 / sizeof(float);
-  chunk_ = std::clamp<int64_t>(kCacheFloats / widest, 4, 64);
+  chunk_ = backend.chunk(widest);
 }
 
 void Model::initialize(Initializer initializer, uint64_t seed) {
@@ -217,6 +216,13 @@ Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& 
     blend(variance, batch.variance.detach() * unbias);
   }
   return batch_norm(x, batch.mean, batch.variance, weight, bias, spec.epsilon);
+}
+
+bool Model::draws_random_numbers() const {
+  return std::any_of(architecture_.layers.begin(), architecture_.layers.end(), [](const LayerSpec& layer) {
+    const auto* drop = std::get_if<DropoutSpec>(&layer);
+    return drop && drop->probability > 0.0f;
+  });
 }
 
 std::vector<Tensor> Model::parameters() const {

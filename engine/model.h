@@ -46,6 +46,9 @@ class Model {
   // x (n,h,w,c) in [0,1] -> logits (n,outputs). Safe to call from several threads unless `training`.
   Tensor forward(const Tensor& x, const ForwardOptions& options = {}) const;
 
+  // Whether training draws random numbers: a captured step would draw the same ones again.
+  bool draws_random_numbers() const;
+
   // The trained parameters, in the order of the layers: tracked leaves.
   std::vector<Tensor> parameters() const;
 
@@ -58,7 +61,7 @@ class Model {
   // Error names what is missing, of another shape or type, or not finite.
   void load(const SafeTensorFile& file);
 
-  // The most images whose activations stay in a core's cache together: how many to take depth first.
+  // How many images to take through the network together: see Backend::chunk().
   int64_t chunk() const { return chunk_; }
 
  private:

@@ -43,35 +43,63 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Tensor> parame
     for (const Tensor& parameter : parameters_)
       states_[slot].push_back(Tensor::zeros(parameter.backend(), parameter.shape()));
   }
+  if (!parameters_.empty()) pace_ = Buffer<Pace>(parameters_[0].backend(), 1);
 }
 
 void Optimizer::step(const std::vector<Tensor>& gradients, float scale) {
+  check(gradients);
+  begin_step(scale);
+  apply(gradients);
+}
+
+void Optimizer::begin_step(float scale) {
+  ++steps_;
+  if (!pace_) return;
+  Pace pace{options_.rate * scale};
+  if (options_.rule == Rule::adam) {
+    // Kingma & Ba's bias corrections, as two factors computed once in double.
+    constexpr Adam kRule;
+    const auto t = static_cast<double>(steps_);
+    pace.rate = static_cast<float>(static_cast<double>(pace.rate) /
+                                   (1.0 - std::pow(static_cast<double>(kRule.beta1), t)));
+    pace.root_second =
+        static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kRule.beta2), t)));
+  }
+  pace_.backend().upload(pace_.data(), &pace, sizeof pace);
+}
+
+void Optimizer::check(const std::vector<Tensor>& gradients) const {
   if (gradients.size() != parameters_.size()) {
     fail("[optimizer] expected {} gradients, got {}", parameters_.size(), gradients.size());
   }
-  if (parameters_.empty()) return;
-  std::vector<ParameterUpdate> updates;
   for (size_t k = 0; k < parameters_.size(); ++k) {
     if (gradients[k].shape() != parameters_[k].shape()) {
       fail("[optimizer] expected a gradient of shape {}, got {}", to_string(parameters_[k].shape()),
            to_string(gradients[k].shape()));
     }
+  }
+}
+
+void Optimizer::apply(const std::vector<Tensor>& gradients) {
+  check(gradients);
+  if (parameters_.empty()) return;
+  std::vector<ParameterUpdate> updates;
+  for (size_t k = 0; k < parameters_.size(); ++k) {
     updates.push_back({parameters_[k].mutable_data(), gradients[k].data(),
                        states_[0].empty() ? nullptr : states_[0][k].mutable_data(),
                        states_[1].empty() ? nullptr : states_[1][k].mutable_data(), parameters_[k].size()});
   }
-  ++steps_;
-  const float rate = options_.rate * scale, decay = options_.weight_decay;
+  const float decay = options_.weight_decay;
   Backend& backend = parameters_[0].backend();
   switch (options_.rule) {
     case Rule::sgd:
-      return backend.sgd(updates, {rate, options_.momentum, decay, options_.nesterov});
+      return backend.sgd(updates, {options_.momentum, decay, options_.nesterov}, pace_.data());
     case Rule::adam:
-      return backend.adam(updates, {.rate = rate, .weight_decay = decay, .step = steps_});
+      return backend.adam(updates, {.weight_decay = decay}, pace_.data());
     case Rule::rmsprop:
-      return backend.rmsprop(updates, {.rate = rate, .weight_decay = decay});
+      return backend.rmsprop(updates, {.weight_decay = decay}, pace_.data());
     case Rule::adagrad:
-      return backend.adagrad(updates, {.rate = rate, .weight_decay = decay});
+      return backend.adagrad(updates, {.weight_decay = decay}, pace_.data());
   }
 }
 

@@ -29,17 +29,24 @@ class Optimizer {
   const OptimizerOptions& options() const { return options_; }
   int64_t steps() const { return steps_; }  // updates so far
 
-  // One update in place, with the rate times `scale` (of a schedule).
+  // One update in place, with the rate times `scale` (of a schedule): begin_step(), then apply().
   void step(const std::vector<Tensor>& gradients, float scale = 1.0f);
+  // Counts an update and sets its pace in device memory.
+  void begin_step(float scale);
+  // Updates the parameters at that pace: ops alone, so that they can be captured and replayed.
+  void apply(const std::vector<Tensor>& gradients);
 
   // Adds the state to a checkpoint ("optimizer.<k>.<slot>", "optimizer.steps"), and takes it back.
   void save(SafeTensorFile& file) const;
   void load(const SafeTensorFile& file);
 
  private:
+  void check(const std::vector<Tensor>& gradients) const;
+
   OptimizerOptions options_;
   std::vector<Tensor> parameters_;
   std::vector<Tensor> states_[2];
+  Buffer<Pace> pace_;
   int64_t steps_ = 0;
 };
 

@@ -12,8 +12,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
+
+#include "kernels/replay.h"
 
 namespace caltrop {
 
@@ -129,19 +132,25 @@ struct ParameterUpdate {
 };
 
 struct Sgd {
-  float rate, momentum = 0, weight_decay = 0;
+  float momentum = 0, weight_decay = 0;
   bool nesterov = false;
 };
 struct Adam {
-  float rate, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
-  int64_t step = 1;  // 1 for the first update
+  float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0;
 };
 struct RmsProp {
-  float rate, decay = 0.99f, epsilon = 1e-8f, weight_decay = 0;
+  float decay = 0.99f, epsilon = 1e-8f, weight_decay = 0;
 };
 struct Adagrad {
-  float rate, epsilon = 1e-10f, weight_decay = 0;
+  float epsilon = 1e-10f, weight_decay = 0;
 };
+// What changes from one update to the next. It lies in device memory, so that a captured update (see
+// capture()) can be run again with another.
+struct Pace {
+  float rate;             // adam in update t = 1, 2, ...: rate / (1 - beta1^t)
+  float root_second = 1;  // adam: 1 / sqrt(1 - beta2^t)
+};
+
 
 class Backend {
  public:
@@ -160,6 +169,15 @@ class Backend {
   // Runs body(0) ... body(count - 1), perhaps at once, each on its own worker; ops inside one body run on
   // that worker alone. This is how independent chunks of images go depth first through a network.
   virtual void for_each(int64_t count, const std::function<void(int64_t)>& body) = 0;
+
+  // The ops that `body` issues, to be run any number of times on the same memory: a graph on a GPU; a CPU
+  // keeps the body and calls it again. capture() itself runs none of them. What they upload has the values of
+  // the capture; they may not download. Memory that they allocate is theirs while the Replay lives.
+  virtual std::unique_ptr<Replay> capture(std::function<void()> body) = 0;
+
+  // How many images of `floats` activations each go best through a network together: those that stay in a
+  // core's cache, or those that fill a GPU. At least 1; results do not depend on it.
+  virtual int64_t chunk(int64_t floats) const = 0;
 
   // y = value everywhere.
   virtual void fill(float value, float* y, int64_t count) = 0;
@@ -234,14 +252,14 @@ class Backend {
   // Optimiser updates of all parameters of a model; weight and states change in place. With
   // g' = g + weight_decay w:
   //   sgd      v = momentum v + g'; w -= rate (nesterov ? g' + momentum v : v)
-  //   adam     m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; w -= rate m^ / (sqrt(v^) + eps)
-  //            (Kingma & Ba 2015, with their corrections m^ and v^)
+  //   adam     m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; w -= rate m / (root_second sqrt(v) + eps)
+  //            (Kingma & Ba 2015; their bias corrections are in the Pace)
   //   rmsprop  s = decay s + (1-decay) g'^2; w -= rate g' / (sqrt(s) + eps)
   //   adagrad  s = s + g'^2; w -= rate g' / (sqrt(s) + eps)
-  virtual void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) = 0;
-  virtual void adam(std::span<const ParameterUpdate> updates, const Adam& rule) = 0;
-  virtual void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) = 0;
-  virtual void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) = 0;
+  virtual void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) = 0;
+  virtual void adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) = 0;
+  virtual void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) = 0;
+  virtual void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) = 0;
 };
 
 // The CPU backend of this process; it lives until the end of the program.

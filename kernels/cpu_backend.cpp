@@ -179,6 +179,20 @@ void CpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& bod
   parallel_for(count, body);
 }
 
+std::unique_ptr<Replay> CpuBackend::capture(std::function<void()> body) {
+  struct Again final : Replay {
+    explicit Again(std::function<void()> ops) : body(std::move(ops)) {}
+    void run() override { body(); }
+    std::function<void()> body;
+  };
+  return std::make_unique<Again>(std::move(body));
+}
+
+int64_t CpuBackend::chunk(int64_t floats) const {
+  constexpr int64_t kCacheFloats = 512 * 1024 / sizeof(float);  // half of the second-level cache
+  return std::clamp<int64_t>(kCacheFloats / std::max<int64_t>(1, floats), 4, 64);
+}
+
 void CpuBackend::fill(float value, float* y, int64_t count) {
   std::fill_n(y, count, value);
 }

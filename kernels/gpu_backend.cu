@@ -1,5 +1,7 @@
 #include "kernels/gpu_backend.h"
 
+#include <algorithm>
+
 #include "kernels/error.h"
 #include "kernels/gpu_ops.cuh"
 
@@ -50,6 +52,28 @@ void GpuBackend::copy(void* to, const void* from, size_t bytes) {
 // One stream runs one op at a time; what keeps a GPU busy is the width of each.
 void GpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& body) {
   for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+std::unique_ptr<Replay> GpuBackend::capture(std::function<void()> body) {
+  struct Launches final : Replay {
+    Launches(Stream& on, Graph captured) : stream(on), graph(std::move(captured)) {}
+    void run() override { stream.launch(graph); }
+    Stream& stream;
+    Graph graph;
+  };
+  stream_.begin_capture();
+  try {
+    body();
+  } catch (...) {
+    stream_.end_capture();
+    throw;
+  }
+  return std::make_unique<Launches>(stream_, stream_.end_capture());
+}
+
+int64_t GpuBackend::chunk(int64_t floats) const {
+  constexpr int64_t kFloats = int64_t{1} << 28;  // 1 GiB of a layer's activations: enough to fill any GPU
+  return std::clamp<int64_t>(kFloats / std::max<int64_t>(1, floats), 1, 8192);
 }
 
 void GpuBackend::random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
@@ -176,21 +200,21 @@ void GpuBackend::one_hot(int64_t rows, int64_t cols, const int32_t* index, float
   const Stream::Op range(stream_, "one_hot");
   CALTROP_WORLD::one_hot(stream_, rows, cols, index, y);
 }
-void GpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) {
+void GpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) {
   const Stream::Op range(stream_, "sgd");
-  CALTROP_WORLD::sgd(stream_, updates, rule);
+  CALTROP_WORLD::sgd(stream_, updates, rule, pace);
 }
-void GpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule) {
+void GpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) {
   const Stream::Op range(stream_, "adam");
-  CALTROP_WORLD::adam(stream_, updates, rule);
+  CALTROP_WORLD::adam(stream_, updates, rule, pace);
 }
-void GpuBackend::rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) {
+void GpuBackend::rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) {
   const Stream::Op range(stream_, "rmsprop");
-  CALTROP_WORLD::rmsprop(stream_, updates, rule);
+  CALTROP_WORLD::rmsprop(stream_, updates, rule, pace);
 }
-void GpuBackend::adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) {
+void GpuBackend::adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) {
   const Stream::Op range(stream_, "adagrad");
-  CALTROP_WORLD::adagrad(stream_, updates, rule);
+  CALTROP_WORLD::adagrad(stream_, updates, rule, pace);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -22,6 +22,8 @@ class GpuBackend final : public Backend {
   void download(void* host, const void* device, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override;
+  std::unique_ptr<Replay> capture(std::function<void()> body) override;
+  int64_t chunk(int64_t floats) const override;
 
   void fill(float value, float* y, int64_t count) override;
   void unary(Unary op, const float* x, float* y, int64_t count) override;
@@ -63,10 +65,10 @@ class GpuBackend final : public Backend {
                    const float* eps, const float* size, float* y) override;
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override;
 
-  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) override;
-  void adam(std::span<const ParameterUpdate> updates, const Adam& rule) override;
-  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) override;
-  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) override;
+  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) override;
+  void adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) override;
+  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) override;
+  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) override;
 
  private:
   std::string name_;

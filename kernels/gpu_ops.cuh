@@ -73,9 +73,9 @@ void attack_step(Stream& stream, const AttackStep& step, const float* x, const f
 void row_stats(Stream& stream, int64_t rows, int64_t cols, const float* x, RowStats* stats);
 
 // optimizer.cu; the list of updates is a host array, what it points to is not
-void sgd(Stream& stream, std::span<const ParameterUpdate> updates, const Sgd& rule);
-void adam(Stream& stream, std::span<const ParameterUpdate> updates, const Adam& rule);
-void rmsprop(Stream& stream, std::span<const ParameterUpdate> updates, const RmsProp& rule);
-void adagrad(Stream& stream, std::span<const ParameterUpdate> updates, const Adagrad& rule);
+void sgd(Stream& stream, std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace);
+void adam(Stream& stream, std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace);
+void rmsprop(Stream& stream, std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace);
+void adagrad(Stream& stream, std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace);
 
 }  // namespace caltrop::CALTROP_WORLD

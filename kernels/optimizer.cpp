@@ -11,18 +11,6 @@
 //
 #include "kernels/tile-inl.h"
 
-#ifndef CALTROP_OPTIMIZER_RULES_
-#define CALTROP_OPTIMIZER_RULES_
-namespace caltrop {
-// Adam with its bias corrections folded into two factors, computed once in double.
-struct AdamFactors {
-  Adam rule;
-  float rate;         // rate / (1 - beta1^t)
-  float root_second;  // 1 / sqrt(1 - beta2^t)
-};
-}  // namespace caltrop
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
@@ -36,9 +24,9 @@ HWY_INLINE Vec decayed(const ParameterUpdate& u, int64_t i, int64_t n, Vec w, fl
   return hn::MulAdd(hn::Set(Floats(), decay), w, load_some(u.gradient + i, n));
 }
 
-void sgd_update(const ParameterUpdate& u, const Sgd& rule) {
+void sgd_update(const ParameterUpdate& u, const Sgd& rule, const Pace& pace) {
   const Floats d;
-  const Vec rate = hn::Set(d, rule.rate), momentum = hn::Set(d, rule.momentum);
+  const Vec rate = hn::Set(d, pace.rate), momentum = hn::Set(d, rule.momentum);
   for_vectors(u.count, [&](int64_t i, int64_t n) HWY_ATTR {
     const Vec w = load_some(u.weight + i, n);
     const Vec g = decayed(u, i, n, w, rule.weight_decay);
@@ -52,14 +40,15 @@ void sgd_update(const ParameterUpdate& u, const Sgd& rule) {
   });
 }
 
-void adam_update(const ParameterUpdate& u, const AdamFactors& f) {
+void adam_update(const ParameterUpdate& u, const Adam& rule, const Pace& pace) {
   const Floats d;
-  const Vec beta1 = hn::Set(d, f.rule.beta1), beta2 = hn::Set(d, f.rule.beta2);
-  const Vec rest1 = hn::Set(d, 1.0f - f.rule.beta1), rest2 = hn::Set(d, 1.0f - f.rule.beta2);
-  const Vec rate = hn::Set(d, f.rate), root = hn::Set(d, f.root_second), epsilon = hn::Set(d, f.rule.epsilon);
+  const Vec beta1 = hn::Set(d, rule.beta1), beta2 = hn::Set(d, rule.beta2);
+  const Vec rest1 = hn::Set(d, 1.0f - rule.beta1), rest2 = hn::Set(d, 1.0f - rule.beta2);
+  const Vec rate = hn::Set(d, pace.rate), root = hn::Set(d, pace.root_second),
+            epsilon = hn::Set(d, rule.epsilon);
   for_vectors(u.count, [&](int64_t i, int64_t n) HWY_ATTR {
     const Vec w = load_some(u.weight + i, n);
-    const Vec g = decayed(u, i, n, w, f.rule.weight_decay);
+    const Vec g = decayed(u, i, n, w, rule.weight_decay);
     const Vec m = hn::MulAdd(beta1, load_some(u.state1 + i, n), hn::Mul(rest1, g));
     const Vec v = hn::MulAdd(beta2, load_some(u.state2 + i, n), hn::Mul(rest2, hn::Mul(g, g)));
     store_some(m, u.state1 + i, n);
@@ -69,7 +58,7 @@ void adam_update(const ParameterUpdate& u, const AdamFactors& f) {
   });
 }
 
-void rmsprop_update(const ParameterUpdate& u, const RmsProp& rule) {
+void rmsprop_update(const ParameterUpdate& u, const RmsProp& rule, const Pace& pace) {
   const Floats d;
   for_vectors(u.count, [&](int64_t i, int64_t n) HWY_ATTR {
     const Vec w = load_some(u.weight + i, n);
@@ -78,11 +67,11 @@ void rmsprop_update(const ParameterUpdate& u, const RmsProp& rule) {
                              hn::Mul(hn::Set(d, 1.0f - rule.decay), hn::Mul(g, g)));
     store_some(s, u.state1 + i, n);
     const Vec scale = hn::Add(hn::Sqrt(s), hn::Set(d, rule.epsilon));
-    store_some(hn::NegMulAdd(hn::Set(d, rule.rate), hn::Div(g, scale), w), u.weight + i, n);
+    store_some(hn::NegMulAdd(hn::Set(d, pace.rate), hn::Div(g, scale), w), u.weight + i, n);
   });
 }
 
-void adagrad_update(const ParameterUpdate& u, const Adagrad& rule) {
+void adagrad_update(const ParameterUpdate& u, const Adagrad& rule, const Pace& pace) {
   const Floats d;
   for_vectors(u.count, [&](int64_t i, int64_t n) HWY_ATTR {
     const Vec w = load_some(u.weight + i, n);
@@ -90,7 +79,7 @@ void adagrad_update(const ParameterUpdate& u, const Adagrad& rule) {
     const Vec s = hn::MulAdd(g, g, load_some(u.state1 + i, n));
     store_some(s, u.state1 + i, n);
     const Vec scale = hn::Add(hn::Sqrt(s), hn::Set(d, rule.epsilon));
-    store_some(hn::NegMulAdd(hn::Set(d, rule.rate), hn::Div(g, scale), w), u.weight + i, n);
+    store_some(hn::NegMulAdd(hn::Set(d, pace.rate), hn::Div(g, scale), w), u.weight + i, n);
   });
 }
 
@@ -109,36 +98,32 @@ namespace {
 constexpr int64_t kGrain = 1 << 14;  // a multiple of every vector length
 
 template <typename Rule>
-void for_parameters(std::span<const ParameterUpdate> updates, const Rule& rule,
-                    void (*apply)(const ParameterUpdate&, const Rule&)) {
+void for_parameters(std::span<const ParameterUpdate> updates, const Rule& rule, const Pace& pace,
+                    void (*apply)(const ParameterUpdate&, const Rule&, const Pace&)) {
   for (const ParameterUpdate& u : updates) {
     parallel_ranges(u.count, kGrain, [&](int64_t begin, int64_t end) {
       apply({u.weight + begin, u.gradient + begin, u.state1 ? u.state1 + begin : nullptr,
              u.state2 ? u.state2 + begin : nullptr, end - begin},
-            rule);
+            rule, pace);
     });
   }
 }
 }  // namespace
 
-void CpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) {
-  for_parameters(updates, rule, HWY_DYNAMIC_DISPATCH(sgd_update));
+void CpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) {
+  for_parameters(updates, rule, *pace, HWY_DYNAMIC_DISPATCH(sgd_update));
 }
 
-void CpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule) {
-  const auto t = static_cast<double>(rule.step);
-  const AdamFactors factors{
-      rule, static_cast<float>(rule.rate / (1.0 - std::pow(static_cast<double>(rule.beta1), t))),
-      static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta2), t)))};
-  for_parameters(updates, factors, HWY_DYNAMIC_DISPATCH(adam_update));
+void CpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) {
+  for_parameters(updates, rule, *pace, HWY_DYNAMIC_DISPATCH(adam_update));
 }
 
-void CpuBackend::rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) {
-  for_parameters(updates, rule, HWY_DYNAMIC_DISPATCH(rmsprop_update));
+void CpuBackend::rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) {
+  for_parameters(updates, rule, *pace, HWY_DYNAMIC_DISPATCH(rmsprop_update));
 }
 
-void CpuBackend::adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) {
-  for_parameters(updates, rule, HWY_DYNAMIC_DISPATCH(adagrad_update));
+void CpuBackend::adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) {
+  for_parameters(updates, rule, *pace, HWY_DYNAMIC_DISPATCH(adagrad_update));
 }
 
 }  // namespace caltrop

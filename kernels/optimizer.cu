@@ -34,48 +34,45 @@ __device__ float decayed(float weight_decay, const Element& e) {
 struct SgdRule {
   static constexpr int kStates = 1;
   Sgd rule;
-  __device__ void operator()(Element& e, bool has_momentum) const {
+  __device__ void operator()(Element& e, const Pace& pace, bool has_momentum) const {
     const float g = decayed(rule.weight_decay, e);
     float v = g;
     if (has_momentum) {
       e.state1 = fmaf(rule.momentum, e.state1, g);
       v = rule.nesterov ? fmaf(rule.momentum, e.state1, g) : e.state1;
     }
-    e.w = fmaf(-rule.rate, v, e.w);
+    e.w = fmaf(-pace.rate, v, e.w);
   }
 };
 
-// Adam with its bias corrections folded into two factors, computed once in double.
 struct AdamRule {
   static constexpr int kStates = 2;
   Adam rule;
-  float rate;         // rate / (1 - beta1^t)
-  float root_second;  // 1 / sqrt(1 - beta2^t)
-  __device__ void operator()(Element& e, bool) const {
+  __device__ void operator()(Element& e, const Pace& pace, bool) const {
     const float g = decayed(rule.weight_decay, e);
     e.state1 = fmaf(rule.beta1, e.state1, (1.0f - rule.beta1) * g);
     e.state2 = fmaf(rule.beta2, e.state2, (1.0f - rule.beta2) * (g * g));
-    e.w = fmaf(-rate, e.state1 / fmaf(sqrtf(e.state2), root_second, rule.epsilon), e.w);
+    e.w = fmaf(-pace.rate, e.state1 / fmaf(sqrtf(e.state2), pace.root_second, rule.epsilon), e.w);
   }
 };
 
 struct RmsPropRule {
   static constexpr int kStates = 1;
   RmsProp rule;
-  __device__ void operator()(Element& e, bool) const {
+  __device__ void operator()(Element& e, const Pace& pace, bool) const {
     const float g = decayed(rule.weight_decay, e);
     e.state1 = fmaf(rule.decay, e.state1, (1.0f - rule.decay) * (g * g));
-    e.w = fmaf(-rule.rate, g / (sqrtf(e.state1) + rule.epsilon), e.w);
+    e.w = fmaf(-pace.rate, g / (sqrtf(e.state1) + rule.epsilon), e.w);
   }
 };
 
 struct AdagradRule {
   static constexpr int kStates = 1;
   Adagrad rule;
-  __device__ void operator()(Element& e, bool) const {
+  __device__ void operator()(Element& e, const Pace& pace, bool) const {
     const float g = decayed(rule.weight_decay, e);
     e.state1 = fmaf(g, g, e.state1);
-    e.w = fmaf(-rule.rate, g / (sqrtf(e.state1) + rule.epsilon), e.w);
+    e.w = fmaf(-pace.rate, g / (sqrtf(e.state1) + rule.epsilon), e.w);
   }
 };
 
@@ -87,33 +84,35 @@ __device__ void store4(float* to, float4 value) {
 }
 
 template <typename Rule>
-__device__ void update_one(const Rule& rule, const ParameterUpdate& u, int64_t i) {
+__device__ void update_one(const Rule& rule, const Pace& pace, const ParameterUpdate& u, int64_t i) {
   const bool first = u.state1 != nullptr;
   Element e{u.weight[i], u.gradient[i], first ? u.state1[i] : 0.0f, Rule::kStates > 1 ? u.state2[i] : 0.0f};
-  rule(e, first);
+  rule(e, pace, first);
   u.weight[i] = e.w;
   if (first) u.state1[i] = e.state1;
   if (Rule::kStates > 1) u.state2[i] = e.state2;
 }
 
 template <typename Rule>
-__device__ void update_four(const Rule& rule, const ParameterUpdate& u, int64_t i) {
+__device__ void update_four(const Rule& rule, const Pace& pace, const ParameterUpdate& u, int64_t i) {
   const bool first = u.state1 != nullptr;
   const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   const float4 w = load4(u.weight + i), g = load4(u.gradient + i);
   const float4 s = first ? load4(u.state1 + i) : zero, t = Rule::kStates > 1 ? load4(u.state2 + i) : zero;
   Element x{w.x, g.x, s.x, t.x}, y{w.y, g.y, s.y, t.y}, z{w.z, g.z, s.z, t.z}, l{w.w, g.w, s.w, t.w};
-  rule(x, first);
-  rule(y, first);
-  rule(z, first);
-  rule(l, first);
+  rule(x, pace, first);
+  rule(y, pace, first);
+  rule(z, pace, first);
+  rule(l, pace, first);
   store4(u.weight + i, make_float4(x.w, y.w, z.w, l.w));
   if (first) store4(u.state1 + i, make_float4(x.state1, y.state1, z.state1, l.state1));
   if (Rule::kStates > 1) store4(u.state2 + i, make_float4(x.state2, y.state2, z.state2, l.state2));
 }
 
 template <typename Rule>
-__global__ void __launch_bounds__(kThreads) update_kernel(Rule rule, ParameterList list) {
+__global__ void __launch_bounds__(kThreads)
+    update_kernel(Rule rule, const Pace* pace_of_step, ParameterList list) {
+  const Pace pace = *pace_of_step;
   int p = 0;
   for (int64_t tile = blockIdx.x; tile < list.first_tile[list.count]; tile += gridDim.x) {
     while (tile >= list.first_tile[p + 1]) ++p;  // tiles of a block only grow
@@ -122,21 +121,22 @@ __global__ void __launch_bounds__(kThreads) update_kernel(Rule rule, ParameterLi
     const int64_t four = begin + 4 * static_cast<int64_t>(threadIdx.x);
     // A null state is aligned to everything.
     if (begin + kTile <= u.count && is_aligned16(u.weight, u.gradient, u.state1, u.state2)) {
-      update_four(rule, u, four);
+      update_four(rule, pace, u, four);
     } else {
       for (int64_t i = begin + threadIdx.x; i < begin + kTile && i < u.count; i += kThreads) {
-        update_one(rule, u, i);
+        update_one(rule, pace, u, i);
       }
     }
   }
 }
 
 template <typename Rule>
-void update_all(Stream& stream, const char* op, std::span<const ParameterUpdate> updates, const Rule& rule) {
+void update_all(Stream& stream, const char* op, std::span<const ParameterUpdate> updates, const Rule& rule,
+                const Pace* pace) {
   ParameterList list;
   const auto send = [&] {
     const int64_t tiles = list.first_tile[list.count];
-    launch(op, update_kernel<Rule>, grid_for(tiles, 1), kThreads, 0, stream, rule, list);
+    launch(op, update_kernel<Rule>, grid_for(tiles, 1), kThreads, 0, stream, rule, pace, list);
     list.count = 0;
   };
   for (const ParameterUpdate& u : updates) {
@@ -151,25 +151,22 @@ void update_all(Stream& stream, const char* op, std::span<const ParameterUpdate>
 
 }  // namespace
 
-void sgd(Stream& stream, std::span<const ParameterUpdate> updates, const Sgd& rule) {
-  update_all(stream, "sgd", updates, SgdRule{rule});
+void sgd(Stream& stream, std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) {
+  update_all(stream, "sgd", updates, SgdRule{rule}, pace);
 }
 
-void adam(Stream& stream, std::span<const ParameterUpdate> updates, const Adam& rule) {
-  const auto t = static_cast<double>(rule.step);
-  const double rest1 = 1.0 - std::pow(static_cast<double>(rule.beta1), t);
-  const double rest2 = 1.0 - std::pow(static_cast<double>(rule.beta2), t);
-  update_all(
-      stream, "adam", updates,
-      AdamRule{rule, static_cast<float>(rule.rate / rest1), static_cast<float>(1.0 / std::sqrt(rest2))});
+void adam(Stream& stream, std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) {
+  update_all(stream, "adam", updates, AdamRule{rule}, pace);
 }
 
-void rmsprop(Stream& stream, std::span<const ParameterUpdate> updates, const RmsProp& rule) {
-  update_all(stream, "rmsprop", updates, RmsPropRule{rule});
+void rmsprop(Stream& stream, std::span<const ParameterUpdate> updates, const RmsProp& rule,
+             const Pace* pace) {
+  update_all(stream, "rmsprop", updates, RmsPropRule{rule}, pace);
 }
 
-void adagrad(Stream& stream, std::span<const ParameterUpdate> updates, const Adagrad& rule) {
-  update_all(stream, "adagrad", updates, AdagradRule{rule});
+void adagrad(Stream& stream, std::span<const ParameterUpdate> updates, const Adagrad& rule,
+             const Pace* pace) {
+  update_all(stream, "adagrad", updates, AdagradRule{rule}, pace);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -112,7 +112,7 @@ TEST_SUITE("attacks") {
     CHECK(weight_gradients() == before);
     CHECK(op_calls("conv_block_dinput") > inputs);
     // The counters do move where weights are asked for.
-    const Labels labels = images.labels(row_range(0, 4));
+    const Labels labels(images.backend(), std::span<const int32_t>(images.labels_of(row_range(0, 4))));
     grad({cross_entropy(model.forward(images.pixels(row_range(0, 4))), labels)}, model.parameters());
     CHECK(weight_gradients() >= before + 4);
   }

@@ -14,6 +14,8 @@ const std::vector<Check>& all_checks() {
       {"download", check_memory},
       {"copy", check_memory},
       {"for_each", check_for_each},
+      {"capture", check_capture},
+      {"chunk", check_chunk},
       {"fill", check_fill},
       {"unary", check_unary},
       {"binary", check_binary},

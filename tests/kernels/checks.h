@@ -16,6 +16,8 @@ Report run_check(const std::string& method, Backend& backend);
 
 Report check_memory(Backend& backend);  // allocate, deallocate, upload, download, copy
 Report check_for_each(Backend& backend);
+Report check_capture(Backend& backend);
+Report check_chunk(Backend& backend);
 Report check_fill(Backend& backend);
 Report check_unary(Backend& backend);
 Report check_binary(Backend& backend);

@@ -21,6 +21,10 @@ class DelegatingBackend : public Backend {
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override {
     inner_.for_each(count, body);
   }
+  std::unique_ptr<Replay> capture(std::function<void()> body) override {
+    return inner_.capture(std::move(body));
+  }
+  int64_t chunk(int64_t floats) const override { return inner_.chunk(floats); }
 
   void fill(float value, float* y, int64_t count) override { inner_.fill(value, y, count); }
   void unary(Unary op, const float* x, float* y, int64_t count) override { inner_.unary(op, x, y, count); }
@@ -104,15 +108,17 @@ class DelegatingBackend : public Backend {
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
     inner_.row_stats(rows, cols, x, stats);
   }
-  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) override { inner_.sgd(updates, rule); }
-  void adam(std::span<const ParameterUpdate> updates, const Adam& rule) override {
-    inner_.adam(updates, rule);
+  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) override {
+    inner_.sgd(updates, rule, pace);
   }
-  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) override {
-    inner_.rmsprop(updates, rule);
+  void adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) override {
+    inner_.adam(updates, rule, pace);
   }
-  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) override {
-    inner_.adagrad(updates, rule);
+  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) override {
+    inner_.rmsprop(updates, rule, pace);
+  }
+  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) override {
+    inner_.adagrad(updates, rule, pace);
   }
 
  protected:

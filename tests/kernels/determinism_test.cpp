@@ -100,7 +100,8 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   const Output<float> weight(backend, draws(kLong)), first(backend, draws(kLong)),
       second(backend, std::vector<float>(kLong, 0.5f));
   const ParameterUpdate update{weight.data(), a, first.data(), second.data(), kLong};
-  backend.adam(std::span(&update, 1), {.rate = 0.01f});
+  const Input<Pace> pace(backend, std::vector<Pace>{{0.01f, 2.0f}});
+  backend.adam(std::span(&update, 1), {}, pace);
   results["adam"] = bits_of(weight.take(report, "adam"));
   return results;
 }

@@ -1,4 +1,4 @@
-// Memory, for_each and fill.
+// Memory, for_each, capture, chunk and fill.
 
 #include <atomic>
 #include <stdexcept>
@@ -72,6 +72,50 @@ Report check_for_each(Backend& backend) {
     thrown = std::string(error.what()) == "five";
   }
   report.expect(thrown, "for_each: an exception of a body does not reach the caller");
+  return report;
+}
+
+Report check_capture(Backend& backend) {
+  Report report;
+  constexpr int64_t kSize = 1000;
+  Samples samples(12);
+  const std::vector<float> values = samples.floats(kSize), start = samples.floats(kSize);
+  const Input<float> x(backend, values);
+  const Output<float> y(backend, start);
+  // y = -(x + y), by way of working memory.
+  const auto body = [&] {
+    float* sum = static_cast<float*>(backend.allocate(kSize * sizeof(float)));
+    const Dims dims{1, {kSize}};
+    backend.binary(Binary::add, dims, {x, {1}}, {y.data(), {1}}, sum);
+    backend.unary(Unary::neg, sum, y.data(), kSize);
+    backend.deallocate(sum, kSize * sizeof(float));
+  };
+  Values expected = reference::widen(start);
+  const auto advance = [&] {
+    for (size_t i = 0; i < values.size(); ++i)
+      expected[i] = static_cast<double>(-(values[i] + static_cast<float>(expected[i])));
+  };
+  const std::unique_ptr<Replay> replay = backend.capture(body);
+  report.compare("capture: runs nothing", y.take(report, "capture"), expected, 0.0);
+  for (int run = 0; run < 3; ++run) {
+    replay->run();
+    advance();
+    report.compare(fmt::format("replay {}", run), y.take(report, "replay"), expected, 0.0);
+    // Ordinary work between replays must not meet their memory.
+    const Output<float> other(backend, kSize);
+    backend.fill(7.0f, other.data(), kSize);
+    other.take(report, "between replays");
+  }
+  return report;
+}
+
+Report check_chunk(Backend& backend) {
+  Report report;
+  for (const int64_t floats : {1, 784, 21632, 1 << 20, 1 << 30}) {
+    const int64_t images = backend.chunk(floats);
+    report.expect(images >= 1, fmt::format("chunk({}) is {}", floats, images));
+  }
+  report.equal("chunk", std::vector<bool>{backend.chunk(1) >= backend.chunk(1 << 20)}, {true});
   return report;
 }
 

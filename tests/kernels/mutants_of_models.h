@@ -226,32 +226,31 @@ struct CountsNoNan : Base {
 // ---- Optimisers.
 struct SgdWithoutNesterov : Base {
   using Base::Base;
-  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule) override {
+  void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) override {
     Sgd plain = rule;
     plain.nesterov = false;
-    inner_.sgd(updates, plain);
+    inner_.sgd(updates, plain, pace);
   }
 };
 struct AdamWithoutCorrection : Base {
   using Base::Base;
-  void adam(std::span<const ParameterUpdate> updates, const Adam& rule) override {
-    Adam late = rule;
-    late.step = 1000000;
-    inner_.adam(updates, late);
+  void adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) override {
+    const Pace late{pace->rate, 1.0f};
+    inner_.adam(updates, rule, &late);
   }
 };
 struct RmsPropForgetsDecay : Base {
   using Base::Base;
-  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule) override {
+  void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) override {
     RmsProp plain = rule;
     plain.weight_decay = 0.0f;
-    inner_.rmsprop(updates, plain);
+    inner_.rmsprop(updates, plain, pace);
   }
 };
 struct AdagradSkipsTheLastParameter : Base {
   using Base::Base;
-  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule) override {
-    inner_.adagrad(updates.subspan(0, updates.size() - 1), rule);
+  void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) override {
+    inner_.adagrad(updates.subspan(0, updates.size() - 1), rule, pace);
   }
 };
 

@@ -54,6 +54,32 @@ struct SkipsTheLastBody : Base {
     inner_.for_each(count > 2 ? count - 1 : count, body);
   }
 };
+struct RunsWhatItCaptures : Base {
+  using Base::Base;
+  std::unique_ptr<Replay> capture(std::function<void()> body) override {
+    body();
+    return inner_.capture(std::move(body));
+  }
+};
+struct ReplaysOnce : Base {
+  using Base::Base;
+  std::unique_ptr<Replay> capture(std::function<void()> body) override {
+    struct Once final : Replay {
+      void run() override {
+        if (body) body();
+        body = nullptr;
+      }
+      std::function<void()> body;
+    };
+    auto once = std::make_unique<Once>();
+    once->body = std::move(body);
+    return once;
+  }
+};
+struct NoImageFits : Base {
+  using Base::Base;
+  int64_t chunk(int64_t floats) const override { return floats > 100000 ? 0 : inner_.chunk(floats); }
+};
 struct SwallowsExceptions : Base {
   using Base::Base;
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override {

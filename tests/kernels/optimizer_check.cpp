@@ -36,6 +36,23 @@ struct Parameters {
   std::vector<ParameterUpdate> updates;
 };
 
+// A pace in the backend's memory for one call.
+class DevicePace {
+ public:
+  DevicePace(Backend& backend, const Pace& pace)
+      : backend_(backend), block_(static_cast<Pace*>(backend.allocate(sizeof(Pace)))) {
+    backend.upload(block_, &pace, sizeof(Pace));
+  }
+  ~DevicePace() { backend_.deallocate(block_, sizeof(Pace)); }
+  DevicePace(const DevicePace&) = delete;
+  DevicePace& operator=(const DevicePace&) = delete;
+  operator const Pace*() const { return block_; }
+
+ private:
+  Backend& backend_;
+  Pace* block_;
+};
+
 // One weight with its gradient (weight decay included) and states; beside each value the sum of the
 // magnitudes of the terms that made it, to which rounding is relative.
 struct Element {
@@ -82,8 +99,8 @@ void adaptive_step(Element& e, float rate, float epsilon, double numerator, doub
   if (squares > 0.0) e.step_size += scale * std::fabs(numerator) * squares_size / squares;
 }
 
-void sgd_formula(Element& e, const Sgd& rule) {
-  const auto mu = static_cast<double>(rule.momentum), rate = static_cast<double>(rule.rate);
+void sgd_formula(Element& e, const Sgd& rule, const Pace& pace) {
+  const auto mu = static_cast<double>(rule.momentum), rate = static_cast<double>(pace.rate);
   if (rule.momentum > 0.0f) {
     e.first_size = std::fabs(mu * e.first) + e.g_size;
     e.first = mu * e.first + e.g;
@@ -93,29 +110,29 @@ void sgd_formula(Element& e, const Sgd& rule) {
   e.step_size = rate * (e.g_size + e.first_size);
 }
 
-void adam_formula(Element& e, const Adam& rule) {
+// The textbook's form, with the step t and the rate: the pace that the backend gets is made from them.
+void adam_formula(Element& e, const Adam& rule, int64_t step, float rate) {
   const auto b1 = static_cast<double>(rule.beta1), b2 = static_cast<double>(rule.beta2);
-  const auto t = static_cast<double>(rule.step);
+  const auto t = static_cast<double>(step);
   e.first_size = b1 * std::fabs(e.first) + (1.0 - b1) * e.g_size;
   e.second_size = b2 * e.second + (1.0 - b2) * e.g_size * e.g_size;
   e.first = b1 * e.first + (1.0 - b1) * e.g;
   e.second = b2 * e.second + (1.0 - b2) * e.g * e.g;
   const double c1 = 1.0 - std::pow(b1, t), c2 = 1.0 - std::pow(b2, t);
-  adaptive_step(e, rule.rate, rule.epsilon, e.first / c1, e.first_size / c1, e.second / c2,
-                e.second_size / c2);
+  adaptive_step(e, rate, rule.epsilon, e.first / c1, e.first_size / c1, e.second / c2, e.second_size / c2);
 }
 
-void rmsprop_formula(Element& e, const RmsProp& rule) {
+void rmsprop_formula(Element& e, const RmsProp& rule, const Pace& pace) {
   const auto keep = static_cast<double>(rule.decay);
   e.first_size = keep * e.first + (1.0 - keep) * e.g_size * e.g_size;
   e.first = keep * e.first + (1.0 - keep) * e.g * e.g;
-  adaptive_step(e, rule.rate, rule.epsilon, e.g, e.g_size, e.first, e.first_size);
+  adaptive_step(e, pace.rate, rule.epsilon, e.g, e.g_size, e.first, e.first_size);
 }
 
-void adagrad_formula(Element& e, const Adagrad& rule) {
+void adagrad_formula(Element& e, const Adagrad& rule, const Pace& pace) {
   e.first_size = e.first + e.g_size * e.g_size;
   e.first += e.g * e.g;
-  adaptive_step(e, rule.rate, rule.epsilon, e.g, e.g_size, e.first, e.first_size);
+  adaptive_step(e, pace.rate, rule.epsilon, e.g, e.g_size, e.first, e.first_size);
 }
 
 }  // namespace
@@ -123,22 +140,18 @@ void adagrad_formula(Element& e, const Adagrad& rule) {
 Report check_sgd(Backend& backend) {
   Report report;
   Samples samples(121);
-  const Sgd rules[] = {{0.1f},
-                       {0.1f, 0.0f, 0.01f},
-                       {0.1f, 0.9f},
-                       {0.1f, 0.9f, 0.01f},
-                       {0.1f, 0.9f, 0.0f, true},
-                       {0.1f, 0.9f, 0.01f, true}};
+  const Sgd rules[] = {{}, {0.0f, 0.01f}, {0.9f}, {0.9f, 0.01f}, {0.9f, 0.0f, true}, {0.9f, 0.01f, true}};
   for (const Sgd& rule : rules) {
     const int states = rule.momentum > 0.0f ? 1 : 0;
     const std::string what =
         fmt::format("sgd momentum {} decay {} nesterov {}", rule.momentum, rule.weight_decay, rule.nesterov);
     Parameters all(backend, states, samples);
     for (int t = 0; t < 3; ++t) {
-      backend.sgd(all.updates, rule);
+      const Pace pace{0.1f / static_cast<float>(t + 1)};
+      backend.sgd(all.updates, rule, DevicePace(backend, pace));
       check_update(
           what, all, states, static_cast<double>(rule.weight_decay),
-          [&](Element& e) { sgd_formula(e, rule); }, report);
+          [&](Element& e) { sgd_formula(e, rule, pace); }, report);
     }
   }
   return report;
@@ -151,11 +164,17 @@ Report check_adam(Backend& backend) {
     for (const int64_t first : {1, 2, 100000}) {
       Parameters all(backend, 2, samples);
       for (int64_t t = first; t < first + 3; ++t) {
-        const Adam rule{.rate = 0.01f, .weight_decay = decay, .step = t};
+        const Adam rule{.weight_decay = decay};
+        constexpr float kRate = 0.01f;
+        const double step = static_cast<double>(t);
+        const Pace pace{
+            static_cast<float>(kRate / (1.0 - std::pow(static_cast<double>(rule.beta1), step))),
+            static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(rule.beta2), step)))};
         const std::string what = fmt::format("adam step {} decay {}", t, decay);
-        backend.adam(all.updates, rule);
+        backend.adam(all.updates, rule, DevicePace(backend, pace));
         check_update(
-            what, all, 2, static_cast<double>(decay), [&](Element& e) { adam_formula(e, rule); }, report);
+            what, all, 2, static_cast<double>(decay), [&](Element& e) { adam_formula(e, rule, t, kRate); },
+            report);
       }
     }
   }
@@ -166,13 +185,15 @@ Report check_rmsprop(Backend& backend) {
   Report report;
   Samples samples(123);
   for (const float decay : {0.0f, 0.02f}) {
-    const RmsProp rule{.rate = 0.01f, .weight_decay = decay};
+    const RmsProp rule{.weight_decay = decay};
+    const Pace pace{0.01f};
     const std::string what = fmt::format("rmsprop decay {}", decay);
     Parameters all(backend, 1, samples);
     for (int t = 0; t < 3; ++t) {
-      backend.rmsprop(all.updates, rule);
+      backend.rmsprop(all.updates, rule, DevicePace(backend, pace));
       check_update(
-          what, all, 1, static_cast<double>(decay), [&](Element& e) { rmsprop_formula(e, rule); }, report);
+          what, all, 1, static_cast<double>(decay), [&](Element& e) { rmsprop_formula(e, rule, pace); },
+          report);
     }
   }
   return report;
@@ -182,13 +203,15 @@ Report check_adagrad(Backend& backend) {
   Report report;
   Samples samples(124);
   for (const float decay : {0.0f, 0.02f}) {
-    const Adagrad rule{.rate = 0.05f, .weight_decay = decay};
+    const Adagrad rule{.weight_decay = decay};
+    const Pace pace{0.05f};
     const std::string what = fmt::format("adagrad decay {}", decay);
     Parameters all(backend, 1, samples);
     for (int t = 0; t < 3; ++t) {
-      backend.adagrad(all.updates, rule);
+      backend.adagrad(all.updates, rule, DevicePace(backend, pace));
       check_update(
-          what, all, 1, static_cast<double>(decay), [&](Element& e) { adagrad_formula(e, rule); }, report);
+          what, all, 1, static_cast<double>(decay), [&](Element& e) { adagrad_formula(e, rule, pace); },
+          report);
     }
   }
   return report;
