@@ -159,14 +159,14 @@ struct Graph::Body {
   std::shared_ptr<BlockCache::Reserve> reserve;
   std::vector<Pinned> uploads;
   int device = 0;
-  cudaStream_t last_stream = nullptr;  // null unless launched
+  bool launched = false;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t exec = nullptr;
   size_t nodes = 0;
 
   ~Body() {
     (void)cudaSetDevice(device);
-    if (last_stream) (void)cudaStreamSynchronize(last_stream);
+    if (launched) (void)cudaDeviceSynchronize();  // its stream may be gone by now
     if (exec) (void)cudaGraphExecDestroy(exec);
     if (graph) (void)cudaGraphDestroy(graph);
   }
@@ -276,7 +276,7 @@ void Stream::launch(const Graph& graph) {
   body_->not_in_capture("launch of a graph");
   const cudaStream_t stream = body_->enter();
   CALTROP_CUDA_CALL(body_->op, cudaGraphLaunch(graph.shared_body()->exec, stream));
-  graph.shared_body()->last_stream = stream;
+  graph.shared_body()->launched = true;
   if (synchronous()) synchronize();
 }
 
