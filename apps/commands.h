@@ -19,5 +19,6 @@ Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);
 Run bench_cpu_command(Flags& flags);
+Run bench_kernels_command(Flags& flags);
 
 }  // namespace caltrop

@@ -295,7 +295,7 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
     }
   }
   for (const Flag& flag : flags_) {
-    if (flag.positional && !flag.given) {
+    if (flag.positional && !flag.given && flag.get().is_null()) {
       usage_error("'caltrop {}' needs a word: one of {}", command_, words(flag.choices));
     }
   }

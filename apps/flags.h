@@ -79,7 +79,8 @@ class Flags {
   void list(std::string name, std::vector<std::string>& values, const std::vector<std::string>& choices,
             std::string value_name, std::string help, std::string fallback = "");  // comma-separated
   void toggle(std::string name, bool& value, std::string help, std::string letter = "");
-  // A word without dashes, required unless the config names it; its key in config.json is NAME.
+  // A word without dashes, required unless the config names it or `value` holds a default; its key in
+  // config.json is NAME.
   void positional(std::string name, std::string& value, const std::vector<std::string>& choices,
                   std::string help);
 

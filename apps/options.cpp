@@ -6,10 +6,10 @@
 
 namespace caltrop {
 
-void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const std::string& out_fallback) {
+void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const std::string& out_fallback,
+                      const std::vector<std::string>& devices) {
   flags.group("Computing");
-  flags.choice("device", options.device, {"auto", "cpu", "cuda"},
-               "where to compute; auto takes a GPU if there is one");
+  flags.choice("device", options.device, devices, "where to compute; auto takes a GPU if there is one");
   flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 seeded ? "source of all random numbers; the same seed gives the same files"
                        : "accepted as everywhere; this command draws no random numbers");

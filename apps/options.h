@@ -29,7 +29,8 @@ struct CommonOptions {
 // Declares --device --seed, then --threads --out --resume --json --config --quiet, which every command
 // takes. `seeded`: the command draws random numbers.
 void add_common_flags(Flags& flags, CommonOptions& options, bool seeded = true,
-                      const std::string& out_fallback = "none");
+                      const std::string& out_fallback = "none",
+                      const std::vector<std::string>& devices = {"auto", "cpu", "cuda"});
 
 struct DataOptions {
   std::string dataset = "auto";

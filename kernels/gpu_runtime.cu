@@ -338,4 +338,8 @@ void launch_raw(const char* op, const void* kernel, dim3 grid, dim3 block, size_
   if (synchronous() && !body.capturing) CALTROP_CUDA_CALL(op, cudaStreamSynchronize(queue));
 }
 
+cudaStream_t native_stream(Stream& stream) {
+  return stream.body().enter();
+}
+
 }  // namespace caltrop::gpu

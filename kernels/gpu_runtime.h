@@ -120,4 +120,9 @@ class Scratch {
   void* block_;
 };
 
+#ifdef __CUDACC__
+// For libraries that queue their own work: cuBLAS and cuDNN, as yardsticks.
+cudaStream_t native_stream(Stream& stream);
+#endif
+
 }  // namespace caltrop::CALTROP_WORLD

@@ -101,6 +101,10 @@ TEST_SUITE("apps") {
         {{"info", "--arch", "dense 10 | conv 3 3x3"}, 1, "layer"},
         {{"info", "--model", "target", "--input", "28"}, 2, "--input: expected sizes like 28x28"},
         {{"bench", "cpu", "--jobs", "inference"}, 2, "--jobs: expected one of"},
+        {{"bench", "kernels", "matmull"}, 2, "did you mean matmul?"},
+        {{"bench", "kernels", "--version", "0"}, 2, "--version: expected a whole number from 1"},
+        {{"bench", "kernels", "softmax", "--device", "emulated", "--version", "99"}, 2, "no version 99"},
+        {{"bench", "kernels", "--samples", "10"}, 2, "--samples: expected a whole number from 50"},
         {{"bench", "cpu", "--repeats", "0"}, 2, "--repeats: expected a whole number from 1"},
     };
     for (const BadUse& use : uses) check_refused(place, use);
@@ -236,15 +240,17 @@ TEST_SUITE("apps") {
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
     for (const std::string name : {"info", "train", "eval", "attack", "gma generate", "gma analyze", "demo",
-                                   "export", "bench", "bench cpu"}) {
+                                   "export", "bench", "bench cpu", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
       CHECK(page.error.empty());
       CHECK(page.out.starts_with("Usage: caltrop " + name));
       CHECK(page.out.find("\nExamples\n  caltrop " + name) != std::string::npos);
-      for (const char* flag : {"--device auto|cpu|cuda", "--seed N", "--threads N", "--out DIR",
-                               "--json FILE", "--config FILE", "--quiet"}) {
+      const std::string device =
+          name == "bench kernels" ? "--device auto|cuda|emulated" : "--device auto|cpu|cuda";
+      for (const char* flag : {device.c_str(), "--seed N", "--threads N", "--out DIR", "--json FILE",
+                               "--config FILE", "--quiet"}) {
         CAPTURE(flag);
         CHECK(page.out.find(std::string("  ") + (flag[2] == 'q' ? "-q, " : "") + flag) != std::string::npos);
       }

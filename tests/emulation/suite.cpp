@@ -6,9 +6,33 @@
 #include <sstream>
 
 #include "kernels/emulation/emulation.h"
+#include "kernels/ladder/check.h"
 #include "tests/kernels/checks.h"
 
+namespace caltrop::emu::ladder {
+std::unique_ptr<Lab> make_lab();  // of the instrumented kernels
+}
+
 namespace caltrop::test {
+namespace {
+
+void add_ladders(std::vector<SuitePart>& parts) {
+  static const std::unique_ptr<Lab> lab = emu::ladder::make_lab();
+  const std::pair<Ladder, const char*> ladders[] = {
+      {Ladder::matmul, "matmul"}, {Ladder::conv2d, "conv2d"}, {Ladder::softmax, "softmax"}};
+  for (const auto& [ladder, name] : ladders) {
+    for (const LadderStep& step : lab->steps(ladder)) {
+      parts.push_back({fmt::format("{} ladder {}", name, step.number),
+                       [ladder = ladder, number = step.number]() -> SuiteResult {
+                         if (aligned_arrays) return {};  // one run covers both alignments
+                         const LadderCheck check = check_ladder_version(*lab, ladder, number);
+                         return {check.compared, check.passed() ? "" : check.failure};
+                       }});
+    }
+  }
+}
+
+}  // namespace
 
 const std::vector<SuitePart>& suite_parts() {
   static const std::vector<SuitePart> parts = [] {
@@ -20,6 +44,7 @@ const std::vector<SuitePart>& suite_parts() {
                        return {report.compared(), report.passed() ? "" : report.failure()};
                      }});
     }
+    add_ladders(all);
     return all;
   }();
   return parts;
