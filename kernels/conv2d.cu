@@ -6,6 +6,8 @@
 namespace caltrop::CALTROP_WORLD {
 
 void conv2d(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
+  constexpr int64_t kFewChannels = 16;
+  if (s.cin < kFewChannels && conv2d_direct(stream, s, x, w, y)) return;
   conv2d_gemm(stream, s, x, w, y);
 }
 

@@ -11,4 +11,7 @@ void conv2d_gemm(Stream& stream, const Conv2d& shape, const float* x, const floa
 void conv2d_dinput_gemm(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
 void conv2d_dweight_gemm(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
 
+// conv2d_direct.cu: few input channels. False where the shape does not fit, and nothing was done.
+bool conv2d_direct(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
+
 }  // namespace caltrop::CALTROP_WORLD
