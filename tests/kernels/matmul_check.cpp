@@ -26,26 +26,6 @@ void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& s
     check_transposed(backend, transposes & 1, transposes & 2, m, n, k, samples, report);
 }
 
-// Operands and output that begin where vectors may be read and written, unlike those of Input and Output.
-void check_aligned(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
-  constexpr int64_t kToVector = 3;
-  for (int transposes = 0; transposes < 4; ++transposes) {
-    const bool trans_a = transposes & 1, trans_b = transposes & 2;
-    const std::vector<float> a = samples.floats(m * k + kToVector), b = samples.floats(k * n + kToVector);
-    const Input<float> in_a(backend, a), in_b(backend, b);
-    const Output<float> aligned(backend, m * n + kToVector), c(backend, m * n);
-    backend.fill(0.0f, aligned.data(), kToVector);
-    backend.matmul(trans_a, trans_b, m, n, k, in_a + kToVector, in_b + kToVector, aligned.data() + kToVector);
-    const Input<float> other_a(backend, std::vector<float>(a.begin() + kToVector, a.end()));
-    const Input<float> other_b(backend, std::vector<float>(b.begin() + kToVector, b.end()));
-    backend.matmul(trans_a, trans_b, m, n, k, other_a, other_b, c.data());
-    const std::string what = fmt::format("matmul {}x{}x{} aligned", m, n, k);
-    std::vector<float> values = aligned.take(report, what);
-    values.erase(values.begin(), values.begin() + kToVector);
-    report.equal(what, values, c.take(report, what));
-  }
-}
-
 // Few rows of a product have the bits that they have among many, however the work is cut.
 void check_rows(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
   constexpr int64_t kFew = 5;
@@ -85,9 +65,9 @@ Report check_matmul(Backend& backend) {
   check_transposed(backend, false, false, 2000, 1000, 9, samples, report);
   check_rows(backend, 8200, 4, 260, samples, report);
   for (const int64_t n : {8, 12, 64, 100}) {
-    for (const int64_t m : {4, 36, 100}) check_aligned(backend, m, n, 40, samples, report);
+    for (const int64_t m : {4, 36, 100}) check_product(backend, m, n, 40, samples, report);
   }
-  check_aligned(backend, 8, 20, 600, samples, report);
+  check_product(backend, 8, 20, 600, samples, report);
   // Empty ones: no output, or sums of nothing.
   for (const int64_t m : {0, 3}) {
     for (const int64_t n : {0, 7}) {
