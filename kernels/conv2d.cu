@@ -1,21 +1,36 @@
-// Convolution and its adjoints: which path computes a shape. The choice depends on one image's sizes alone,
-// never on their number, so that an image has the same bits in every batch.
+// Convolution and its adjoints: which path computes a shape. For forward and d-input the choice depends on
+// one image's sizes alone, never on their number, so that an image has the same bits in every batch.
 
 #include "kernels/conv2d_paths.cuh"
 
 namespace caltrop::CALTROP_WORLD {
+namespace {
+
+// Tensor cores: tiles are 64 x 64, and below this many terms of a sum the splitting of operands could cost
+// more than the roundings of a plain sum do (tf32_tile.cuh).
+constexpr int64_t kManyChannels = 16, kManyTerms = 64;
+
+bool has_many_channels(const Conv2d& s) {
+  return s.cin >= kManyChannels && s.cout >= kManyChannels && s.cin % 4 == 0 && s.cout % 4 == 0;
+}
+
+}  // namespace
 
 void conv2d(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
-  constexpr int64_t kFewChannels = 16;
-  if (s.cin < kFewChannels && conv2d_direct(stream, s, x, w, y)) return;
+  if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) return conv2d_mma(stream, s, x, w, y);
+  if (s.cin < kManyChannels && conv2d_direct(stream, s, x, w, y)) return;
   conv2d_gemm(stream, s, x, w, y);
 }
 
 void conv2d_dinput(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
+  if (has_many_channels(s) && s.kh * s.kw * s.cout >= kManyTerms)
+    return conv2d_dinput_mma(stream, s, g, w, dx);
   conv2d_dinput_gemm(stream, s, g, w, dx);
 }
 
 void conv2d_dweight(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
+  if (has_many_channels(s) && s.n * s.out_h() * s.out_w() >= kManyTerms)
+    return conv2d_dweight_mma(stream, s, x, g, dw);
   conv2d_dweight_gemm(stream, s, x, g, dw);
 }
 

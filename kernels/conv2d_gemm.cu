@@ -11,6 +11,7 @@
 // number that depends on the sizes alone; a second kernel adds the chunks in order.
 
 #include "kernels/conv2d_paths.cuh"
+#include "kernels/conv_patches.cuh"
 #include "kernels/gemm_tile.cuh"
 #include "kernels/partial_sums.cuh"
 
@@ -23,44 +24,6 @@ using Slim = GemmTile<128, 32, 16, 8, 4>;
 using Tall = GemmTile<64, 16, 16, 4, 2>;
 using Flat = GemmTile<16, 64, 16, 2, 4>;
 using Small = GemmTile<16, 32, 16, 2, 2>;
-
-// Element (pixel, (ky, kx, channel)) of the operand of patches: forward, of x under output pixels; adjoint,
-// of g over input pixels.
-struct Patches {
-  const float* data;
-  int64_t pixels;      // rows
-  int rows, columns;   // of the image that pixels count through
-  int from_h, from_w;  // the size of images in data
-  int channels, kw;
-  uint32_t depth;          // kh kw channels
-  int stride_h, stride_w;  // forward: of a pixel; adjoint: what a position must be divisible by
-  int pad_h, pad_w;
-  FastDivide by_channels, by_kw, by_stride_h, by_stride_w;
-};
-
-// Where the pixels of a tile look in their images.
-template <int kRows>
-struct PixelTable {
-  int64_t image[kRows];  // offset in data
-  int y[kRows], x[kRows];
-};
-
-template <bool kAdjoint, int kRows>
-__device__ void fill_pixel_table(const Patches& p, int64_t first, PixelTable<kRows>& table) {
-  for (int i = static_cast<int>(threadIdx.x); i < kRows; i += static_cast<int>(blockDim.x)) {
-    const int64_t pixel = first + i;
-    if (pixel >= p.pixels) {
-      table.image[i] = 0;
-      table.y[i] = table.x[i] = -(1 << 30);  // outside, whatever is added
-      continue;
-    }
-    const int64_t row = pixel / p.columns, n = row / p.rows;
-    const int x = static_cast<int>(pixel - row * p.columns), y = static_cast<int>(row - n * p.rows);
-    table.image[i] = n * p.from_h * p.from_w * p.channels;
-    table.y[i] = kAdjoint ? y + p.pad_h : y * p.stride_h - p.pad_h;
-    table.x[i] = kAdjoint ? x + p.pad_w : x * p.stride_w - p.pad_w;
-  }
-}
 
 // A thread's share of the copies of slices of patches: one column of each slice, several pixels.
 template <bool kAdjoint, int kRows, int kK, int kThreads>
@@ -96,14 +59,6 @@ class PatchCopies {
  private:
   const Patches& p_;
   const PixelTable<kRows>& table_;
-};
-
-// Element ((ky, kx, o), i) of the weights (kh, kw, cin, cout), as the adjoint multiplies them.
-struct TurnedWeights {
-  const float* data;
-  int cin, cout;
-  uint32_t depth;
-  FastDivide by_cout;
 };
 
 template <int kColumns, int kK, int kThreads>
@@ -167,14 +122,6 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads)
   }
   store_tile<T>(sums, first_m, first_n, p.pixels, channels, vectors, y);
 }
-
-// Element ((ky, kx, channel), output pixel) of x, for the images of one chunk.
-struct TurnedPatches {
-  const float* data;
-  ConvShape shape;
-  int64_t chunk;  // images
-  FastDivide by_cin, by_kw, by_out_w, by_out;
-};
 
 template <int kRows, int kK, int kThreads>
 class TurnedPatchCopies {
@@ -252,71 +199,24 @@ Operand columns(const float* data, int64_t rows) {
   return {data, rows, 1, rows, rows % 4 == 0 && is_aligned16(data)};
 }
 
-// Chunks of images for d-weight: enough blocks for any GPU, each with at least 256 pixels to add.
-int64_t chunk_of(const Conv2d& s) {
-  const int64_t tiles = tiles_of<Middle>(s.kh * s.kw * s.cin, s.cout), pixels = s.out_h() * s.out_w();
-  const int64_t most = (256 + tiles - 1) / tiles, fewest = (256 + pixels - 1) / pixels;
-  const int64_t chunk = (s.n + most - 1) / most;
-  return chunk < fewest ? fewest : chunk;
-}
-
 }  // namespace
 
 void conv2d_gemm(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
-  const Patches p{x,
-                  s.n * s.out_h() * s.out_w(),
-                  static_cast<int>(s.out_h()),
-                  static_cast<int>(s.out_w()),
-                  static_cast<int>(s.h),
-                  static_cast<int>(s.w),
-                  static_cast<int>(s.cin),
-                  static_cast<int>(s.kw),
-                  static_cast<uint32_t>(s.kh * s.kw * s.cin),
-                  static_cast<int>(s.stride_h),
-                  static_cast<int>(s.stride_w),
-                  static_cast<int>(s.pad_h),
-                  static_cast<int>(s.pad_w),
-                  FastDivide(s.cin),
-                  FastDivide(s.kw),
-                  FastDivide(),
-                  FastDivide()};
+  const Patches p = patches_of(s, x);
   run<false>(stream, "conv2d", p, columns(w, s.cout), s.cout, y);
 }
 
 void conv2d_dinput_gemm(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
-  const Patches p{g,
-                  s.n * s.h * s.w,
-                  static_cast<int>(s.h),
-                  static_cast<int>(s.w),
-                  static_cast<int>(s.out_h()),
-                  static_cast<int>(s.out_w()),
-                  static_cast<int>(s.cout),
-                  static_cast<int>(s.kw),
-                  static_cast<uint32_t>(s.kh * s.kw * s.cout),
-                  static_cast<int>(s.stride_h),
-                  static_cast<int>(s.stride_w),
-                  static_cast<int>(s.pad_h),
-                  static_cast<int>(s.pad_w),
-                  FastDivide(s.cout),
-                  FastDivide(s.kw),
-                  FastDivide(s.stride_h),
-                  FastDivide(s.stride_w)};
-  const TurnedWeights weights{w, static_cast<int>(s.cin), static_cast<int>(s.cout), p.depth,
-                              FastDivide(s.cout)};
+  const Patches p = adjoint_patches_of(s, g);
+  const TurnedWeights weights = turned_weights_of(s, w);
   run<true>(stream, "conv2d_dinput", p, weights, s.cin, dx);
 }
 
 void conv2d_dweight_gemm(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
   const int64_t rows = s.kh * s.kw * s.cin, count = rows * s.cout;
   if (count == 0) return;
-  const int64_t chunk = chunk_of(s), chunks = s.n == 0 ? 1 : (s.n + chunk - 1) / chunk;
-  const TurnedPatches p{x,
-                        ConvShape(s),
-                        chunk,
-                        FastDivide(s.cin),
-                        FastDivide(s.kw),
-                        FastDivide(s.out_w()),
-                        FastDivide(s.out_h() * s.out_w())};
+  const TurnedPatches p = turned_patches_of(s, x);
+  const int64_t chunks = s.n == 0 ? 1 : (s.n + p.chunk - 1) / p.chunk;
   const Scratch<float> partial(stream, chunks > 1 ? chunks * count : 0);
   float* const out = chunks > 1 ? partial.data() : dw;
   const auto tile = [&]<typename T>(T) {

@@ -11,6 +11,12 @@ void conv2d_gemm(Stream& stream, const Conv2d& shape, const float* x, const floa
 void conv2d_dinput_gemm(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
 void conv2d_dweight_gemm(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
 
+// conv2d_mma.cu: channels in fours, at least one image, and sums long enough that errors of the split stay
+// below those of a plain sum. See conv2d.cu.
+void conv2d_mma(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
+void conv2d_dinput_mma(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
+void conv2d_dweight_mma(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
+
 // conv2d_direct.cu: few input channels. False where the shape does not fit, and nothing was done.
 bool conv2d_direct(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
 
