@@ -64,9 +64,9 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) matmul_kernel(
   }
 }
 
-// Partial sums are at least 256 terms long and at most 32 in number: a function of k alone.
+// Partial sums are at least 128 terms long and at most 64 in number: a function of k alone.
 int64_t chunk_of(int64_t k) {
-  constexpr int64_t kShortest = 256, kMost = 32;
+  constexpr int64_t kShortest = 128, kMost = 64;
   const int64_t even = (k + kMost - 1) / kMost;
   return even <= kShortest ? kShortest : (even + 15) / 16 * 16;
 }
