@@ -1,0 +1,134 @@
+// A step that is captured and replayed does what the same step does op by op: bits of trained weights and of
+// attacked images, on the emulated device (and on a GPU where there is one), whose replays run no host code.
+#include <doctest/doctest.h>
+
+#include "engine/training.h"
+#include "kernels/devices.h"
+#include "kernels/emulation/emulation.h"
+#include "tests/attacks/setup.h"
+#include "tests/kernels/delegating_backend.h"
+
+namespace caltrop::test {
+namespace {
+
+constexpr ImageShape kShape{8, 8, 1};
+constexpr const char* kLine =
+    "conv 4 3x3 | relu | maxpool 2 | batchnorm | flatten | dense 12 | gelu | dense 5";
+
+// The device without graphs: a replay calls the body again.
+class OpByOp final : public DelegatingBackend {
+ public:
+  using DelegatingBackend::DelegatingBackend;
+  std::unique_ptr<Replay> capture(std::function<void()> body) override {
+    return cpu_backend().capture(std::move(body));
+  }
+};
+
+// The device with graphs, counting them.
+class Counting final : public DelegatingBackend {
+ public:
+  using DelegatingBackend::DelegatingBackend;
+  std::unique_ptr<Replay> capture(std::function<void()> body) override {
+    ++captures;
+    return inner_.capture(std::move(body));
+  }
+  int captures = 0;
+};
+
+Images images_on(Backend& backend, int64_t count) {
+  const Images host = random_images(kShape, count, 5, 3);
+  std::vector<uint8_t> pixels;
+  for (const float p : host.pixels(row_range(0, count)).to_host())
+    pixels.push_back(static_cast<uint8_t>(std::lround(p * 255.0f)));
+  return Images(backend, kShape, pixels, host.labels());
+}
+
+Model model_on(Backend& backend) {
+  Model model(parse_architecture(kLine), kShape, backend);
+  model.initialize(Initializer::he_normal, 4);
+  return model;
+}
+
+struct Trained {
+  std::vector<float> weights;
+  double loss = 0, accuracy = 0;
+};
+Trained trained_on(Backend& backend, const OptimizerOptions& rule) {
+  Model model = model_on(backend);
+  Optimizer optimizer(rule, model.parameters());
+  const Images images = images_on(backend, 22);  // three batches of 6, one of 4
+  const TrainingOptions options{
+      .epochs = 2, .batch = 6, .seed = 9, .schedule = Schedule::parse("linear"), .cross_entropy = {}};
+  Trained result;
+  for (int64_t epoch = 1; epoch <= 2; ++epoch) {
+    const EpochResult done = train_epoch(model, optimizer, images, epoch, options);
+    result.loss += done.loss;
+    result.accuracy += done.accuracy;
+  }
+  for (const auto& [name, tensor] : model.state().tensors) {
+    const std::span<const float> values = tensor.floats();
+    result.weights.insert(result.weights.end(), values.begin(), values.end());
+  }
+  return result;
+}
+
+void for_each_device(const std::function<void(Backend&)>& body) {
+  body(emulated_backend());
+  if (cuda_state() == DeviceState::ready) body(cuda_backend());
+}
+
+TEST_SUITE("attacks") {
+  TEST_CASE("replay: training ends with the same bits") {
+    for_each_device([](Backend& device) {
+      CAPTURE(device.name());
+      for (const OptimizerOptions& rule :
+           {OptimizerOptions{.rule = Rule::adam},
+            OptimizerOptions{.rule = Rule::sgd, .rate = 0.1f, .momentum = 0.9f, .nesterov = true}}) {
+        Counting graphs(device);
+        OpByOp plain(device);
+        const Trained replayed = trained_on(graphs, rule), direct = trained_on(plain, rule);
+        CHECK(graphs.captures == 2);  // one for each epoch
+        CHECK(replayed.weights == direct.weights);
+        CHECK(replayed.loss == direct.loss);
+        CHECK(replayed.accuracy == direct.accuracy);
+      }
+    });
+  }
+
+  TEST_CASE("replay: attacks end with the same bits") {
+    for_each_device([](Backend& device) {
+      CAPTURE(device.name());
+      for (const auto& [kind, norm] : {std::pair(AttackKind::pgd, Norm::linf),
+                                       {AttackKind::bim, Norm::l2},
+                                       {AttackKind::mim, Norm::linf}}) {
+        const auto crafted = [kind = kind, norm = norm](Backend& backend) {
+          const Model model = model_on(backend);
+          AttackOptions options = attack_of(kind, norm, kind == AttackKind::pgd);
+          options.steps = 5;
+          const AttackResult found =
+              craft(model, batch_of(images_on(backend, 5), 0, 5), std::vector<float>{0.05f, 0.4f}, options);
+          return std::pair(found.delta.to_host(), found.backward_passes);
+        };
+        Counting graphs(device);
+        OpByOp plain(device);
+        const auto replayed = crafted(graphs), direct = crafted(plain);
+        CHECK(graphs.captures == 1);
+        CHECK(replayed == direct);
+      }
+    });
+  }
+
+  TEST_CASE("replay: the emulated device agrees with the CPU") {
+    const OptimizerOptions rule{.rule = Rule::sgd, .rate = 0.05f};
+    const Trained device = trained_on(emulated_backend(), rule), cpu = trained_on(cpu_backend(), rule);
+    REQUIRE(device.weights.size() == cpu.weights.size());
+    float worst = 0;
+    for (size_t i = 0; i < cpu.weights.size(); ++i)
+      worst = std::max(worst, std::abs(device.weights[i] - cpu.weights[i]));
+    CHECK(worst <= 1e-4f);
+    CHECK(std::abs(device.loss - cpu.loss) <= 1e-4);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
