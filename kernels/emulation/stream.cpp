@@ -103,6 +103,7 @@ Stream::~Stream() {
 }
 
 void* Stream::allocate(size_t bytes) {
+  if (body_->pending > kMostPending && !body_->capture) body_->run_all();
   void* block = allocate_device(bytes);
   if (block) return block;
   if (!body_->capture) body_->run_all();  // freed blocks come back

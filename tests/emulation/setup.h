@@ -1,6 +1,7 @@
 // Arrays in emulated device memory, and every schedule that tests run under.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <string>
