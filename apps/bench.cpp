@@ -1,4 +1,5 @@
-// caltrop bench: times the main jobs. bench/run_cpu.sh sets them beside PyTorch's.
+// caltrop bench: times the main jobs, on the CPU or on a GPU. bench/run_cpu.sh and scripts/gpu_check.sh set
+// them beside PyTorch's.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -48,10 +49,13 @@ Table job_table() {
   return table;
 }
 
-void declare(Flags& flags, BenchOptions& options) {
+// `device` is "cpu" or "cuda", and the second word of the command.
+void declare(Flags& flags, BenchOptions& options, const std::string& device) {
   flags.usage("[flags]");
   flags.about(
-      "Times the main jobs on the CPU with MNIST's 60,000 + 10,000 images in memory. A job first runs once "
+      (device == "cpu" ? std::string("Times the main jobs on the CPU")
+                       : "Times the main jobs on the first GPU") +
+      " with MNIST's 60,000 + 10,000 images in memory. A job first runs once "
       "untimed and "
       "its result is checked (accuracies, logits against the unfused network, budgets): a wrong result is an "
       "error, not a "
@@ -61,14 +65,18 @@ void declare(Flags& flags, BenchOptions& options) {
   flags.integer("repeats", options.repeats, 1, 1000, "R", "samples of each; the median counts");
   flags.text("data-dir", options.data.data_dir, "DIR", "folder that holds MNIST's files",
              "searched; see 'caltrop info'");
-  add_common_flags(flags, options.common);
+  options.common.device = device;
+  add_common_flags(flags, options.common, true, "none", {device});
   std::string jobs;
   for (const BenchJob& job : bench_jobs()) jobs += fmt::format(" {:<20}{}\n", job.name, job.work);
   flags.section("The jobs", jobs);
   flags.section("Files", "With --out: DIR/config.json, bench.json (as --json), bench.csv");
-  flags.section("JSON", "threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], check}}");
-  flags.example("caltrop bench cpu --jobs inference_target --repeats 9", "One job, nine samples.");
-  flags.example("caltrop bench cpu --threads 2 --json -", "All jobs on two threads, as JSON.");
+  flags.section("JSON",
+                "device, threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], check}}");
+  const std::string command = "caltrop bench " + device;
+  flags.example(command + " --jobs inference_target --repeats 9", "One job, nine samples.");
+  flags.example(command + (device == "cpu" ? " --threads 2" : "") + " --json -",
+                device == "cpu" ? "All jobs on two threads, as JSON." : "All jobs, as JSON.");
 }
 
 void run(BenchOptions& options, const Flags& flags) {
@@ -115,7 +123,8 @@ void run(BenchOptions& options, const Flags& flags) {
   console.say("{}; {}", cpu_name(), isa);
   console.blank();
   console.say(table);
-  const Json result = {{"threads", cpu_threads()},
+  const Json result = {{"device", isa},
+                       {"threads", cpu_threads()},
                        {"cpu", cpu_name()},
                        {"isa", isa.substr(0, isa.find(','))},
                        {"jobs", std::move(jobs)}};
@@ -132,7 +141,7 @@ void run(BenchOptions& options, const Flags& flags) {
 Run bench_command(Flags& flags) {
   auto options = std::make_shared<CommonOptions>();
   flags.usage("[flags]");
-  flags.about("Lists the benchmarks. 'caltrop bench cpu' runs them.");
+  flags.about("Lists the jobs of 'caltrop bench cpu' and 'caltrop bench cuda', which time them.");
   add_common_flags(flags, *options, false);
   flags.section("JSON", "jobs: a list of {job, work}");
   flags.example("caltrop bench", "The names of the jobs.");
@@ -141,7 +150,8 @@ Run bench_command(Flags& flags) {
     Console console(options->json, options->quiet);
     const Table jobs = job_table();
     const Json result = {{"jobs", jobs.json()}};
-    console.say("'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU:");
+    console.say(
+        "'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU, 'caltrop bench cuda' on a GPU:");
     console.blank();
     console.say(jobs);
     if (!options->out.empty()) {
@@ -151,12 +161,23 @@ Run bench_command(Flags& flags) {
   };
 }
 
-Run bench_cpu_command(Flags& flags) {
+namespace {
+
+Run bench_device_command(Flags& flags, const std::string& device) {
   auto options = std::make_shared<BenchOptions>();
-  declare(flags, *options);
+  declare(flags, *options, device);
   return [options, &flags] {
     run(*options, flags);
   };
+}
+
+}  // namespace
+
+Run bench_cpu_command(Flags& flags) {
+  return bench_device_command(flags, "cpu");
+}
+Run bench_cuda_command(Flags& flags) {
+  return bench_device_command(flags, "cuda");
 }
 
 }  // namespace caltrop

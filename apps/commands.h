@@ -19,6 +19,7 @@ Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);
 Run bench_cpu_command(Flags& flags);
+Run bench_cuda_command(Flags& flags);
 Run bench_kernels_command(Flags& flags);
 
 }  // namespace caltrop

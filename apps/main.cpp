@@ -34,6 +34,7 @@ const std::vector<Command>& commands() {
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},
       {"bench cpu", "time the CPU's main jobs", bench_cpu_command},
+      {"bench cuda", "time the same jobs on a GPU", bench_cuda_command},
       {"bench kernels", "check and time the kernel ladders, naive to fast", bench_kernels_command},
   };
   return all;

@@ -48,7 +48,7 @@ trap 'rm -rf "$work"' EXIT
 echo "downloading ${#real[@]} packages" >&2
 (cd "$work" && apt-get download -qq "${real[@]}" >/dev/null) ||
   { echo "error: apt-get download failed; 'apt-get update' may help" >&2; exit 1; }
-rm -rf "${folder:?}/usr" "$folder/lib"
+rm -rf "${folder:?}/usr"
 for package in "$work"/*.deb; do dpkg-deb -x "$package" "$work/root"; done
 mkdir -p "$folder/usr"
 cp -a "$work/root/usr/include" "$work/root/usr/lib" "$folder/usr/"

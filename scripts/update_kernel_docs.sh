@@ -80,7 +80,7 @@ def times_table(ladder, problem):
 def where():
     if device is None:
         return "Not measured yet: this table is of a machine without a GPU, where versions are checked and not timed."
-    return (f"Measured on an {device['name']} (compute capability {device['compute_capability']}, "
+    return (f"Measured on {device['name']} (compute capability {device['compute_capability']}, "
             f"{1e-12 * device['peak_flops_per_second']:.1f} TFLOP/s, {1e-12 * device['peak_bytes_per_second']:.2f} TB/s), "
             f"commit {result['commit']}.")
 

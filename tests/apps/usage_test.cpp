@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <map>
+
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -101,6 +103,7 @@ TEST_SUITE("apps") {
         {{"info", "--arch", "dense 10 | conv 3 3x3"}, 1, "layer"},
         {{"info", "--model", "target", "--input", "28"}, 2, "--input: expected sizes like 28x28"},
         {{"bench", "cpu", "--jobs", "inference"}, 2, "--jobs: expected one of"},
+        {{"bench", "cpu", "--device", "cuda"}, 2, "--device: expected"},
         {{"bench", "kernels", "matmull"}, 2, "did you mean matmul?"},
         {{"bench", "kernels", "--version", "0"}, 2, "--version: expected a whole number from 1"},
         {{"bench", "kernels", "softmax", "--device", "emulated", "--version", "99"}, 2, "no version 99"},
@@ -240,15 +243,17 @@ TEST_SUITE("apps") {
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
     for (const std::string name : {"info", "train", "eval", "attack", "gma generate", "gma analyze", "demo",
-                                   "export", "bench", "bench cpu", "bench kernels"}) {
+                                   "export", "bench", "bench cpu", "bench cuda", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
       CHECK(page.error.empty());
       CHECK(page.out.starts_with("Usage: caltrop " + name));
       CHECK(page.out.find("\nExamples\n  caltrop " + name) != std::string::npos);
+      const std::map<std::string, std::string> others = {
+          {"bench cpu", "cpu"}, {"bench cuda", "cuda"}, {"bench kernels", "auto|cuda|emulated"}};
       const std::string device =
-          name == "bench kernels" ? "--device auto|cuda|emulated" : "--device auto|cpu|cuda";
+          "--device " + (others.contains(name) ? others.at(name) : std::string("auto|cpu|cuda"));
       for (const char* flag : {device.c_str(), "--seed N", "--threads N", "--out DIR", "--json FILE",
                                "--config FILE", "--quiet"}) {
         CAPTURE(flag);
