@@ -53,7 +53,7 @@ endif()
 # it, so that the emulation computes the same bits.
 add_library(caltrop_cuda_flags INTERFACE)
 target_compile_options(caltrop_cuda_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false -lineinfo -Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>)
+  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-lineinfo;-Xcompiler=-Wall,-Wextra;${caltrop_cuda_werror}>")
 # fmt 9 takes every nvcc for one without constexpr functions, and then does not compile as C++20.
 target_compile_definitions(caltrop_cuda_flags INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
 if(CALTROP_CUDA_BUILT)
