@@ -1,5 +1,7 @@
 // Convolution and its two adjoints, over windows, strides, paddings and channels that fit no vector.
 
+#include <limits>
+
 #include "tests/kernels/checks.h"
 
 namespace caltrop::test {
@@ -76,6 +78,37 @@ void compare(const std::string& what, const Conv2d& s, const Output<float>& out,
                       static_cast<double>(terms));
 }
 
+// Numbers at the ends of fp32's range, and an infinity, where channels are many: split operands must not lose
+// or make any. One operand is scaled by a power of two, the other by its inverse.
+void check_range(Backend& backend, Report& report) {
+  const Conv2d s{1, 10, 10, 16, 20, 3, 3};
+  Samples samples(64);
+  for (const double scale : {0x1p-80, 0x1p-20, 0x1p20, 0x1p80}) {
+    Operands all(s, samples);
+    for (float& v : all.x) v = static_cast<float>(scale * static_cast<double>(v));
+    for (float& v : all.w) v = static_cast<float>(static_cast<double>(v) / scale);
+    for (float& v : all.g) v = static_cast<float>(static_cast<double>(v) / scale);
+    if (scale == 0x1p20) all.x[17] = std::numeric_limits<float>::infinity();
+    if (scale == 0x1p80) all.x[17] = std::numeric_limits<float>::max();
+    const Values wide_x = reference::widen(all.x), wide_w = reference::widen(all.w),
+                 wide_g = reference::widen(all.g);
+    const Input<float> x(backend, all.x), w(backend, all.w), g(backend, all.g);
+    const Output<float> y(backend, static_cast<int64_t>(all.g.size()));
+    backend.conv2d(s, x, w, y.data());
+    compare("conv2d's range", s, y, reference::conv2d, wide_x, wide_w, s.kh * s.kw * s.cin, report);
+    const Output<float> dw(backend, static_cast<int64_t>(all.w.size()));
+    backend.conv2d_dweight(s, x, g, dw.data());
+    compare("conv2d_dweight's range", s, dw, reference::conv2d_dweight, wide_x, wide_g,
+            s.n * s.out_h() * s.out_w(), report);
+    // As a gradient, the same numbers have the shape of x where the roles of channels are turned.
+    const Conv2d turned{1, 12, 12, 20, 16, 3, 3};
+    const Output<float> dx(backend, static_cast<int64_t>(reference::x_size(turned)));
+    backend.conv2d_dinput(turned, x, w, dx.data());
+    compare("conv2d_dinput's range", turned, dx, reference::conv2d_dinput, wide_x, wide_w,
+            turned.kh * turned.kw * turned.cout, report);
+  }
+}
+
 }  // namespace
 
 Report check_conv2d(Backend& backend) {
@@ -88,6 +121,7 @@ Report check_conv2d(Backend& backend) {
     backend.conv2d(s, x, w, y.data());
     compare("conv2d", s, y, reference::conv2d, all.wide_x, all.wide_w, s.kh * s.kw * s.cin, report);
   }
+  check_range(backend, report);
   return report;
 }
 
