@@ -14,7 +14,8 @@ TEST_SUITE("emulation") {
     Stream stream;
     test::Samples samples(17);
     const int64_t shapes[][3] = {{70, 10, 20}, {9, 70, 20}, {70, 70, 20}, {70, 66, 300}, {20, 7, 0}};
-    for (const auto& [m, n, k] : shapes) {
+    for (const auto& shape : shapes) {
+      const int64_t m = shape[0], n = shape[1], k = shape[2];
       const Array<float> a(stream, samples.floats(m * k)), b(stream, samples.floats(k * n));
       const std::vector<float> shift = samples.floats(n);
       const Array<float> bias(stream, shift), plain(stream, m * n), y(stream, m * n);
