@@ -1,7 +1,5 @@
 #include "engine/random.h"
 
-#include <cmath>
-#include <numbers>
 #include <numeric>
 #include <utility>
 
@@ -23,9 +21,8 @@ float Random::uniform(float low, float high) {
 }
 
 float Random::normal() {
-  // 1 - u lies in (0, 1], so the logarithm is finite.
-  const double radius = std::sqrt(-2.0 * std::log(1.0 - static_cast<double>(uniform())));
-  return static_cast<float>(radius * std::cos(2.0 * std::numbers::pi * static_cast<double>(uniform())));
+  const uint32_t first = bits();
+  return normal_pair(first, bits()).cosine;
 }
 
 uint64_t Random::below(uint64_t bound) {
