@@ -234,6 +234,19 @@ TEST_SUITE("kernels") {
       const Input<float> z(backend, draws(64 * 784)), g(backend, draws(64 * 784));
       check_batches(backend, "softmax", 784,
                     [&](int64_t i, int64_t n, float* y) { backend.softmax(n, 784, z + i * 784, y); });
+      // Axes of an image: long and short runs, and columns of them.
+      const Input<float> wide(backend, draws(64 * 5000));
+      check_batches(backend, "sum of 5000", 1, [&](int64_t i, int64_t n, float* y) {
+        backend.sum({2, {n, 5000}}, 2u, wide + i * 5000, y);
+      });
+      check_batches(backend, "sum of 28 rows", 28, [&](int64_t i, int64_t n, float* y) {
+        backend.sum({3, {n, 28, 28}}, 4u, z + i * 784, y);
+      });
+      for (const int64_t c : {2, 8, 250}) {
+        check_batches(backend, "sum of pixels", static_cast<size_t>(c), [&](int64_t i, int64_t n, float* y) {
+          backend.sum({3, {n, 5000 / c, c}}, 2u, wide + i * 5000, y);
+        });
+      }
       std::vector<float> eps(64), size(64);
       for (size_t i = 0; i < 64; ++i) eps[i] = 2.0f * (size[i] = 0.01f * static_cast<float>(i));
       for (const Norm norm : {Norm::linf, Norm::l2, Norm::l1}) {

@@ -11,7 +11,9 @@ namespace {
 // A model's parameters of these sizes, with guard bands around each weight and state.
 struct Parameters {
   explicit Parameters(Backend& backend, int states, Samples& samples) {
-    for (const int64_t count : {1, 0, 17, 64, 100, 40001}) {
+    std::vector<int64_t> counts = {1, 0, 17, 64, 100, 40001};
+    for (int64_t small = 0; small < 130; ++small) counts.push_back(small % 4);  // a deep model's biases
+    for (const int64_t count : counts) {
       weight_values.push_back(samples.floats(count));
       gradient_values.push_back(samples.floats(count, -0.5, 0.5));
       if (count > 0) gradient_values.back()[0] = 0.0f;
