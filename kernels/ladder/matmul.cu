@@ -196,7 +196,7 @@ __device__ inline float4 load_four(const float* matrix, int64_t rows, int64_t co
 }
 
 template <bool kQuads>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads)
     matmul_double_buffered(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
   constexpr int kPitch = kSquare + kQuad;  // as in version 5; rows stay on multiples of 16 bytes
   __shared__ __align__(16) float tile_a[2][kDepth][kPitch];
