@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one folder: scripts/build.sh FOLDER [cmake options] [-- targets]
+# CALTROP_CUDA_ARCHITECTURES in the environment ("90" or "80;90") chooses the GPUs to compile for.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$1
@@ -10,6 +11,8 @@ while [ $# -gt 0 ]; do
   options+=("$1")
   shift
 done
+[ -z "${CALTROP_CUDA_ARCHITECTURES:-}" ] ||
+  options+=("-DCALTROP_CUDA_ARCHITECTURES=$CALTROP_CUDA_ARCHITECTURES")
 if command -v ccache >/dev/null; then
   options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1  # checkouts in different places share what they compiled
