@@ -154,9 +154,8 @@ class CudnnConv2d final : public Library {
     if (found == 0) throw Error("[cuDNN] no algorithm fits the convolution");
     check(fastest.status, "cudnnFindConvolutionForwardAlgorithm");
     algorithm_ = fastest.algo;
-    check(
-        cudnnGetConvolutionForwardWorkspaceSize(handle_, x_, filter_, convolution_, y_, algorithm_, &bytes_),
-        "cudnnGetConvolutionForwardWorkspaceSize");
+    CALTROP_CALL(cudnn(), cudnnGetConvolutionForwardWorkspaceSize, handle_, x_, filter_, convolution_, y_,
+                 algorithm_, &bytes_);
     workspace_ = std::make_unique<Scratch<char>>(stream, static_cast<int64_t>(bytes_));
   }
   ~CudnnConv2d() override {
