@@ -21,5 +21,6 @@ Run bench_command(Flags& flags);
 Run bench_cpu_command(Flags& flags);
 Run bench_cuda_command(Flags& flags);
 Run bench_kernels_command(Flags& flags);
+Run emulate_command(Flags& flags);
 
 }  // namespace caltrop

@@ -59,9 +59,13 @@ void launch(const char* op, void (*kernel)(P...), dim3 grid, dim3 block, size_t 
 //   for (int64_t i = first_index(); i < count; i += index_step())
 // No more than fill any GPU several times over; the loop covers the rest.
 inline dim3 grid_for(int64_t count, int block) {
-  constexpr int64_t kMost = 1 << 14;
+#ifdef __CUDACC__
+  constexpr int64_t most = 1 << 14;
+#else
+  const int64_t most = current_schedule().most_blocks;
+#endif
   const int64_t blocks = count <= 0 ? 0 : (count - 1) / block + 1;
-  return dim3(static_cast<unsigned>(blocks < kMost ? blocks : kMost));
+  return dim3(static_cast<unsigned>(blocks < most ? blocks : most));
 }
 __device__ inline int64_t first_index() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

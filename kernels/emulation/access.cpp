@@ -13,6 +13,8 @@ namespace {
 constexpr Place kFirstSite = 0xF0000000u;
 
 std::vector<Watcher*> watchers;
+Watcher* listeners[4];  // those of them that want accesses
+size_t listener_count = 0;
 bool inside = false;  // a launch runs
 // Set while a watcher works: its own containers may be compiled from instrumented templates, as the linker
 // keeps one copy of each.
@@ -98,13 +100,18 @@ SourceLine line_of(Place place) {
 void watch(std::vector<Watcher*> new_watchers) {
   static Fan fan;
   watchers = std::move(new_watchers);
+  listener_count = 0;
+  for (Watcher* watcher : watchers) {
+    if (watcher->wants_accesses()) listeners[listener_count++] = watcher;
+  }
   set_observer(watchers.empty() ? nullptr : &fan);
 }
 
 void note_access(uintptr_t return_address, uintptr_t address, uint32_t size, Kind kind) {
   if (!inside || busy || current_thread() < 0) return;
+  const Busy working;
   const Access access{place_of(return_address), address, size, kind};
-  tell_all([&](Watcher& watcher) { watcher.access(access); });
+  for (size_t i = 0; i < listener_count; ++i) listeners[i]->access(access);
 }
 
 }  // namespace caltrop::emu

@@ -28,6 +28,7 @@ struct Access {
 
 class Watcher : public Observer {
  public:
+  virtual bool wants_accesses() const { return false; }
   virtual void access(const Access&) {}
 };
 

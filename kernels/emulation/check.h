@@ -44,6 +44,7 @@ class AccessChecker final : public Watcher {
 
   void access(const Access& access) override;
 
+  bool wants_accesses() const override { return true; }
   void launch_begins(const KernelCall& call) override;
   void launch_ends(bool failed) override;
   void block_begins() override;
@@ -64,10 +65,10 @@ class AccessChecker final : public Watcher {
   };
   // Whether an earlier access may happen at the same time as that of `now`.
   bool concurrent(uint32_t interval, uint32_t meeting, unsigned thread, const Now& now, Space space) const;
-  void read(Cell& cell, const Now& now);
-  void write(Cell& cell, const Now& now);
-  void check_readers(Cell& cell, const Now& now);
-  void note_reader(Cell& cell, const Now& now);
+  void read(CellState& cell, const Now& now);
+  void write(CellState& cell, const Now& now);
+  void check_readers(CellState& cell, const Now& now);
+  void note_reader(CellState& cell, const Now& now);
   void report(Finding::What what, Place first_place, unsigned first_thread, uint32_t first_interval,
               bool first_writes, const Now& now);
   void settle_unwritten();

@@ -35,10 +35,13 @@ void Coverage::arrives(const char* name, Site site) {
   ++stop.arrivals;
 }
 
-std::map<std::string, int64_t> Coverage::kernels() const {
-  std::map<std::string, int64_t> named;
-  for (const auto& [kernel, launches] : launches_) named[kernel_name(kernel)] += launches;
-  return named;
+std::set<Coverage::Kernel> Coverage::kernels() const {
+  std::set<Kernel> all;
+  for (const auto& [kernel, launches] : launches_) {
+    const std::string file = source_lines(reinterpret_cast<uintptr_t>(kernel) + 1).front().file;
+    all.insert({kernel_name(kernel), file.substr(file.rfind('/') + 1), launches});
+  }
+  return all;
 }
 
 LineCoverage line_coverage() {
@@ -61,6 +64,18 @@ LineCoverage line_coverage() {
   }
 #endif
   return lines;
+}
+
+std::vector<Place> blocks_run() {
+  std::vector<Place> places;
+  for (std::ptrdiff_t i = 0; i <= &etext - &__executable_start; ++i) {
+    if (visited()[i]) places.push_back(static_cast<Place>(i));
+  }
+  return places;
+}
+
+void mark_run(Place block) {
+  visited()[block] = 1;
 }
 
 }  // namespace caltrop::emu

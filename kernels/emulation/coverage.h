@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "kernels/emulation/access.h"
@@ -23,8 +24,15 @@ class Coverage final : public Watcher {
   void launch_begins(const KernelCall& call) override;
   void arrives(const char* name, Site site) override;
 
-  // By kernel_name(): how often it was launched.
-  std::map<std::string, int64_t> kernels() const;
+  struct Kernel {
+    std::string name, file;  // kernel_name(); "pool.cu"
+    int64_t launches = 0;
+    bool operator<(const Kernel& other) const {
+      return std::tie(file, name) < std::tie(other.file, other.name);
+    }
+  };
+  // Every instantiation that was launched.
+  std::set<Kernel> kernels() const;
   const std::map<std::pair<std::string, int>, Stop>& stops() const { return stops_; }
 
  private:
@@ -38,5 +46,9 @@ struct LineCoverage {
   std::set<SourceLine> all, run;
 };
 LineCoverage line_coverage();
+
+// Basic blocks that have run, to be told to another process of the same program.
+std::vector<Place> blocks_run();
+void mark_run(Place block);
 
 }  // namespace caltrop::emu

@@ -25,7 +25,8 @@ void enqueue_launch(const char* op, void (*kernel)(P...), dim3 grid, dim3 block,
       check_argument(op, position, argument);
   };
   (check(arguments), ...);
-  enqueue_kernel(stream, {op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, [kernel, values = std::tuple<P...>(arguments...)] {
+  enqueue_kernel(stream, {op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes,
+                          [kernel, values = std::tuple<P...>(arguments...)] {
                             std::apply(kernel, values);
                           }});
 }

@@ -50,9 +50,9 @@ void Shadow::set_dynamic(const void* block, size_t bytes) {
   dynamic_base_ = reinterpret_cast<uintptr_t>(block);
   dynamic_bytes_ = bytes;
   // What earlier blocks left in the cells is older than any interval of this one.
-  Cell fresh;
-  fresh.space = Space::shared;
-  if (dynamic_.size() < (bytes + 3) / 4) dynamic_.resize((bytes + 3) / 4, fresh);
+  const size_t before = dynamic_.size();
+  if (before < bytes / 4 + 2) dynamic_.resize(bytes / 4 + 2);  // one more, which visit() may look at
+  for (size_t i = before; i < dynamic_.size(); ++i) dynamic_[i].space = Space::shared;
 }
 
 Shadow::Page* Shadow::page_of(uintptr_t number) {
@@ -82,13 +82,12 @@ Space Shadow::resolve(uintptr_t address) const {
   return address - reinterpret_cast<uintptr_t>(block.begin) < block.bytes ? Space::global : Space::unknown;
 }
 
-std::array<Cell, 4>& Shadow::split(Cell& cell) {
-  if (cell.bytes == nullptr) {
-    bytes_.emplace_back();
-    bytes_.back().fill(cell);
-    cell.bytes = &bytes_.back();
-  }
-  return *cell.bytes;
+void Shadow::next_launch() {
+  negatives_.fill(0);
+  if (pages_.size() < kMostPages) return;
+  // Pages of the program's own data stay: finding out which of it is shared takes long.
+  std::erase_if(pages_, [](const auto& page) { return !in_writable_data(page.first * 4 * kPageWords); });
+  slots_.fill({0, nullptr});
 }
 
 Space Shadow::space_of(uintptr_t address) {

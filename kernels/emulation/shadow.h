@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -18,7 +17,7 @@ namespace caltrop::emu {
 // Time is counted in intervals: a number that grows with each block and each block-wide barrier, so that one
 // number tells the launch, the block and the interval between two barriers; and, for each thread, in the
 // meetings of its warp at __syncwarp within the block.
-struct Cell {
+struct CellState {
   // The last write, and whether it was an atomic, or a cp.async that no one has waited for yet.
   uint32_t write_interval = 0, write_meeting = 0, write_place = 0;
   // The reads of one interval: the warps that read, the lanes of the last of them at its latest meeting, and
@@ -30,14 +29,18 @@ struct Cell {
   uint16_t write_thread = 0, read_thread = 0, other_thread = 0, foreign_thread = 0;
   bool atomic = false, in_flight = false;
   Space space = Space::unknown;
-  std::array<Cell, 4>* bytes = nullptr;
+};
+struct Cell : CellState {
+  std::unique_ptr<std::array<CellState, 4>> bytes;
 };
 
 class Shadow {
  public:
   // `block` of dynamic shared memory serves until the next call.
   void set_dynamic(const void* block, size_t bytes);
-  void forget_negatives() { negatives_.fill(0); }
+  // Memory may have changed hands since the last launch; what is known of global memory does not matter to
+  // the next, and is dropped when it has become much.
+  void next_launch();
 
   // The cell of the word at `address`, a multiple of 4; null where it is neither shared nor global memory.
   Cell* find(uintptr_t address);
@@ -50,12 +53,11 @@ class Shadow {
   std::string name_of(uintptr_t address) const;
 
  private:
-  static constexpr size_t kPageWords = 1024, kSlots = 4096;
+  static constexpr size_t kPageWords = 1024, kSlots = 4096, kMostPages = 2048;
   using Page = std::array<Cell, kPageWords>;
 
   Page* page_of(uintptr_t number);
   Space resolve(uintptr_t address) const;
-  std::array<Cell, 4>& split(Cell& cell);
 
   std::vector<Cell> dynamic_;
   uintptr_t dynamic_base_ = 0;
@@ -63,7 +65,6 @@ class Shadow {
   std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
   std::array<std::pair<uintptr_t, Page*>, kSlots> slots_{};
   std::array<uintptr_t, kSlots> negatives_{};  // pages that hold nothing of interest
-  std::deque<std::array<Cell, 4>> bytes_;
 };
 
 inline Cell* Shadow::find(uintptr_t address) {
@@ -80,22 +81,28 @@ inline Cell* Shadow::find(uintptr_t address) {
 template <typename Visit>
 void Shadow::visit(uintptr_t address, size_t size, const Visit& visit) {
   const uintptr_t end = address + size;
+  Cell* cell = nullptr;
   while (address < end) {
     const uintptr_t word = address & ~uintptr_t{3};
-    Cell* cell = find(word);
+    // Cells of a page, and of one array, follow one another.
+    const bool follows = cell != nullptr && word % (4 * kPageWords) != 0 && cell[1].space == cell->space;
+    cell = follows ? cell + 1 : find(word);
+    const uintptr_t last = end < word + 4 ? end : word + 4;
     if (cell == nullptr) {
-      address = word + 4;
+      address = last;
       continue;
     }
-    const bool whole = address == word && end >= word + 4;
+    const bool whole = address == word && last == word + 4;
     if (whole && cell->bytes == nullptr) {
-      visit(*cell);
+      visit(static_cast<CellState&>(*cell));
     } else {
-      std::array<Cell, 4>& bytes = split(*cell);
-      const uintptr_t last = end < word + 4 ? end : word + 4;
-      for (uintptr_t at = address; at < last; ++at) visit(bytes[at - word]);
+      if (cell->bytes == nullptr) {
+        cell->bytes = std::make_unique<std::array<CellState, 4>>();
+        cell->bytes->fill(*cell);
+      }
+      for (; address < last; ++address) visit((*cell->bytes)[address - word]);
     }
-    address = word + 4;
+    address = last;
   }
 }
 

@@ -17,7 +17,10 @@ struct SuitePart {
 };
 const std::vector<SuitePart>& suite_parts();
 
-// Names of all kernels, functions marked __global__, in kernels/ and kernels/ladder/; and the files.
+// The .cu and .cuh files of kernels/ and kernels/ladder/, with their folders.
+std::vector<std::string> kernel_files();
+
+// Every function in them that is marked __global__.
 struct KernelSource {
   std::string name, file;
 };

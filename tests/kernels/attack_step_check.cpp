@@ -111,6 +111,12 @@ Report check_attack_step(Backend& backend) {
     const Output<float> y(backend, 120);
     backend.attack_step(zero.step, x, origin, g, zero.eps.data(), zero.size.data(), y.data());
     report.equal(name + ", zero gradient from the origin", y.take(report, name), zero.x);
+    if (norm == Norm::l2) {
+      zero.g[0] = std::numeric_limits<float>::infinity();
+      const Input<float> infinite(backend, zero.g);
+      backend.attack_step(zero.step, x, origin, infinite, zero.eps.data(), zero.size.data(), y.data());
+      report.equal(name + ", infinite gradient", y.take(report, name), zero.x);
+    }
 
     Batch down = batch(norm, 5, 20, 1.0, samples);  // a targeted attack
     down.step.direction = -1.0f;
