@@ -85,7 +85,7 @@ std::vector<Lane> all_lanes() {
     bool aligned;
   };
   for (const Emulated& lane : {Emulated{"forward", {emu::Order::forward, true}, false},
-                               Emulated{"reverse", {emu::Order::reverse, false, 1, 2}, true},
+                               Emulated{"reverse", {emu::Order::reverse, false}, true},
                                Emulated{"shuffled", {emu::Order::shuffled, true}, false}}) {
     lanes.push_back({"emulated/" + lane.name, "", &emulated_backend(), [lane] {
                        emu::set_schedule(lane.schedule);
