@@ -14,7 +14,7 @@ shift || true
 nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 [ -x "$nvcc" ] || { echo "check_ptxas: nvcc not found; put it on PATH or set NVCC" >&2; exit 2; }
 sources=("$@")
-[ $# -gt 0 ] || mapfile -t sources < <(grep -rlE --include='*.cu' '__global__|launch\(' kernels | sort)
+[ $# -gt 0 ] || mapfile -t sources < <(grep -rlE --include='*.cu' '^[^#]*(__global__|launch\()' kernels | sort)
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
