@@ -151,7 +151,6 @@ struct Pace {
   float root_second = 1;  // adam: 1 / sqrt(1 - beta2^t)
 };
 
-
 class Backend {
  public:
   virtual ~Backend() = default;

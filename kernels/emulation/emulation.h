@@ -20,8 +20,8 @@ struct Schedule {
   Order order = Order::forward;
   bool late_copies = true;  // cp.async copies when it must have; otherwise when it is issued
   uint64_t seed = 1;        // of the shuffle
-  // At most so many blocks where a kernel takes any number (grid_for). Few make small tests run the loops that
-  // a GPU needs for large arrays alone.
+  // At most so many blocks where a kernel takes any number (grid_for). Few make small tests run the loops
+  // that a GPU needs for large arrays alone.
   int64_t most_blocks = 1 << 14;
 };
 void set_schedule(const Schedule& schedule);
