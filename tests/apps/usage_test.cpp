@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "kernels/backend.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -86,7 +87,6 @@ TEST_SUITE("apps") {
         {{"train", "--model", "target", "--threads", "-1"}, 2, "--threads: expected a whole number"},
         {{"train", "--model", "target", "--seed", "-1"}, 2, "--seed: expected a whole number of at least 0"},
         {{"train", "--model", "target", "--resume"}, 2, "--resume needs the --out"},
-        {{"train", "--model", "target", "--device", "cuda"}, 1, "built without CUDA"},
         {{"train", "--arch", "conv 4 3x3 | rellu"}, 1, "unknown layer 'rellu'"},
         {{"train", "--arch", "flatten | dense 5", "--dataset", "digits", "-q"},
          1,
@@ -144,6 +144,18 @@ TEST_SUITE("apps") {
         check_refused(place, use);
       }
     }
+  }
+
+  TEST_CASE("--device cuda without a GPU") {
+    if (cuda_state() == DeviceState::ready) {
+      MESSAGE("SKIP: there is a GPU here");
+      return;
+    }
+    const Workplace place;
+    check_refused(place, {{"train", "--model", "target", "--device", "cuda"},
+                          1,
+                          cuda_state() == DeviceState::not_built ? "built without CUDA"
+                                                                 : "no GPU with a working driver"});
   }
 
   TEST_CASE("damaged data sets") {

@@ -48,7 +48,12 @@ void try_all(std::vector<Mutant>& mutants) {
 
 using Place = std::pair<std::string, int>;  // file name and line
 
+// "softmax.cu" or "ladder/softmax.cu", for a source and for the copy that holds its mutants.
 std::string file_name(const std::string& path) {
+  for (const std::string folder : {"/kernels/", "/mutants/"}) {
+    const size_t at = path.rfind(folder);
+    if (at != std::string::npos) return path.substr(at + folder.size());
+  }
   return path.substr(path.rfind('/') + 1);
 }
 
