@@ -6,6 +6,8 @@ emu-break LINE X,Y,Z [X,Y,Z]
                    stop at FILE:LINE in that thread (of that block): a breakpoint with the condition spelled out
 """
 
+import os
+
 import gdb
 
 SPACE = "caltrop::emu::"
@@ -165,3 +167,6 @@ Break()
 # Stepping goes through the kernel, not into the hooks that watch its accesses.
 gdb.execute("skip -rfunction ^__tsan_", to_string=True)
 gdb.execute("skip -rfunction ^__sanitizer_cov_", to_string=True)
+# ccache hands out objects that another checkout compiled: their sources are found from this build's folder.
+if gdb.current_progspace().filename:
+    gdb.execute('directory "%s"' % os.path.dirname(gdb.current_progspace().filename), to_string=True)
