@@ -16,10 +16,10 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 
-// The largest value in the block; none is NaN.
+// The largest value in the block; none is NaN. `shared` is written at once: between two calls on it the block
+// must have met at a barrier.
 __device__ float block_max(float value, float* shared) {
   value = warp_max(value);
-  __syncthreads();  // an earlier call's values have been read
   if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
   __syncthreads();
   for (int warp = 0; warp < kWarps; ++warp) value = fmaxf(value, shared[warp]);

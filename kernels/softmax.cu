@@ -17,7 +17,9 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int64_t kLongRow = 1024;
 
-// Combines the values of the kGroup threads of a row; each of them gets the result. The order is fixed.
+// Combines the values of the kGroup threads of a row; each of them gets the result. The order is fixed. Each
+// instantiation has its own shared memory and writes it at once: two calls of one must not follow each other
+// without the barrier of another between them, as the sum between two maxima.
 template <int kGroup, typename T, typename Combine>
 __device__ T combine_row(T value, const Combine& combine) {
   constexpr int kLanes = kGroup < kWarp ? kGroup : kWarp;
@@ -26,7 +28,6 @@ __device__ T combine_row(T value, const Combine& combine) {
   }
   if constexpr (kGroup > kWarp) {
     __shared__ T shared[kWarps];
-    __syncthreads();  // an earlier call's values have been read
     if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
     __syncthreads();
     value = shared[0];
