@@ -9,6 +9,7 @@
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "kernels/phase.h"
 
 namespace caltrop {
 namespace {
@@ -121,6 +122,7 @@ class Crafter {
 
   // The clean predictions, the labels to attack, and the first gradient where all sizes share it.
   void look_at_clean() {
+    const Phase clean("clean");
     attacked_ = options_.targeted ? batch_.targets : batch_.labels;
     Tensor logits;
     if (options_.random_start || options_.predicted_labels) logits = evaluate(batch_.x);
@@ -179,6 +181,7 @@ class Crafter {
   // The attack itself. What it works on stays where it is, so that a step is captured once and replayed; the
   // steps before that run op by op.
   Tensor climb(const Tensor& start) {
+    const Phase steps("steps");
     x_ = Tensor::uninitialized(backend_, origin_.shape());
     assign(x_, start);
     momentum_ = Tensor::zeros(backend_, origin_.shape());
@@ -231,6 +234,7 @@ class Crafter {
 
   // What became of the rows, measured on what will be stored.
   Candidate judge(const Tensor& x) {
+    const Phase judging("judge");
     Candidate found;
     found.delta = x - origin_;
     const Tensor sum_x = origin_ + found.delta;

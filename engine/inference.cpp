@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "engine/autograd.h"
+#include "kernels/phase.h"
 
 namespace caltrop {
 
@@ -24,6 +25,7 @@ void for_chunks(const Model& model, int64_t count, int64_t batch,
 
 std::vector<float> predict(const Model& model, const Images& images, int64_t batch,
                            const Progress& progress) {
+  const Phase inference("inference");
   const int64_t outputs = model.outputs();
   std::vector<float> logits(static_cast<size_t>(images.count() * outputs));
   for_chunks(

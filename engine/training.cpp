@@ -7,6 +7,7 @@
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "kernels/phase.h"
 
 namespace caltrop {
 namespace {
@@ -29,6 +30,7 @@ class TrainingStep {
   // Trains on `rows`. Losses and predictions, as met before the update, go to device memory.
   void run(const Images& images, std::span<const int64_t> rows, uint64_t step, float factor, float* losses,
            int32_t* predicted) {
+    const Phase mini_batch("mini-batch");
     Backend& backend = model_.backend();
     images.pixels(rows, x_);
     const std::vector<int32_t> labels = images.labels_of(rows);
@@ -49,9 +51,19 @@ class TrainingStep {
  private:
   void train(uint64_t step) {
     Backend& backend = model_.backend();
-    const Tensor logits = model_.forward(x_, {.training = true, .seed = options_.seed, .step = step});
-    const Tensor losses = cross_entropy(logits, labels_, options_.cross_entropy);
-    optimizer_.apply(grad({mean(losses)}, parameters_));
+    Tensor logits, losses;
+    {
+      const Phase forward("forward");
+      logits = model_.forward(x_, {.training = true, .seed = options_.seed, .step = step});
+      losses = cross_entropy(logits, labels_, options_.cross_entropy);
+    }
+    std::vector<Tensor> gradients;
+    {
+      const Phase backward("backward");
+      gradients = grad({mean(losses)}, parameters_);
+    }
+    const Phase update("update");
+    optimizer_.apply(gradients);
     backend.copy(losses_.mutable_data(), losses.data(), static_cast<size_t>(losses.size()) * sizeof(float));
     const Labels predicted = argmax(logits);
     backend.copy(predicted_.data(), predicted.data(),
@@ -82,6 +94,7 @@ EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images
   }
   const std::vector<int64_t> order =
       Random(options.seed, Purpose::shuffle, static_cast<uint64_t>(epoch)).permutation(count);
+  const Phase whole("epoch");
   const int64_t batches = (count + options.batch - 1) / options.batch;
   const Tensor losses = Tensor::uninitialized(model.backend(), {count});
   const Labels predicted(model.backend(), count);

@@ -1,6 +1,7 @@
-// devices.h in a program that was built without CUDA.
+// devices.h and phase.h in a program that was built without CUDA.
 #include "kernels/devices.h"
 #include "kernels/error.h"
+#include "kernels/phase.h"
 
 namespace caltrop {
 
@@ -13,5 +14,8 @@ std::vector<CudaDevice> cuda_devices() {
 Backend& cuda_backend() {
   fail("[cuda] this program was built without CUDA");
 }
+
+Phase::Phase(const char*) {}
+Phase::~Phase() = default;
 
 }  // namespace caltrop
