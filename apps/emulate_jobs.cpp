@@ -215,7 +215,7 @@ const std::map<std::string, Job>& jobs() {
        [](Bench& b) {
          const int64_t m = b["m"], n = b["n"], k = b["k"];
          const float *left = b.floats("a", m * k), *right = b.floats("b", k * n);
-         b.backend.matmul(false, false, m, n, k, left, right, b.floats("c", m * n));
+         b.backend.matmul(false, false, m, n, k, left, right, b.floats("c", m * n), {});
        }},
       {"conv2d",
        [](Bench& b) {

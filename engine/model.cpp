@@ -77,11 +77,17 @@ const ActivationSpec* block_activation(const LayerSpec& layer) {
   return fits ? activation : nullptr;
 }
 
-// Layers after a convolution at `first` that one fused op can take along.
+Activation fused(const ActivationSpec& activation) {
+  return activation.kind == ActivationKind::relu ? Activation::relu : Activation::gelu;
+}
+
+// The end of what one fused op can take along, from `first` on.
 size_t block_end(const std::vector<LayerSpec>& layers, size_t first) {
+  const bool conv = std::holds_alternative<ConvSpec>(layers[first]);
   size_t last = first + 1;
+  if (!conv && !std::holds_alternative<DenseSpec>(layers[first])) return last;
   if (last < layers.size() && block_activation(layers[last])) ++last;
-  if (last < layers.size() && block_pool(layers[last])) ++last;
+  if (conv && last < layers.size() && block_pool(layers[last])) ++last;
   return last;
 }
 
@@ -114,8 +120,7 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
   }
   int64_t widest = input.height * input.width * input.channels;
   for (size_t k = 0; k < architecture_.layers.size();) {
-    const bool conv = std::holds_alternative<ConvSpec>(architecture_.layers[k]);
-    const size_t end = conv ? block_end(architecture_.layers, k) : k + 1;
+    const size_t end = block_end(architecture_.layers, k);
     widest = std::max(widest, shapes[end - 1].features());
     steps_.push_back({k, end});
     k = end;
@@ -158,12 +163,16 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
 }
 
 Tensor Model::run_block(const Step& step, const Tensor& x) const {
+  if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
+    return dense(x, tensor(step.first, "weight"), tensor(step.first, "bias"),
+                 fused(*block_activation(architecture_.layers[step.first + 1])));
+  }
   const auto& conv = std::get<ConvSpec>(architecture_.layers[step.first]);
   ConvBlockOptions block;
   block.conv = {conv.stride_h, conv.stride_w, conv.pad_h, conv.pad_w};
   for (size_t k = step.first + 1; k < step.last; ++k) {
     if (const ActivationSpec* activation = block_activation(architecture_.layers[k])) {
-      block.activation = activation->kind == ActivationKind::relu ? Activation::relu : Activation::gelu;
+      block.activation = fused(*activation);
     } else if (const PoolSpec* pool = block_pool(architecture_.layers[k])) {
       block.pool_h = pool->window_h;
       block.pool_w = pool->window_w;
@@ -184,7 +193,7 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
   }
   if (std::holds_alternative<FlattenSpec>(layer))
     return reshape(x, {x.dim(0), element_count(Shape(x.shape().begin() + 1, x.shape().end()))});
-  if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight")) + tensor(k, "bias");
+  if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight"), tensor(k, "bias"));
   if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
   if (const auto* norm = std::get_if<BatchNormSpec>(&layer))
     return run_batch_norm(k, *norm, x, options.training);

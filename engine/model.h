@@ -27,7 +27,7 @@ struct ForwardOptions {
   bool training = false;  // dropout drops, batch norm uses the batch and updates its running statistics
   uint64_t seed = 0;      // of dropout, together with
   uint64_t step = 0;      // the number of the update
-  bool fuse = true;       // conv + activation + max-pool as one op; false runs the composed form
+  bool fuse = true;       // conv or dense with what follows as one op; false runs layer by layer
 };
 
 class Model {

@@ -54,8 +54,8 @@ Tensor mean(const Tensor& x);
 
 // a (m,k) b (k,n) -> (m,n), each transposed first where asked.
 Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
-// x (n,in), w (out,in) -> x w^T (n,out)
-Tensor dense(const Tensor& x, const Tensor& w);
+// x (n,in), w (out,in), bias (out) -> activation(x w^T + bias) (n,out)
+Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation activation = Activation::none);
 
 struct ConvOptions {
   int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;

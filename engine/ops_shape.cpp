@@ -125,7 +125,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
          trans_a ? "^T" : "", to_string(b.shape()), trans_b ? "^T" : "");
   }
   Tensor y = Tensor::uninitialized(a.backend(), {m, n});
-  a.backend().matmul(trans_a, trans_b, m, n, k, a.data(), b.data(), y.mutable_data());
+  a.backend().matmul(trans_a, trans_b, m, n, k, a.data(), b.data(), y.mutable_data(), {});
   CALTROP_COUNT_OP("matmul");
   return record("matmul", y, {a, b}, [=](const Tensor& g, const Tensor&, const Needs& needs) {
     // y = a b: da = g b^T, db = a^T g; the transposes of a and b move to the gradients.
@@ -136,22 +136,29 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
   });
 }
 
-Tensor dense(const Tensor& x, const Tensor& w) {
+Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation activation) {
   if (x.rank() != 2 || w.rank() != 2 || x.dim(1) != w.dim(1)) {
     fail("[dense] expected x (n,in) and w (out,in), got {} and {}", to_string(x.shape()),
          to_string(w.shape()));
   }
-  const Tensor y = [&] {
-    const NoGrad values_only;
-    return matmul(x, w, false, true);
-  }();
-  return record("dense", y, {x, w}, [x, w](const Tensor& g, const Tensor&, const Needs& needs) {
-    std::vector<Tensor> d(2);
-    if (needs[0]) d[0] = matmul(g, w);
+  const int64_t n = x.dim(0), outputs = w.dim(0);
+  if (bias.shape() != Shape{outputs})
+    fail("[dense] expected a bias of shape ({}), got {}", outputs, to_string(bias.shape()));
+  const bool backward = recording() && (x.tracked() || w.tracked() || bias.tracked());
+  // The derivative of relu is seen in its output; that of gelu needs what went in.
+  if (backward && activation == Activation::gelu) return gelu(dense(x, w, bias));
+  Tensor y = Tensor::uninitialized(x.backend(), {n, outputs});
+  x.backend().matmul(false, true, n, outputs, x.dim(1), x.data(), w.data(), y.mutable_data(),
+                     {bias.data(), activation});
+  return record("dense", y, {x, w, bias}, [=](const Tensor& g, const Tensor& out, const Needs& needs) {
+    const Tensor z = activation == Activation::relu ? g * step(out) : g;
+    std::vector<Tensor> d(3);
+    if (needs[0]) d[0] = matmul(z, w);
     if (needs[1]) {
       CALTROP_COUNT_OP("dense_dweight");
-      d[1] = matmul(g, x, true, false);
+      d[1] = matmul(z, x, true, false);
     }
+    if (needs[2]) d[2] = z;
     return d;
   });
 }

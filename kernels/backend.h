@@ -67,8 +67,14 @@ enum class Binary : uint8_t {
   equal,    // 1 where a == b, else 0
 };
 
-// Activations that a convolution block fuses; any other runs as an op of its own.
+// Activations that convolution blocks and matrix products fuse; any other runs as an op of its own.
 enum class Activation : uint8_t { none, relu, gelu };
+
+// What a matrix product does with its sums before it stores them: activation(sum + bias[column]).
+struct Epilogue {
+  const float* bias = nullptr;  // may be null
+  Activation activation = Activation::none;
+};
 
 // 2-D convolution in the sense of deep learning (cross-correlation), zero padding on each side.
 //   y[n,oy,ox,o] = sum_{ky,kx,i} x[n, oy*stride_h - pad_h + ky, ox*stride_w - pad_w + kx, i] * w[ky,kx,i,o]
@@ -189,9 +195,9 @@ class Backend {
   // y[i_perm0, i_perm1, ...] = x: axis k of y is axis perm[k] of x.
   virtual void permute(const Dims& dims, const int* perm, const float* x, float* y) = 0;
 
-  // c (m,n) = op(a) op(b); a is (m,k), or (k,m) when trans_a; b is (k,n), or (n,k) when trans_b.
+  // c (m,n) = epilogue(op(a) op(b)); a is (m,k), or (k,m) when trans_a; b is (k,n), or (n,k) when trans_b.
   virtual void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
-                      const float* b, float* c) = 0;
+                      const float* b, float* c, const Epilogue& epilogue) = 0;
 
   // Convolution and its two adjoints: each is bilinear and they are one another's derivatives.
   virtual void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) = 0;

@@ -32,7 +32,7 @@ class CpuBackend final : public Backend {
   void permute(const Dims& dims, const int* perm, const float* x, float* y) override;
 
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override;
+              float* c, const Epilogue& epilogue) override;
   void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override;
   void conv2d_dinput(const Conv2d& shape, const float* g, const float* w, float* dx) override;
   void conv2d_dweight(const Conv2d& shape, const float* x, const float* g, float* dw) override;

@@ -50,7 +50,7 @@ void unary_range(Unary op, const float* x, float* y, int64_t count) {
     case Unary::reciprocal:
       return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::Div(one, v); });
     case Unary::relu:
-      return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
+      return map(x, y, count, [&](Vec v) HWY_ATTR { return relu_of(v); });
     case Unary::step:
       return map(x, y, count, [&](Vec v) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, zero), one); });
     case Unary::sigmoid:

@@ -123,9 +123,9 @@ void GpuBackend::permute(const Dims& dims, const int* perm, const float* x, floa
   CALTROP_WORLD::permute(stream_, dims, perm, x, y);
 }
 void GpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
-                        const float* b, float* c) {
+                        const float* b, float* c, const Epilogue& epilogue) {
   const Stream::Op range(stream_, "matmul");
-  CALTROP_WORLD::matmul(stream_, trans_a, trans_b, m, n, k, a, b, c);
+  CALTROP_WORLD::matmul(stream_, trans_a, trans_b, m, n, k, a, b, c, epilogue);
 }
 void GpuBackend::conv2d(const Conv2d& shape, const float* x, const float* w, float* y) {
   const Stream::Op range(stream_, "conv2d");

@@ -12,12 +12,6 @@
 
 namespace caltrop::CALTROP_WORLD {
 
-// What a product does with its sums before it stores them: y = activation(sum + bias[column]).
-struct Epilogue {
-  const float* bias = nullptr;
-  Activation activation = Activation::none;
-};
-
 // elementwise.cu
 void fill(Stream& stream, float value, float* y, int64_t count);
 void unary(Stream& stream, Unary op, const float* x, float* y, int64_t count);
@@ -29,7 +23,7 @@ void permute(Stream& stream, const Dims& dims, const int* perm, const float* x, 
 
 // matmul.cu
 void matmul(Stream& stream, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
-            const float* b, float* c, const Epilogue& epilogue = {});
+            const float* b, float* c, const Epilogue& epilogue);
 
 // conv2d.cu
 void conv2d(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);

@@ -61,6 +61,11 @@ HWY_INLINE Normal normal_of(Vec x) {
   return {cdf, hn::Mul(density, hn::Set(d, 0.398942280f))};
 }
 
+HWY_INLINE Vec relu_of(Vec x) {  // NaN stays
+  const Floats d;
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
+}
+
 HWY_INLINE Vec gelu_of(Vec x) {
   return hn::Mul(x, normal_of(x).cdf);
 }

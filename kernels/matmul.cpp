@@ -13,7 +13,7 @@
 #define HWY_TARGET_INCLUDE "kernels/matmul.cpp"
 #include <hwy/foreach_target.h>
 //
-#include "kernels/tile-inl.h"
+#include "kernels/math-inl.h"
 
 #ifndef CALTROP_MATMUL_PRODUCT_
 #define CALTROP_MATMUL_PRODUCT_
@@ -133,6 +133,36 @@ void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j
   }
 }
 
+template <typename Function>
+HWY_INLINE void finish_columns(const Epilogue& epilogue, int64_t columns, float* c, const Function& activate) {
+  const float* bias = epilogue.bias;
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const int64_t count = std::min<int64_t>(kLanes, columns - j);
+    Vec sum = load_some(c + j, count);
+    if (bias) sum = hn::Add(sum, load_some(bias + j, count));
+    store_some(activate(sum), c + j, count);
+  }
+}
+
+// What the epilogue makes of rows [i0, i1) by columns [j0, j1) of c, which the cache still holds.
+void finish(const Product& x, const Epilogue& epilogue, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  const Epilogue here{epilogue.bias ? epilogue.bias + j0 : nullptr, epilogue.activation};
+  for (int64_t i = i0; i < i1; ++i) {
+    float* row = x.c + i * x.n + j0;
+    switch (epilogue.activation) {
+      case Activation::none:
+        if (here.bias) finish_columns(here, j1 - j0, row, [](Vec v) HWY_ATTR { return v; });
+        break;
+      case Activation::relu:
+        finish_columns(here, j1 - j0, row, [](Vec v) HWY_ATTR { return relu_of(v); });
+        break;
+      case Activation::gelu:
+        finish_columns(here, j1 - j0, row, [](Vec v) HWY_ATTR { return gelu_of(v); });
+        break;
+    }
+  }
+}
+
 }  // namespace caltrop::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -145,19 +175,20 @@ constexpr int64_t kMostLanes = 16;  // of any target
 
 HWY_EXPORT(broadcast_product);
 HWY_EXPORT(dot_product);
+HWY_EXPORT(finish);
 
 void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
-                        const float* b, float* c) {
+                        const float* b, float* c, const Epilogue& epilogue) {
   if (m == 0 || n == 0) return;
+  const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, c};
   if (trans_a && trans_b) {
     // op(a) op(b) = (b a)^T: rare, so by way of a transposed result.
     const Scratch product(*this, m * n);
-    matmul(false, false, n, m, k, b, a, product.data());
+    matmul(false, false, n, m, k, b, a, product.data(), {});
     const int perm[] = {1, 0};
     permute(Dims{2, {n, m}}, perm, product.data(), c);
-    return;
+    return HWY_DYNAMIC_DISPATCH(finish)(x, epilogue, 0, m, 0, n);
   }
-  const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, c};
   // Blocks of about 32 rows of a, so that they stay in the cache while the rows of b pass; wide results are
   // cut along their columns too.
   const int64_t block_m = trans_b ? 32 : 96, block_n = trans_b ? 60 : 512;
@@ -165,9 +196,13 @@ void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
   parallel_for((m + block_m - 1) / block_m * blocks_n, [&](int64_t block) {
     const int64_t i = block / blocks_n * block_m, j = block % blocks_n * block_n;
     const int64_t i1 = std::min(m, i + block_m), j1 = std::min(n, j + block_n);
-    if (!trans_b) return HWY_DYNAMIC_DISPATCH(broadcast_product)(x, i, i1, j, j1);
-    const Scratch partial(*this, block_m * block_n * kMostLanes);
-    HWY_DYNAMIC_DISPATCH(dot_product)(x, i, i1, j, j1, partial.data());
+    if (trans_b) {
+      const Scratch partial(*this, block_m * block_n * kMostLanes);
+      HWY_DYNAMIC_DISPATCH(dot_product)(x, i, i1, j, j1, partial.data());
+    } else {
+      HWY_DYNAMIC_DISPATCH(broadcast_product)(x, i, i1, j, j1);
+    }
+    HWY_DYNAMIC_DISPATCH(finish)(x, epilogue, i, i1, j, j1);
   });
 }
 

@@ -28,7 +28,7 @@ struct Product {
 using Gemm = void (*)(const Product&, const float*, const float*, float*);
 
 void caltrop_gemm(const Product& p, const float* a, const float* b, float* c) {
-  caltrop::cpu_backend().matmul(p.trans_a, p.trans_b, p.m, p.n, p.k, a, b, c);
+  caltrop::cpu_backend().matmul(p.trans_a, p.trans_b, p.m, p.n, p.k, a, b, c, {});
 }
 
 void openblas_gemm(const Product& p, const float* a, const float* b, float* c) {

@@ -290,7 +290,7 @@ void run_double_buffered(Stream& stream, int64_t m, int64_t n, int64_t k, const 
             stream, m, n, k, a, b, c);
 }
 void run_product(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
-  matmul(stream, false, false, m, n, k, a, b, c);
+  matmul(stream, false, false, m, n, k, a, b, c, {});
 }
 
 }  // namespace

@@ -176,11 +176,11 @@ TEST_SUITE("engine") {
   TEST_CASE("an attack pays for no weight gradient") {
     const Tensor x = variable(random({2, 8, 8, 1}, 5));
     const Tensor w1 = variable(random({3, 3, 1, 4}, 6)), b1 = variable(random({4}, 7));
-    const Tensor w2 = variable(random({3, 3, 4, 5}, 8)), w3 = variable(random({10, 5}, 9));
+    const Tensor w2 = variable(random({3, 3, 4, 5}, 8)), w3 = variable(random({10, 5}, 9)), b3 = variable(random({10}, 10));
     const auto loss = [&] {
       const Tensor a = conv_block(x, w1, b1, {{}, Activation::relu, 2, 2});
       const Tensor b = relu(conv2d(a, w2));
-      return sum(dense(reshape(b, {2, 5}), w3));
+      return sum(dense(reshape(b, {2, 5}), w3, b3));
     };
     const Calls all(
         {"conv2d_dinput", "conv2d_dweight", "conv_block_dinput", "conv_block_dweight", "dense_dweight"});

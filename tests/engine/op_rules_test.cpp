@@ -158,11 +158,15 @@ TEST_SUITE("engine") {
          }},
         {"[dense] expected x (n,in) and w (out,in), got (2,3) and (4)",
          [&] {
-           (void)dense(a, b);
+           (void)dense(a, b, b);
          }},
         {"[dense] expected x (n,in) and w (out,in), got (2,3) and (5,4)",
          [&] {
-           (void)dense(a, random({5, 4}, 1));
+           (void)dense(a, random({5, 4}, 1), b);
+         }},
+        {"[dense] expected a bias of shape (5), got (4)",
+         [&] {
+           (void)dense(a, random({5, 3}, 1), b);
          }},
         {"[conv2d] expected x (n,h,w,cin) and w (kh,kw,cin,cout), got (2,3) and (3,3,2,4)",
          [&] {
@@ -305,7 +309,7 @@ TEST_SUITE("engine") {
       const ConvBlockOptions block{{}, Activation::gelu, 2, 2};
       const Tensor y = fused ? conv_block(x, w, b, block) : conv_block_composed(x, w, b, block);
       CHECK(y.shape() == Shape{0, 2, 2, 2});
-      const Tensor z = dense(reshape(y, {0, 8}), d);
+      const Tensor z = dense(reshape(y, {0, 8}), d, variable(random({3}, 5)));
       const Tensor loss = sum(cross_entropy(z, labels_of({})));
       CHECK(loss.item() == 0.0f);
       const std::vector<Tensor> g = grad({loss}, {x, w, b, d});

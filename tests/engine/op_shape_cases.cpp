@@ -1,5 +1,7 @@
 // Shapes, reductions and matrix products.
 
+#include <fmt/format.h>
+
 #include "tests/engine/op_cases.h"
 
 namespace caltrop::test {
@@ -128,13 +130,30 @@ std::vector<OpCase> shape_cases() {
       list.push_back(product(1, 2, 7, trans_a, trans_b));
     }
   }
-  list.push_back({"dense(Tensor,Tensor)",
-                  "(4,6) (3,6)",
-                  {{4, 6}, {3, 6}},
-                  [](const Tensors& x) { return dense(x[0], x[1]); },
-                  [](const Inputs& x) {
-                    return reference::matmul(false, true, 4, 3, 6, x[0], x[1]);
-                  }});
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu}) {
+    const auto sums = [](const Inputs& x) {
+      Values z = reference::matmul(false, true, 4, 3, 6, x[0], x[1]);
+      for (size_t i = 0; i < z.size(); ++i) z[i] += x[2][i % 3];
+      return z;
+    };
+    OpCase c{"dense(Tensor,Tensor,Tensor,Activation)",
+             fmt::format("(4,6) (3,6) activation {}", static_cast<int>(activation)),
+             {{4, 6}, {3, 6}, {3}},
+             [activation](const Tensors& x) { return dense(x[0], x[1], x[2], activation); },
+             [sums, activation](const Inputs& x) {
+               Values z = sums(x);
+               for (double& v : z) v = reference::activate(activation, v);
+               return z;
+             }};
+    if (activation == Activation::relu) {
+      c.kink = [sums](const Inputs& x) {
+        double nearest = HUGE_VAL;
+        for (const double z : sums(x)) nearest = std::min(nearest, std::fabs(z));
+        return nearest;
+      };
+    }
+    list.push_back(c);
+  }
   return list;
 }
 

@@ -38,8 +38,8 @@ class DelegatingBackend : public Backend {
     inner_.permute(dims, perm, x, y);
   }
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c);
+              float* c, const Epilogue& epilogue) override {
+    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
   }
   void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override {
     inner_.conv2d(shape, x, w, y);

@@ -58,7 +58,7 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   });
   for (int transposes = 0; transposes < 4; ++transposes) {
     results["matmul " + std::to_string(transposes)] = run(backend, 150 * 130, [&](float* y) {
-      backend.matmul(transposes & 1, transposes & 2, 150, 130, 1100, a, b, y);
+      backend.matmul(transposes & 1, transposes & 2, 150, 130, 1100, a, b, y, {});
     });
   }
   const Conv2d conv{37, 12, 12, 3, 20, 3, 3, 1, 1, 1, 1};
@@ -133,8 +133,8 @@ void check_batches(Backend& backend, const char* name, size_t row, const Body& b
 struct Fickle : DelegatingBackend {
   using DelegatingBackend::DelegatingBackend;
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c);
+              float* c, const Epilogue& epilogue) override {
+    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
     if (m % 2 == 1) c[0] = std::nextafter(c[0], 2.0f);
   }
   void sum(const Dims& dims, uint32_t axes, const float* x, float* y) override {
@@ -185,7 +185,7 @@ TEST_SUITE("kernels") {
         for (const bool trans_b : {false, true}) {
           check_batches(backend, trans_b ? "matmul nt" : "matmul nn", static_cast<size_t>(n),
                         [&](int64_t i, int64_t rows, float* y) {
-                          backend.matmul(false, trans_b, rows, n, k, a + i * k, b, y);
+                          backend.matmul(false, trans_b, rows, n, k, a + i * k, b, y, {});
                         });
         }
       }
@@ -276,7 +276,7 @@ TEST_SUITE("kernels") {
     CHECK(alone.at("unary") == pair.at("unary"));
     const Input<float> a(fickle, draws(6400)), b(fickle, draws(1000));
     const auto product = [&](int64_t i, int64_t rows, float* y) {
-      fickle.matmul(false, false, rows, 10, 100, a + i * 100, b, y);
+      fickle.matmul(false, false, rows, 10, 100, a + i * 100, b, y, {});
     };
     CHECK(!same_in_batches(fickle, 10, product));
   }

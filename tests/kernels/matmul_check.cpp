@@ -10,7 +10,7 @@ void check_transposed(Backend& backend, bool trans_a, bool trans_b, int64_t m, i
   const std::vector<float> a = samples.floats(m * k), b = samples.floats(k * n);
   const Input<float> in_a(backend, a), in_b(backend, b);
   const Output<float> c(backend, m * n);
-  backend.matmul(trans_a, trans_b, m, n, k, in_a, in_b, c.data());
+  backend.matmul(trans_a, trans_b, m, n, k, in_a, in_b, c.data(), {});
   const Values wide_a = reference::widen(a), wide_b = reference::widen(b);
   const Values scale = reference::matmul(trans_a, trans_b, m, n, k, reference::magnitudes(wide_a),
                                          reference::magnitudes(wide_b));
@@ -26,13 +26,37 @@ void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& s
     check_transposed(backend, transposes & 1, transposes & 2, m, n, k, samples, report);
 }
 
+// What a product does with its sums, on every tile, with sums that are cut, and in all transposes: the sums
+// themselves are those of the plain product.
+void check_epilogue(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+  const Input<float> a(backend, samples.floats(m * k)), b(backend, samples.floats(k * n));
+  const std::vector<float> shift = samples.floats(n);
+  const Input<float> bias(backend, shift);
+  for (int form = 0; form < 24; ++form) {
+    const bool trans_a = form & 1, trans_b = form & 2, biased = form & 4;
+    const auto activation = static_cast<Activation>(form / 8);
+    const Output<float> plain(backend, m * n), y(backend, m * n);
+    backend.matmul(trans_a, trans_b, m, n, k, a, b, plain.data(), {});
+    backend.matmul(trans_a, trans_b, m, n, k, a, b, y.data(),
+                   {biased ? static_cast<const float*>(bias) : nullptr, activation});
+    const std::string what = fmt::format("matmul {}x{}x{} form {}", m, n, k, form);
+    const std::vector<float> sums = plain.take(report, what);
+    Values expected;
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const float z = biased ? sums[i] + shift[i % shift.size()] : sums[i];
+      expected.push_back(reference::activate(activation, static_cast<double>(z)));
+    }
+    report.compare(what, y.take(report, what), expected, activation == Activation::gelu ? 1e-6 : 0.0);
+  }
+}
+
 // Few rows of a product have the bits that they have among many, however the work is cut.
 void check_rows(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
   constexpr int64_t kFew = 5;
   const Input<float> a(backend, samples.floats(m * k)), b(backend, samples.floats(k * n));
   const Output<float> all(backend, m * n), few(backend, kFew * n);
-  backend.matmul(false, true, m, n, k, a, b, all.data());
-  backend.matmul(false, true, kFew, n, k, a + (m - kFew) * k, b, few.data());
+  backend.matmul(false, true, m, n, k, a, b, all.data(), {});
+  backend.matmul(false, true, kFew, n, k, a + (m - kFew) * k, b, few.data(), {});
   const std::string what = fmt::format("rows of matmul {}x{}x{}", m, n, k);
   const std::vector<float> values = all.take(report, what);
   report.equal(what, few.take(report, what), std::vector<float>(values.end() - kFew * n, values.end()));
@@ -68,6 +92,10 @@ Report check_matmul(Backend& backend) {
     for (const int64_t m : {4, 36, 100}) check_product(backend, m, n, 40, samples, report);
   }
   check_product(backend, 8, 20, 600, samples, report);
+  for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{
+           {70, 10, 20}, {9, 70, 20}, {70, 70, 20}, {70, 66, 300}, {20, 7, 0}, {33, 101, 40}}) {
+    check_epilogue(backend, m, n, k, samples, report);
+  }
   // Empty ones: no output, or sums of nothing.
   for (const int64_t m : {0, 3}) {
     for (const int64_t n : {0, 7}) {

@@ -160,15 +160,15 @@ struct InvertsThePermutation : Base {
 struct IgnoresTransposeB : Base {
   using Base::Base;
   void matmul(bool trans_a, bool, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override {
-    inner_.matmul(trans_a, false, m, n, k, a, b, c);
+              float* c, const Epilogue& epilogue) override {
+    inner_.matmul(trans_a, false, m, n, k, a, b, c, epilogue);
   }
 };
 struct DropsTheLastTerm : Base {
   using Base::Base;
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c);
+              float* c, const Epilogue& epilogue) override {
+    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
     if (m > 0 && n > 0 && k > 100) c[m * n - 1] -= a[m * k - 1] * b[n * k - 1];
   }
 };
@@ -186,8 +186,8 @@ struct ReducedPrecision : Base {
     return y;
   }
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, rounded(a, m * k).data(), rounded(b, k * n).data(), c);
+              float* c, const Epilogue& epilogue) override {
+    inner_.matmul(trans_a, trans_b, m, n, k, rounded(a, m * k).data(), rounded(b, k * n).data(), c, epilogue);
   }
   void conv2d(const Conv2d& s, const float* x, const float* w, float* y) override {
     const auto size = static_cast<int64_t>(reference::x_size(s));
