@@ -9,6 +9,7 @@
 #include "apps/bench_jobs.h"
 #include "apps/commands.h"
 #include "apps/console.h"
+#include "apps/metrics.h"
 #include "apps/options.h"
 #include "apps/run_folder.h"
 #include "apps/setup.h"
@@ -29,12 +30,6 @@ std::string cpu_name() {
     if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
   }
   return "unknown";
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 std::vector<std::string> job_names() {
@@ -115,9 +110,10 @@ void run(BenchOptions& options, const Flags& flags) {
       work->check();
       progress.at(++done);
     }
+    const double median = quantile(samples, 0.5);
     const auto [fastest, slowest] = std::minmax_element(samples.begin(), samples.end());
-    table.row({name, median(samples), *fastest, *slowest, check});
-    jobs[name] = {{"seconds", median(samples)}, {"samples", samples}, {"check", check}};
+    table.row({name, median, *fastest, *slowest, check});
+    jobs[name] = {{"seconds", median}, {"samples", samples}, {"check", check}};
   }
   progress.finish();
   console.say("{}; {}", cpu_name(), isa);

@@ -9,7 +9,9 @@
 #include "apps/commands.h"
 #include "apps/console.h"
 #include "apps/options.h"
+#include "apps/metrics.h"
 #include "apps/run_folder.h"
+#include "apps/setup.h"
 #include "kernels/ladder/check.h"
 
 namespace caltrop {
@@ -65,20 +67,10 @@ void declare(Flags& flags, KernelOptions& options) {
 std::unique_ptr<Lab> open_lab(const std::string& device) {
   if (device != "emulated") {
     if (std::unique_ptr<Lab> lab = cuda_lab()) return lab;
-    const char* reason = cuda_state() == DeviceState::not_built ? "this program was built without CUDA"
-                                                                : "no CUDA device is found here";
-    if (device == "cuda") fail("--device cuda: {}; --device emulated checks the kernels on the CPU", reason);
+    if (device == "cuda")
+      fail("--device cuda: {}; --device emulated checks the kernels on the CPU", why_no_cuda());
   }
   return emulated_lab();
-}
-
-// Linear between the neighbours.
-double quantile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  const double place = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(place);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 struct Measured {

@@ -34,13 +34,6 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
-const EmulatedKernel& kernel_named(const std::string& name) {
-  for (const EmulatedKernel& kernel : emulated_kernels()) {
-    if (kernel.name == name) return kernel;
-  }
-  fail("[emulate] unknown kernel {}", name);
-}
-
 void declare(Flags& flags, EmulateOptions& options) {
   flags.usage("KERNEL [sizes] [flags]");
   flags.about(
@@ -86,7 +79,7 @@ void declare(Flags& flags, EmulateOptions& options) {
 
 // The arguments of caltrop-emulate; UsageError for a size that the kernel does not have.
 std::vector<std::string> helper_arguments(const EmulateOptions& options) {
-  const EmulatedKernel& kernel = kernel_named(options.kernel);
+  const EmulatedKernel& kernel = emulated_kernel(options.kernel);
   std::vector<std::string> arguments = {kernel.name, "order=" + options.order, "copies=" + options.copies,
                                         fmt::format("seed={}", options.common.seed)};
   for (const auto& [name, value] : options.sizes) {

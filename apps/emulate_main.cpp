@@ -48,12 +48,8 @@ Request read_request(int argc, char** argv) {
   if (argc < 2) fail("usage: caltrop-emulate KERNEL NAME=VALUE... (see 'caltrop emulate --help')");
   Request request;
   request.kernel = argv[1];
-  const EmulatedKernel* kernel = nullptr;
-  for (const EmulatedKernel& one : emulated_kernels()) {
-    if (one.name == request.kernel) kernel = &one;
-  }
-  if (kernel == nullptr) fail("unknown kernel {}", request.kernel);
-  for (const EmulatedSize& size : kernel->sizes) request.sizes[size.name] = size.value;
+  const EmulatedKernel& kernel = emulated_kernel(request.kernel);
+  for (const EmulatedSize& size : kernel.sizes) request.sizes[size.name] = size.value;
   for (int i = 2; i < argc; ++i) {
     const std::string word = argv[i], name = word.substr(0, word.find('='));
     const std::string value = word.size() > name.size() ? word.substr(name.size() + 1) : "";

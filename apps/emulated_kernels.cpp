@@ -1,5 +1,7 @@
 #include "apps/emulated_kernels.h"
 
+#include "kernels/error.h"
+
 namespace caltrop {
 namespace {
 
@@ -64,6 +66,13 @@ const std::vector<EmulatedKernel>& emulated_kernels() {
       {"ladder-softmax", "a version of the teaching ladder", kLadderSoftmax},
   };
   return all;
+}
+
+const EmulatedKernel& emulated_kernel(const std::string& name) {
+  for (const EmulatedKernel& kernel : emulated_kernels()) {
+    if (kernel.name == name) return kernel;
+  }
+  fail("unknown kernel {}", name);
 }
 
 const std::vector<SizeHelp>& emulated_sizes() {

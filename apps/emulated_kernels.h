@@ -19,6 +19,7 @@ struct EmulatedKernel {
   std::vector<EmulatedSize> sizes;
 };
 const std::vector<EmulatedKernel>& emulated_kernels();
+const EmulatedKernel& emulated_kernel(const std::string& name);  // an Error where there is none
 
 // What each size means, for --help; every size of every kernel is here.
 struct SizeHelp {

@@ -72,10 +72,7 @@ const char* cuda_words() {
 
 std::vector<std::string> gpus() {
   std::vector<std::string> lines;
-  for (const CudaDevice& gpu : cuda_devices()) {
-    lines.push_back(fmt::format("{}, {:.1f} GiB, compute capability {}.{}", gpu.name,
-                                static_cast<double>(gpu.memory) / (1 << 30), gpu.major, gpu.minor));
-  }
+  for (const CudaDevice& gpu : cuda_devices()) lines.push_back(to_string(gpu));
   return lines;
 }
 
@@ -162,7 +159,7 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   return {{"version", version()},
           {"commit", commit()},
           {"compiler", compiler()},
-          {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}}},
+          {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}, {"cudnn", has_cudnn()}}},
           {"datasets", datasets.json()},
           {"models", models.json()}};
 }

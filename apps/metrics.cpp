@@ -1,5 +1,6 @@
 #include "apps/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace caltrop {
@@ -91,6 +92,14 @@ Json to_json(const Metrics& metrics, const Confusion& confusion) {
           {"recall", metrics.recall},
           {"f1", metrics.f1},
           {"confusion", std::move(rows)}};
+}
+
+double quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 }  // namespace caltrop

@@ -57,4 +57,7 @@ Metrics summarize(const Confusion& confusion);
 // fractions.
 Json to_json(const Metrics& metrics, const Confusion& confusion);
 
+// The value below which `share` of `values` lie, linear between neighbours; the median at 0.5. Not empty.
+double quantile(std::vector<double> values, double share);
+
 }  // namespace caltrop

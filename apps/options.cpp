@@ -10,6 +10,8 @@ void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const s
                       const std::vector<std::string>& devices) {
   flags.group("Computing");
   flags.choice("device", options.device, devices, "where to compute; auto takes a GPU if there is one");
+  flags.choice("conv", options.conv, {"own", "cudnn"},
+               "whose convolutions a GPU computes with; cudnn's may depend on the batch in their last bits");
   flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 seeded ? "source of all random numbers; the same seed gives the same files"
                        : "accepted as everywhere; this command draws no random numbers");

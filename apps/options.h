@@ -19,6 +19,7 @@ inline constexpr double kMaxSize = 1000;  // of a perturbation; 784 is all of MN
 
 struct CommonOptions {
   std::string device = "auto";
+  std::string conv = "own";
   int64_t seed = 0;
   int64_t threads = 0;  // 0: one per core
   std::string out;      // folder; "" for none
@@ -26,7 +27,7 @@ struct CommonOptions {
   std::string config;
   bool resume = false, quiet = false;
 };
-// Declares --device --seed, then --threads --out --resume --json --config --quiet, which every command
+// Declares --device --conv --seed, then --threads --out --resume --json --config --quiet, which every command
 // takes. `seeded`: the command draws random numbers.
 void add_common_flags(Flags& flags, CommonOptions& options, bool seeded = true,
                       const std::string& out_fallback = "none",

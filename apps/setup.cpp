@@ -179,21 +179,24 @@ std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
 
 }  // namespace
 
+std::string why_no_cuda() {
+  return cuda_state() == DeviceState::not_built ? "this program was built without CUDA"
+                                                : "no GPU with a working driver is found here";
+}
+
 Backend& open_backend(CommonOptions& options, Console& console) {
   set_cpu_threads(static_cast<int>(options.threads));
-  if (options.device == "cpu") return cpu_backend();
-  const DeviceState cuda = cuda_state();
+  const DeviceState cuda = options.device == "cpu" ? DeviceState::no_device : cuda_state();
   if (cuda == DeviceState::ready) {
     options.device = "cuda";
+    set_cuda_convolutions(options.conv == "cudnn" ? Convolutions::cudnn : Convolutions::own);
     return cuda_backend();
   }
-  if (options.device == "cuda") {
-    fail("--device cuda: {}; use --device cpu", cuda == DeviceState::not_built
-                                                    ? "this program was built without CUDA"
-                                                    : "no GPU with a working driver is found here");
-  }
-  if (cuda == DeviceState::no_device)
-    console.note("no GPU with a working driver is found; computing on the CPU");
+  if (options.conv != "own" && options.device != "cuda")
+    fail("--conv {}: there are no such convolutions on a CPU; give --device cuda", options.conv);
+  if (options.device == "cpu") return cpu_backend();
+  if (options.device == "cuda") fail("--device cuda: {}; use --device cpu", why_no_cuda());
+  if (cuda == DeviceState::no_device) console.note("{}; computing on the CPU", why_no_cuda());
   options.device = "cpu";
   return cpu_backend();
 }

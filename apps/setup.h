@@ -16,6 +16,8 @@ namespace caltrop {
 
 // The device that --device and --threads ask for; `options.device` then holds its name.
 Backend& open_backend(CommonOptions& options, Console& console);
+// Why there is no GPU to compute on, as a clause; only where there is none.
+std::string why_no_cuda();
 
 struct DataInfo {
   std::string name;  // "mnist"

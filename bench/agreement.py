@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Whether the CPU and the GPU compute the same: a training run, every attack, and the signs of the gradients.
 
-Both devices train Target from one seed; losses and accuracies of the epochs are compared. Then the CPU's network is
+Both devices train Target from one seed; losses and accuracies of the epochs are compared, with cuDNN's convolutions too
+where the program has them. Then the CPU's network is
 attacked on both with FGSM, BIM, PGD and MIM, at a size that leaves about half of the images correct, and accuracies are
 compared. The perturbations of FGSM are the signs of the gradients: the share of pixels where they differ is counted.
 Exits with status 1 where a difference is larger than allowed. Needs the program, MNIST and NumPy.
@@ -43,13 +44,23 @@ class Agreement:
         devices = ["cpu", self.options.other]
         return [self.caltrop(device, place, *arguments) for device, place in zip(devices, places)]
 
+    def has_cudnn(self):
+        info = subprocess.run([self.options.caltrop, "info", "--json", "-"], capture_output=True, text=True, check=True)
+        return self.options.other == "cuda" and json.loads(info.stdout)["devices"]["cudnn"]
+
     def training(self):
-        runs = self.both("train", "train", "--model", "target", *self.data(), "--epochs", self.options.epochs, "--seed", 1)
-        epochs = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
-        for cpu, cuda in zip(*epochs, strict=True):
-            self.compare(f"training loss, epoch {cpu['epoch']}", cpu["loss"], cuda["loss"], LOSS, relative=True)
-            self.compare(f"test accuracy, epoch {cpu['epoch']}", cpu["test_accuracy"], cuda["test_accuracy"], ACCURACY)
-        return runs[0] / "model.safetensors"
+        work = ["train", "--model", "target", *self.data(), "--epochs", self.options.epochs, "--seed", 1]
+        runs = {name: run for name, run in zip(("cpu", ""), self.both("train", *work))}
+        if self.has_cudnn():
+            runs[" with cuDNN"] = self.caltrop("cuda", self.work / "train-3-cudnn", *work, "--conv", "cudnn")
+        epochs = {name: [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+                  for name, run in runs.items()}
+        for name in list(runs)[1:]:
+            for cpu, cuda in zip(epochs["cpu"], epochs[name], strict=True):
+                where = f"epoch {cpu['epoch']}{name}"
+                self.compare(f"training loss, {where}", cpu["loss"], cuda["loss"], LOSS, relative=True)
+                self.compare(f"test accuracy, {where}", cpu["test_accuracy"], cuda["test_accuracy"], ACCURACY)
+        return runs["cpu"] / "model.safetensors"
 
     def attacks(self, weights):
         for attack in ("fgsm", "bim", "pgd", "mim"):

@@ -68,6 +68,31 @@ if(CALTROP_CUDA_BUILT)
   endif()
 endif()
 
+# Headers and a shared library of the toolkit or beside it: NAME_INCLUDE_DIR and NAME_LIBRARY.
+function(caltrop_find_library name header library)
+  find_path(${name}_INCLUDE_DIR ${header} HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  find_library(${name}_LIBRARY ${library} HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES})
+endfunction()
+
+# cuDNN's convolutions instead of our own (--conv cudnn), and as a yardstick. It is loaded when it is first asked
+# for, so that the program starts where it is not.
+set(CALTROP_CUDNN AUTO CACHE STRING "Offer cuDNN's convolutions: AUTO (if cuDNN is found), ON or OFF")
+set_property(CACHE CALTROP_CUDNN PROPERTY STRINGS AUTO ON OFF)
+if(CALTROP_CUDA_BUILT AND CALTROP_CUDNN)
+  caltrop_find_library(CUDNN cudnn.h cudnn)
+  if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
+    target_compile_definitions(caltrop_cuda_flags INTERFACE "CALTROP_CUDNN_LIBRARY=\"${CUDNN_LIBRARY}\"")
+    target_include_directories(caltrop_cuda_flags SYSTEM INTERFACE ${CUDNN_INCLUDE_DIR})
+    message(STATUS "Caltrop: cuDNN found: --conv cudnn, and a yardstick of 'caltrop bench kernels'")
+  elseif(CALTROP_CUDNN STREQUAL "AUTO")
+    message(STATUS "Caltrop: cuDNN not found; convolutions are our own kernels alone")
+  else()
+    message(FATAL_ERROR "Caltrop: CALTROP_CUDNN=${CALTROP_CUDNN}, but cudnn.h and libcudnn were not found")
+  endif()
+elseif(CALTROP_CUDNN STREQUAL "ON")
+  message(FATAL_ERROR "Caltrop: CALTROP_CUDNN=ON needs the CUDA backend (nvcc)")
+endif()
+
 # Of all .cu files under the host compiler.
 add_library(caltrop_emulated_flags INTERFACE)
 target_compile_options(caltrop_emulated_flags INTERFACE -Wno-unknown-pragmas -fno-strict-aliasing)

@@ -82,8 +82,8 @@ Activation fused(const ActivationSpec& activation) {
 }
 
 // The end of what one fused op can take along, from `first` on.
-size_t block_end(const std::vector<LayerSpec>& layers, size_t first) {
-  const bool conv = std::holds_alternative<ConvSpec>(layers[first]);
+size_t block_end(const std::vector<LayerSpec>& layers, size_t first, bool fuse_convolutions) {
+  const bool conv = std::holds_alternative<ConvSpec>(layers[first]) && fuse_convolutions;
   size_t last = first + 1;
   if (!conv && !std::holds_alternative<DenseSpec>(layers[first])) return last;
   if (last < layers.size() && block_activation(layers[last])) ++last;
@@ -120,7 +120,7 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
   }
   int64_t widest = input.height * input.width * input.channels;
   for (size_t k = 0; k < architecture_.layers.size();) {
-    const size_t end = block_end(architecture_.layers, k);
+    const size_t end = block_end(architecture_.layers, k, backend.fuses_convolutions());
     widest = std::max(widest, shapes[end - 1].features());
     steps_.push_back({k, end});
     k = end;

@@ -184,6 +184,9 @@ class Backend {
   // core's cache, or those that fill a GPU. At least 1; results do not depend on it.
   virtual int64_t chunk(int64_t floats) const = 0;
 
+  // Whether conv_block is to be taken where it fits. False where a library was asked for convolutions.
+  virtual bool fuses_convolutions() const = 0;
+
   // y = value everywhere.
   virtual void fill(float value, float* y, int64_t count) = 0;
   // y[i] = op(x[i]); y may be x.

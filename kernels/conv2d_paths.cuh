@@ -20,4 +20,9 @@ void conv2d_dweight_mma(Stream& stream, const Conv2d& shape, const float* x, con
 // conv2d_direct.cu: few input channels. False where the shape does not fit, and nothing was done.
 bool conv2d_direct(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
 
+// conv2d_cudnn.cu: where cuDNN was asked for (devices.h). False elsewhere, and nothing was done.
+bool conv2d_cudnn(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
+bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
+bool conv2d_dweight_cudnn(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
+
 }  // namespace caltrop::CALTROP_WORLD

@@ -24,6 +24,7 @@ class CpuBackend final : public Backend {
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override;
   std::unique_ptr<Replay> capture(std::function<void()> body) override;
   int64_t chunk(int64_t floats) const override;
+  bool fuses_convolutions() const override { return true; }
 
   void fill(float value, float* y, int64_t count) override;
   void unary(Unary op, const float* x, float* y, int64_t count) override;

@@ -3,6 +3,9 @@
 #include "kernels/devices.h"
 
 #include "kernels/error.h"
+#ifdef CALTROP_CUDNN_LIBRARY
+#include "kernels/cudnn.h"
+#endif
 #include "kernels/gpu_backend.h"
 
 namespace caltrop {
@@ -35,13 +38,30 @@ Backend& cuda_backend() {
   return *backend;
 }
 
+namespace {
+Convolutions convolutions = Convolutions::own;
+}
+
+bool has_cudnn() {
+#ifdef CALTROP_CUDNN_LIBRARY
+  return gpu::cudnn().here();
+#else
+  return false;
+#endif
+}
+void set_cuda_convolutions(Convolutions choice) {
+  if (choice == Convolutions::cudnn && !has_cudnn())
+    fail("[cuDNN] it was not found here, or this program was built without it");
+  convolutions = choice;
+}
+Convolutions cuda_convolutions() {
+  return convolutions;
+}
+
 namespace gpu {
 
 std::string describe_device(int device) {
-  const std::vector<CudaDevice> devices = cuda_devices();
-  const CudaDevice& d = devices.at(static_cast<size_t>(device));
-  return fmt::format("{}, {:.1f} GiB, compute capability {}.{}", d.name,
-                     static_cast<double>(d.memory) / 1073741824.0, d.major, d.minor);
+  return to_string(cuda_devices().at(static_cast<size_t>(device)));
 }
 
 }  // namespace gpu

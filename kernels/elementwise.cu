@@ -43,13 +43,6 @@ __device__ void for_run(const Split& s, const One& one, const Four& four) {
   for (int64_t i = s.tail() + first_index(); i < s.count; i += index_step()) one(i);
 }
 
-__device__ float4 load4(const float* from) {
-  return *reinterpret_cast<const float4*>(from);
-}
-__device__ void store4(float* to, float4 value) {
-  *reinterpret_cast<float4*>(to) = value;
-}
-
 __global__ void fill_kernel(float value, float* y, Split s) {
   for_run(
       s, [&](int64_t i) { y[i] = value; },

@@ -91,6 +91,13 @@ __host__ __device__ inline bool is_aligned16(const T*... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
+__device__ inline float4 load4(const float* from) {
+  return *reinterpret_cast<const float4*>(from);
+}
+__device__ inline void store4(float* to, float4 value) {
+  *reinterpret_cast<float4*>(to) = value;
+}
+
 // Reductions over the 32 lanes of a full warp; every lane gets the result. The order is a fixed tree, and as
 // a + b has the bits of b + a all lanes agree.
 template <typename T>

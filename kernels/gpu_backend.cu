@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/devices.h"
 #include "kernels/error.h"
 #include "kernels/gpu_ops.cuh"
 
@@ -74,6 +75,14 @@ std::unique_ptr<Replay> GpuBackend::capture(std::function<void()> body) {
 int64_t GpuBackend::chunk(int64_t floats) const {
   constexpr int64_t kFloats = int64_t{1} << 28;  // 1 GiB of a layer's activations: enough to fill any GPU
   return std::clamp<int64_t>(kFloats / std::max<int64_t>(1, floats), 1, 8192);
+}
+
+bool GpuBackend::fuses_convolutions() const {
+#ifdef __CUDACC__
+  return cuda_convolutions() == Convolutions::own;
+#else
+  return true;
+#endif
 }
 
 void GpuBackend::random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,

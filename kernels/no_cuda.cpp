@@ -14,6 +14,15 @@ std::vector<CudaDevice> cuda_devices() {
 Backend& cuda_backend() {
   fail("[cuda] this program was built without CUDA");
 }
+bool has_cudnn() {
+  return false;
+}
+void set_cuda_convolutions(Convolutions choice) {
+  if (choice == Convolutions::cudnn) fail("[cuDNN] this program was built without CUDA");
+}
+Convolutions cuda_convolutions() {
+  return Convolutions::own;
+}
 
 Phase::Phase(const char*) {}
 Phase::~Phase() = default;

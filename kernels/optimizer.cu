@@ -76,13 +76,6 @@ struct AdagradRule {
   }
 };
 
-__device__ float4 load4(const float* from) {
-  return *reinterpret_cast<const float4*>(from);
-}
-__device__ void store4(float* to, float4 value) {
-  *reinterpret_cast<float4*>(to) = value;
-}
-
 template <typename Rule>
 __device__ void update_one(const Rule& rule, const Pace& pace, const ParameterUpdate& u, int64_t i) {
   const bool first = u.state1 != nullptr;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The one command for a machine with an NVIDIA GPU: builds for it, runs the whole suite on it, compute-sanitizer on the
-# kernels, the kernel ladders and the benchmarks against PyTorch, and writes one results file. Needs no network.
+# kernels, the kernel ladders and the benchmarks against PyTorch and JAX, and writes one results file. Needs no network.
 # A stage that fails is recorded and the next one runs; the exit status is 0 only if all passed.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,14 +13,14 @@ usage: scripts/gpu_check.sh [OUT] [--rehearse] [--rounds N] [--only A,B,...] [--
               <date>-<gpu>.md and .json as well, unless --rehearse
   --rehearse  on a machine without a GPU: configure and build with nvcc, run the suite on the CPU and the emulation, and
               the ladders' checks; what needs a GPU is recorded as skipped
-  --rounds    alternations of Caltrop and PyTorch (default 2)
+  --rounds    alternations of Caltrop and its peers (default 2)
   --only      these stages alone: configure build suite device memcheck racecheck initcheck synccheck ladder agreement
               peers
   --jobs      parallel jobs (default: all cores)
 
 The build needs what scripts/install_deps.sh installs. Where that cannot be installed, CALTROP_PACKAGES names a folder
 made by scripts/carry_packages.sh elsewhere. CMAKE_PREFIX_PATH and CALTROP_CMAKE_OPTIONS (options for cmake) are honoured.
-CUDACXX names nvcc, PEERS_PYTHON a Python with PyTorch for this GPU (default: python3), CALTROP_DATA the folder that
+CUDACXX names nvcc, PEERS_PYTHON a Python with PyTorch and perhaps JAX for this GPU (default: python3), CALTROP_DATA the folder that
 holds mnist/. The data and PyTorch are needed by the stages agreement and peers alone.
 TEXT
 }
@@ -63,7 +63,7 @@ mkdir -p "$out/logs" && out=$(cd "$out" && pwd)
 stages=$out/stages.tsv
 : >"$stages"
 # An earlier run's results are not this run's.
-rm -rf "$out"/agreement* "$out"/kernels.json "$out"/caltrop-*.json "$out"/torch-*.json
+rm -rf "$out"/agreement* "$out"/kernels.json "$out"/caltrop-*.json "$out"/torch-*.json "$out"/jax-*.json
 if [ -n "${CALTROP_PACKAGES:-}" ]; then
   # shellcheck disable=SC1091
   . "$CALTROP_PACKAGES/env.sh" || { echo "error: $CALTROP_PACKAGES was not made by scripts/carry_packages.sh" >&2; exit 2; }
@@ -169,6 +169,9 @@ peers() {
     for ((round = 1; round <= rounds; round++)); do
       "$caltrop" bench cuda --jobs "$job" --repeats 5 --json "$out/caltrop-$job-$round.json" || status=$?
       "$python" "$root/bench/peers/torch_cuda.py" --jobs "$job" --json "$out/torch-$job-$round.json" || status=$?
+      if "$python" -c 'import jax' 2>/dev/null; then
+        "$python" "$root/bench/peers/jax_cuda.py" --jobs "$job" --json "$out/jax-$job-$round.json" || status=$?
+      fi
     done
   done
   exit "$status"

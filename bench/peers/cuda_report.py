@@ -14,7 +14,10 @@ from report import commit, duration
 
 TITLES = {"train_epoch_target": "Target, one epoch, batch 128 (469 steps)", "pgd10_target": "Target, PGD-10, 10,000 images"}
 EPOCH_STEPS = 469
-VARIANTS = ("eager", "compile", "graph")
+# Of each peer: its name in files, and its variants with their titles.
+PEERS = {"torch": {"eager": "PyTorch eager", "compile": "torch.compile", "graph": "CUDA graph"},
+         "jax": {"jax-step": "JAX by step", "jax-whole": "JAX whole"}}
+VARIANTS = {variant: title for variants in PEERS.values() for variant, title in variants.items()}
 
 
 def read(path):
@@ -30,45 +33,51 @@ def read_stages(path):
 
 
 def combine(folder):
-    """Per job: Caltrop's samples and each PyTorch variant's over all rounds, and the ratio to the best variant."""
-    jobs = {}
+    """Per job: Caltrop's samples and those of each variant of its peers over all rounds, and the ratio to the best."""
+    rounds = {}
     for path in sorted(folder.glob("caltrop-*-*.json")):
         job, number = re.fullmatch(r"caltrop-(.+)-(\d+)", path.stem).groups()
-        ours, theirs = read(path), read(folder / f"torch-{job}-{number}.json")
-        if ours is None or theirs is None:
+        ours = read(path)
+        peers = [peer for name in PEERS if (peer := read(folder / f"{name}-{job}-{number}.json")) is not None]
+        if ours is None or not peers:
             continue
-        jobs.setdefault(job, []).append((ours["jobs"][job], theirs["jobs"][job]["variants"], theirs))
-    result = {}
-    for job, rounds in jobs.items():
-        samples = [s for ours, _, _ in rounds for s in ours["samples"]]
-        torch = {}
-        for variant in VARIANTS:
-            kept = [v[variant] for _, v, _ in rounds if variant in v]
-            right = [s for v in kept if "samples" in v for s in v["samples"]]
-            if right:
-                torch[variant] = {"seconds": statistics.median(right), "samples": right, "check": kept[0].get("check")}
-            elif kept:
-                torch[variant] = {"error": kept[0]["error"]}
-        timed = {name: v for name, v in torch.items() if "seconds" in v}
-        entry = {"caltrop": {"seconds": statistics.median(samples), "samples": samples, "check": rounds[0][0]["check"]},
-                 "torch": torch, "rounds": len(rounds), "versions": rounds[0][2]["versions"]}
-        if timed:
-            best = min(timed, key=lambda name: timed[name]["seconds"])
-            ratios = [v[best]["seconds"] / ours["seconds"] for ours, v, _ in rounds if "seconds" in v.get(best, {})]
-            entry.update(best=best, ratio=timed[best]["seconds"] / entry["caltrop"]["seconds"],
-                         ratio_range=[min(ratios), max(ratios)])
-        result[job] = entry
-    return result
+        variants = {name: variant for peer in peers for name, variant in peer["jobs"][job]["variants"].items()}
+        versions = {name: version for peer in peers for name, version in peer["versions"].items()}
+        rounds.setdefault(job, []).append((ours["jobs"][job], variants, versions))
+    return {job: combine_rounds(of_job) for job, of_job in rounds.items()}
+
+
+def combine_rounds(rounds):
+    samples = [s for ours, _, _ in rounds for s in ours["samples"]]
+    peers = {}
+    for variant in VARIANTS:
+        kept = [variants[variant] for _, variants, _ in rounds if variant in variants]
+        right = [s for v in kept if "samples" in v for s in v["samples"]]
+        if right:
+            peers[variant] = {"seconds": statistics.median(right), "samples": right, "check": kept[0].get("check")}
+        elif kept:
+            peers[variant] = {"error": kept[0]["error"]}
+    timed = {name: v for name, v in peers.items() if "seconds" in v}
+    entry = {"caltrop": {"seconds": statistics.median(samples), "samples": samples, "check": rounds[0][0]["check"]},
+             "peers": peers, "rounds": len(rounds), "versions": rounds[0][2]}
+    if timed:
+        best = min(timed, key=lambda name: timed[name]["seconds"])
+        ratios = [v[best]["seconds"] / ours["seconds"] for ours, v, _ in rounds if "seconds" in v.get(best, {})]
+        entry.update(best=best, ratio=timed[best]["seconds"] / entry["caltrop"]["seconds"],
+                     ratio_range=[min(ratios), max(ratios)])
+    return entry
 
 
 def peers_lines(jobs):
     versions = next(iter(jobs.values()))["versions"]
-    lines = ["## Against PyTorch", "",
-             f"PyTorch {versions['torch']}, fp32 without TF32, in alternation on the same GPU. The ratio is to the best "
-             "variant; its range is that of the rounds one by one.", "",
-             "| job | Caltrop | PyTorch eager | torch.compile | CUDA graph | ratio | rounds |", "|---|---|---|---|---|---|---|"]
+    names = " and ".join(f"{title} {versions[name]}" for name, title in (("torch", "PyTorch"), ("jax", "JAX"))
+                         if name in versions)
+    lines = ["## Against its peers", "",
+             f"{names}, fp32 without TF32, in alternation on the same GPU. The ratio is to the best variant; its range is "
+             "that of the rounds one by one.", "",
+             f"| job | Caltrop | {' | '.join(VARIANTS.values())} | ratio | rounds |", "|---" * (4 + len(VARIANTS)) + "|"]
     for job, entry in jobs.items():
-        cells = [duration(entry["torch"][v]["seconds"]) if "seconds" in entry["torch"].get(v, {}) else "–" for v in VARIANTS]
+        cells = [duration(entry["peers"][v]["seconds"]) if "seconds" in entry["peers"].get(v, {}) else "–" for v in VARIANTS]
         ratio = f"**{entry['ratio']:.1f}×** | {entry['ratio_range'][0]:.1f}–{entry['ratio_range'][1]:.1f}" \
             if "ratio" in entry else "– | –"
         lines.append(f"| {TITLES.get(job, job)} | {duration(entry['caltrop']['seconds'])} | {' | '.join(cells)} | {ratio} |")

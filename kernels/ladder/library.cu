@@ -4,48 +4,28 @@
 #include "kernels/ladder/library.h"
 
 #include <cuda_runtime_api.h>
-#include <dlfcn.h>
 
 #include <vector>
 #ifdef CALTROP_CUBLAS
 #include <cublas_v2.h>
 #endif
-#ifdef CALTROP_CUDNN
-#include <cudnn.h>
-#endif
 
 #include "kernels/error.h"
+#ifdef CALTROP_CUDNN_LIBRARY
+#include "kernels/cudnn.h"
+#endif
+#include "kernels/shared_library.h"
 
 namespace caltrop::gpu::ladder {
 namespace {
 
-// A shared library, from where the loader looks or from where it was found at build time.
-class Shared {
- public:
-  Shared(const char* name, const char* path) : name_(name), handle_(dlopen(name, RTLD_NOW | RTLD_LOCAL)) {
-    if (!handle_) handle_ = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  }
-  bool here() const { return handle_ != nullptr; }
-  template <typename F>
-  F* function(const char* symbol) const {
-    void* address = handle_ ? dlsym(handle_, symbol) : nullptr;
-    if (!address) throw Error(std::string("[") + name_ + "] has no " + symbol);
-    return reinterpret_cast<F*>(address);
-  }
-
- private:
-  const char* name_;
-  void* handle_;  // stays open until the program ends
-};
-
-// Calls a library's function by its declared type; an Error with its name when it fails.
-#define CALTROP_CALL(library, name, ...) check((library).function<decltype(name)>(#name)(__VA_ARGS__), #name)
-#define CALTROP_DIGITS(number) #number
-#define CALTROP_TEXT(number) CALTROP_DIGITS(number)
+#ifdef CALTROP_CUDNN_LIBRARY
+using gpu::check;  // of a cuDNN call; below stands that of a cuBLAS call
+#endif
 
 #ifdef CALTROP_CUBLAS
-const Shared& cublas() {
-  static const Shared library("libcublas.so." CALTROP_TEXT(CUBLAS_VER_MAJOR), CALTROP_CUBLAS);
+const SharedLibrary& cublas() {
+  static const SharedLibrary library("libcublas.so." CALTROP_TEXT(CUBLAS_VER_MAJOR), CALTROP_CUBLAS);
   return library;
 }
 void check(cublasStatus_t status, const char* call) {
@@ -76,50 +56,7 @@ class CublasMatmul final : public Library {
 };
 #endif
 
-#ifdef CALTROP_CUDNN
-const Shared& cudnn() {
-  static const Shared library("libcudnn.so." CALTROP_TEXT(CUDNN_MAJOR), CALTROP_CUDNN);
-  return library;
-}
-void check(cudnnStatus_t status, const char* call) {
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw Error(std::string("[cuDNN] ") + call + ": " +
-                cudnn().function<decltype(cudnnGetErrorString)>("cudnnGetErrorString")(status));
-}
-
-class CudnnHandle {
- public:
-  explicit CudnnHandle(Stream& stream) {
-    CALTROP_CALL(cudnn(), cudnnCreate, &handle_);
-    CALTROP_CALL(cudnn(), cudnnSetStream, handle_, native_stream(stream));
-  }
-  ~CudnnHandle() { cudnn().function<decltype(cudnnDestroy)>("cudnnDestroy")(handle_); }
-  CudnnHandle(const CudnnHandle&) = delete;
-  CudnnHandle& operator=(const CudnnHandle&) = delete;
-  operator cudnnHandle_t() const { return handle_; }
-
- private:
-  cudnnHandle_t handle_ = nullptr;
-};
-
-class TensorShape {
- public:
-  TensorShape(cudnnTensorFormat_t format, int64_t n, int64_t c, int64_t h, int64_t w) {
-    CALTROP_CALL(cudnn(), cudnnCreateTensorDescriptor, &shape_);
-    CALTROP_CALL(cudnn(), cudnnSetTensor4dDescriptor, shape_, format, CUDNN_DATA_FLOAT, static_cast<int>(n),
-                 static_cast<int>(c), static_cast<int>(h), static_cast<int>(w));
-  }
-  ~TensorShape() {
-    cudnn().function<decltype(cudnnDestroyTensorDescriptor)>("cudnnDestroyTensorDescriptor")(shape_);
-  }
-  TensorShape(const TensorShape&) = delete;
-  TensorShape& operator=(const TensorShape&) = delete;
-  operator cudnnTensorDescriptor_t() const { return shape_; }
-
- private:
-  cudnnTensorDescriptor_t shape_ = nullptr;
-};
-
+#ifdef CALTROP_CUDNN_LIBRARY
 // cuDNN's weights of an NHWC convolution lie as (cout,kh,kw,cin), ours as (kh,kw,cin,cout).
 std::vector<float> reordered(const Conv2d& s, const std::vector<float>& w) {
   std::vector<float> out(w.size());
@@ -133,47 +70,29 @@ std::vector<float> reordered(const Conv2d& s, const std::vector<float>& w) {
 class CudnnConv2d final : public Library {
  public:
   CudnnConv2d(Stream& stream, const Conv2d& s, const std::vector<float>& w)
-      : handle_(stream),
-        x_(CUDNN_TENSOR_NHWC, s.n, s.cin, s.h, s.w),
-        y_(CUDNN_TENSOR_NHWC, s.n, s.cout, s.out_h(), s.out_w()),
-        weights_(stream, static_cast<int64_t>(w.size())) {
+      : stream_(stream), shapes_(s), weights_(stream, static_cast<int64_t>(w.size())) {
     stream.upload(weights_.data(), reordered(s, w).data(), w.size() * sizeof(float));
-    CALTROP_CALL(cudnn(), cudnnCreateFilterDescriptor, &filter_);
-    CALTROP_CALL(cudnn(), cudnnSetFilter4dDescriptor, filter_, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC,
-                 static_cast<int>(s.cout), static_cast<int>(s.cin), static_cast<int>(s.kh),
-                 static_cast<int>(s.kw));
-    CALTROP_CALL(cudnn(), cudnnCreateConvolutionDescriptor, &convolution_);
-    CALTROP_CALL(cudnn(), cudnnSetConvolution2dDescriptor, convolution_, static_cast<int>(s.pad_h),
-                 static_cast<int>(s.pad_w), static_cast<int>(s.stride_h), static_cast<int>(s.stride_w), 1, 1,
-                 CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT);
-    CALTROP_CALL(cudnn(), cudnnSetConvolutionMathType, convolution_, CUDNN_FMA_MATH);
     int found = 0;
     cudnnConvolutionFwdAlgoPerf_t fastest;
-    CALTROP_CALL(cudnn(), cudnnFindConvolutionForwardAlgorithm, handle_, x_, filter_, convolution_, y_, 1,
-                 &found, &fastest);
+    CALTROP_CALL(cudnn(), cudnnFindConvolutionForwardAlgorithm, handle_.on(stream), shapes_.x, shapes_.filter,
+                 shapes_.convolution, shapes_.y, 1, &found, &fastest);
     if (found == 0) throw Error("[cuDNN] no algorithm fits the convolution");
     check(fastest.status, "cudnnFindConvolutionForwardAlgorithm");
     algorithm_ = fastest.algo;
-    CALTROP_CALL(cudnn(), cudnnGetConvolutionForwardWorkspaceSize, handle_, x_, filter_, convolution_, y_,
-                 algorithm_, &bytes_);
+    bytes_ = fastest.memory;
     workspace_ = std::make_unique<Scratch<char>>(stream, static_cast<int64_t>(bytes_));
-  }
-  ~CudnnConv2d() override {
-    cudnn().function<decltype(cudnnDestroyConvolutionDescriptor)>("cudnnDestroyConvolutionDescriptor")(
-        convolution_);
-    cudnn().function<decltype(cudnnDestroyFilterDescriptor)>("cudnnDestroyFilterDescriptor")(filter_);
   }
   void run(const float* x, const float*, float* y) override {
     const float one = 1.0f, zero = 0.0f;
-    CALTROP_CALL(cudnn(), cudnnConvolutionForward, handle_, &one, x_, x, filter_, weights_.data(),
-                 convolution_, algorithm_, workspace_->data(), bytes_, &zero, y_, y);
+    CALTROP_CALL(cudnn(), cudnnConvolutionForward, handle_.on(stream_), &one, shapes_.x, x, shapes_.filter,
+                 weights_.data(), shapes_.convolution, algorithm_, workspace_->data(), bytes_, &zero,
+                 shapes_.y, y);
   }
 
  private:
+  Stream& stream_;
   CudnnHandle handle_;
-  TensorShape x_, y_;
-  cudnnFilterDescriptor_t filter_ = nullptr;
-  cudnnConvolutionDescriptor_t convolution_ = nullptr;
+  CudnnConvolution shapes_;
   cudnnConvolutionFwdAlgo_t algorithm_{};
   size_t bytes_ = 0;
   Scratch<float> weights_;
@@ -183,16 +102,17 @@ class CudnnConv2d final : public Library {
 class CudnnSoftmax final : public Library {
  public:
   CudnnSoftmax(Stream& stream, const LadderProblem& p)
-      : handle_(stream), rows_(CUDNN_TENSOR_NCHW, p.m, p.n, 1, 1) {}
+      : stream_(stream), rows_(CUDNN_TENSOR_NCHW, p.m, p.n, 1, 1) {}
   void run(const float* x, const float*, float* y) override {
     const float one = 1.0f, zero = 0.0f;
-    CALTROP_CALL(cudnn(), cudnnSoftmaxForward, handle_, CUDNN_SOFTMAX_ACCURATE, CUDNN_SOFTMAX_MODE_INSTANCE,
-                 &one, rows_, x, &zero, rows_, y);
+    CALTROP_CALL(cudnn(), cudnnSoftmaxForward, handle_.on(stream_), CUDNN_SOFTMAX_ACCURATE,
+                 CUDNN_SOFTMAX_MODE_INSTANCE, &one, rows_, x, &zero, rows_, y);
   }
 
  private:
+  Stream& stream_;
   CudnnHandle handle_;
-  TensorShape rows_;
+  CudnnTensor rows_;
 };
 #endif
 
@@ -205,7 +125,7 @@ std::string library_name(Ladder ladder) {
       return "cuBLAS " + std::to_string(CUBLAS_VER_MAJOR) + "." + std::to_string(CUBLAS_VER_MINOR);
 #endif
   } else {
-#ifdef CALTROP_CUDNN
+#ifdef CALTROP_CUDNN_LIBRARY
     if (cudnn().here()) return "cuDNN " + std::to_string(CUDNN_MAJOR) + "." + std::to_string(CUDNN_MINOR);
 #endif
   }
@@ -219,7 +139,7 @@ std::unique_ptr<Library> open_library([[maybe_unused]] Stream& stream, const Lad
     return std::make_unique<CublasMatmul>(stream, problem);
 #endif
   } else {
-#ifdef CALTROP_CUDNN
+#ifdef CALTROP_CUDNN_LIBRARY
     if (problem.ladder == Ladder::conv2d)
       return std::make_unique<CudnnConv2d>(stream, problem.conv, operands.right);
     return std::make_unique<CudnnSoftmax>(stream, problem);

@@ -85,7 +85,7 @@ Outcome outcome_of(const fs::path& folder, pid_t child) {
   outcome.error = slurp(folder / ".stderr");
   // Whether this line comes depends on how the program was built and where it runs, not on what a test asks.
   static const std::string kNoGpu =
-      "caltrop: note: no GPU with a working driver is found; computing on the CPU\n";
+      "caltrop: note: no GPU with a working driver is found here; computing on the CPU\n";
   if (outcome.error.starts_with(kNoGpu)) outcome.error.erase(0, kNoGpu.size());
   return outcome;
 }

@@ -156,6 +156,9 @@ TEST_SUITE("apps") {
                           1,
                           cuda_state() == DeviceState::not_built ? "built without CUDA"
                                                                  : "no GPU with a working driver"});
+    check_refused(place, {{"train", "--model", "target", "--device", "cpu", "--conv", "cudnn"},
+                          1,
+                          "there are no such convolutions on a CPU"});
   }
 
   TEST_CASE("damaged data sets") {

@@ -25,6 +25,7 @@ class DelegatingBackend : public Backend {
     return inner_.capture(std::move(body));
   }
   int64_t chunk(int64_t floats) const override { return inner_.chunk(floats); }
+  bool fuses_convolutions() const override { return inner_.fuses_convolutions(); }
 
   void fill(float value, float* y, int64_t count) override { inner_.fill(value, y, count); }
   void unary(Unary op, const float* x, float* y, int64_t count) override { inner_.unary(op, x, y, count); }

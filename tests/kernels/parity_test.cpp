@@ -17,6 +17,7 @@ std::set<std::string> methods_of_contract() {
   }
   methods.erase("name");  // texts for people
   methods.erase("description");
+  methods.erase("fuses_convolutions");  // a preference, not an op
   return methods;
 }
 
