@@ -140,6 +140,11 @@ LayerSpec parse_activation(LayerWords&) {
   return ActivationSpec{.kind = kind};
 }
 
+template <BranchPoint point>
+LayerSpec parse_branch(LayerWords&) {
+  return BranchSpec{.point = point};
+}
+
 constexpr float kLeakySlope = 0.01f;  // the default, PyTorch's
 
 LayerSpec parse_batchnorm(LayerWords& words) {
@@ -175,6 +180,10 @@ constexpr std::array kForms = {
     LayerForm{"conv", "conv OUT KHxKW [stride S] [pad P | pad same]", parse_conv},
     LayerForm{"maxpool", "maxpool K [stride S]", parse_pool<PoolKind::max>},
     LayerForm{"avgpool", "avgpool K [stride S]", parse_pool<PoolKind::average>},
+    LayerForm{"globalavgpool", "globalavgpool",
+              [](LayerWords&) -> LayerSpec {
+                return GlobalAveragePoolSpec{};
+              }},
     LayerForm{"flatten", "flatten",
               [](LayerWords&) -> LayerSpec {
                 return FlattenSpec{};
@@ -204,6 +213,9 @@ constexpr std::array kForms = {
                 return DropoutSpec{words.number("P", 0, std::nextafter(1.0f, 0.0f))};
               }},
     LayerForm{"normalize", "normalize MEAN STD", parse_normalize},
+    LayerForm{"residual", "residual", parse_branch<BranchPoint::residual>},
+    LayerForm{"shortcut", "shortcut", parse_branch<BranchPoint::shortcut>},
+    LayerForm{"add", "add", parse_branch<BranchPoint::add>},
 };
 
 // Levenshtein distance, letters compared without case.
@@ -274,6 +286,7 @@ struct LayerText {
     }
     return text;
   }
+  std::string operator()(const GlobalAveragePoolSpec&) const { return "globalavgpool"; }
   std::string operator()(const FlattenSpec&) const { return "flatten"; }
   std::string operator()(const DenseSpec& dense) const { return fmt::format("dense {}", dense.out); }
   std::string operator()(const ActivationSpec& activation) const {
@@ -300,6 +313,10 @@ struct LayerText {
     if (norm.momentum != BatchNormSpec{}.momentum) text += fmt::format(" momentum {}", norm.momentum);
     if (norm.epsilon != BatchNormSpec{}.epsilon) text += fmt::format(" eps {}", norm.epsilon);
     return text;
+  }
+  std::string operator()(const BranchSpec& branch) const {
+    constexpr std::array<const char*, 3> kNames = {"residual", "shortcut", "add"};
+    return kNames[static_cast<size_t>(branch.point)];
   }
   std::string operator()(const DropoutSpec& dropout) const {
     return fmt::format("dropout {}", dropout.probability);

@@ -1,4 +1,4 @@
-// A sequential network as one line of text, the same in the zoo, flags, checkpoints and documentation:
+// A network as one line of text, the same in the zoo, flags, checkpoints and documentation:
 //
 //   conv 32 3x3 | relu | maxpool 2 | flatten | dense 100 | relu | dense 10
 //
@@ -6,6 +6,7 @@
 //       [pad PHxPW | pad same]           "same" wants odd kernels and stride 1
 //   maxpool KHxKW [stride SHxSW]         no padding; the stride is the window where not given
 //   avgpool KHxKW [stride SHxSW]
+//   globalavgpool                        (h,w,c) -> c features, the mean of each channel
 //   flatten                              (h,w,c) -> h*w*c features, in that order
 //   dense OUT
 //   relu | gelu | gelu tanh | leakyrelu [SLOPE=0.01] | sigmoid | tanh | softmax
@@ -13,10 +14,15 @@
 //                                        running = (1 - M) running + M batch, as in PyTorch
 //   dropout P                            P is the probability of a zero
 //   normalize MEAN STD                   (x - MEAN) / STD
+//   residual | BODY | add                body(x) + x (He et al. 2016); BODY is any layers, blocks nest
+//   residual | BODY | shortcut | PATH | add
+//                                        body(x) + path(x), where the body changes the shape
 //
 // One number stands for a square: "conv 32 3" is "conv 32 3x3". Layers are counted from 0, as the modules of
 // a torch.nn.Sequential, and own the tensors "<layer>.weight", "<layer>.bias" and, for batchnorm,
-// "<layer>.running_mean" and "<layer>.running_var". Nothing here knows tensors or devices.
+// "<layer>.running_mean" and "<layer>.running_var". The words of a residual block count as layers that own
+// nothing, so the names are those of a torch.nn.ModuleList whose forward() keeps a stack of inputs. Nothing
+// here knows tensors or devices.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +47,10 @@ struct PoolSpec {
   int64_t window_h = 1, window_w = 1;
   int64_t stride_h = 1, stride_w = 1;
   bool operator==(const PoolSpec&) const = default;
+};
+
+struct GlobalAveragePoolSpec {
+  bool operator==(const GlobalAveragePoolSpec&) const = default;
 };
 
 struct FlattenSpec {
@@ -75,8 +85,15 @@ struct NormalizeSpec {
   bool operator==(const NormalizeSpec&) const = default;
 };
 
-using LayerSpec = std::variant<ConvSpec, PoolSpec, FlattenSpec, DenseSpec, ActivationSpec, BatchNormSpec,
-                               DropoutSpec, NormalizeSpec>;
+// Where the two paths of a residual block part, where the second begins, and where they meet.
+enum class BranchPoint : uint8_t { residual, shortcut, add };
+struct BranchSpec {
+  BranchPoint point = BranchPoint::residual;
+  bool operator==(const BranchSpec&) const = default;
+};
+
+using LayerSpec = std::variant<ConvSpec, PoolSpec, GlobalAveragePoolSpec, FlattenSpec, DenseSpec,
+                               ActivationSpec, BatchNormSpec, DropoutSpec, NormalizeSpec, BranchSpec>;
 
 struct Architecture {
   std::vector<LayerSpec> layers;
@@ -112,7 +129,7 @@ struct FeatureShape {
 std::string to_string(const FeatureShape& shape);  // "13x13x32" or "100 features"
 
 // The shape after each layer. An Error names the layer that does not fit: "layer 3 (maxpool 2): the input
-// 1x1x32 is smaller than the window 2x2".
+// 1x1x32 is smaller than the window 2x2". Residual blocks are matched here.
 std::vector<FeatureShape> infer_shapes(const Architecture& architecture, ImageShape input);
 
 enum class ParameterKind : uint8_t {

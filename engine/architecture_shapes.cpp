@@ -66,6 +66,13 @@ class LayerRules {
     return result;
   }
 
+  LayerOutcome operator()(const GlobalAveragePoolSpec&) const {
+    if (!input_.spatial) refuse("the input is flat ({}), pooling needs an image", to_string(input_));
+    LayerOutcome result;
+    result.output.channels = input_.channels;
+    return result;
+  }
+
   LayerOutcome operator()(const FlattenSpec&) const {
     LayerOutcome result;
     result.output.channels = input_.features();
@@ -112,6 +119,7 @@ class LayerRules {
 
   LayerOutcome operator()(const DropoutSpec&) const { return unchanged(); }
   LayerOutcome operator()(const NormalizeSpec&) const { return unchanged(); }
+  LayerOutcome operator()(const BranchSpec&) const { return unchanged(); }
 
  private:
   template <typename... Args>
@@ -164,6 +172,49 @@ class LayerRules {
   FeatureShape input_;
 };
 
+// The residual blocks that are open at a layer.
+class OpenBlocks {
+ public:
+  // What leaves branch point `point` of layer `layer` when `shape` arrives.
+  FeatureShape pass(int64_t layer, BranchPoint point, const FeatureShape& shape) {
+    if (point == BranchPoint::residual) {
+      open_.push_back({layer, shape, {}, false});
+      return shape;
+    }
+    const char* word = point == BranchPoint::add ? "add" : "shortcut";
+    if (open_.empty()) fail("layer {} ({}): there is no 'residual' before it to belong to", layer, word);
+    Block& block = open_.back();
+    if (point == BranchPoint::shortcut) {
+      if (block.has_shortcut) {
+        fail("layer {} (shortcut): the block of layer {} has one already", layer, block.layer);
+      }
+      block.body = shape;
+      block.has_shortcut = true;
+      return block.input;
+    }
+    const FeatureShape body = block.has_shortcut ? block.body : shape;
+    const FeatureShape other = block.has_shortcut ? shape : block.input;
+    if (!(body == other)) {
+      fail("layer {} (add): the body of the block gives {}, its shortcut {}", layer, to_string(body),
+           to_string(other));
+    }
+    open_.pop_back();
+    return shape;
+  }
+
+  void expect_closed() const {
+    if (!open_.empty()) fail("layer {} (residual): the block has no 'add'", open_.back().layer);
+  }
+
+ private:
+  struct Block {
+    int64_t layer;
+    FeatureShape input, body;
+    bool has_shortcut;
+  };
+  std::vector<Block> open_;
+};
+
 int64_t values_in(const ParameterSpec& parameter) {
   int64_t count = 1;
   for (const int64_t extent : parameter.shape) count *= extent;
@@ -190,8 +241,12 @@ void walk(const Architecture& architecture, ImageShape input, Visit visit) {
   FeatureShape shape{
       .spatial = true, .height = input.height, .width = input.width, .channels = input.channels};
   int64_t values = 0, macs = 0, layer = 0;
+  OpenBlocks blocks;
   for (const LayerSpec& spec : architecture.layers) {
     LayerOutcome outcome = LayerRules(layer, spec, shape).outcome();
+    if (const auto* branch = std::get_if<BranchSpec>(&spec)) {
+      outcome.output = blocks.pass(layer, branch->point, shape);
+    }
     for (ParameterSpec& parameter : outcome.parameters) {
       values += values_in(parameter);
       if (values > kMaxParameters) {
@@ -209,6 +264,7 @@ void walk(const Architecture& architecture, ImageShape input, Visit visit) {
     shape = outcome.output;
     ++layer;
   }
+  blocks.expect_closed();
 }
 
 }  // namespace

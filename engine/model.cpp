@@ -117,6 +117,7 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
   for (const ParameterSpec& spec : specs_) {
     Tensor values = Tensor::full(backend, spec.shape, is_one_at_first(spec.kind) ? 1.0f : 0.0f);
     tensors_[spec.name] = spec.trainable ? variable(values) : values;
+    if (spec.trainable) places_.emplace(spec.name, places_.size());
   }
   int64_t widest = input.height * input.width * input.channels;
   for (size_t k = 0; k < architecture_.layers.size();) {
@@ -141,8 +142,14 @@ void Model::initialize(Initializer initializer, uint64_t seed) {
   }
 }
 
-const Tensor& Model::tensor(size_t layer, const char* name) const {
-  return tensors_.at(fmt::format("{}.{}", layer, name));
+const Tensor& Model::tensor(size_t layer, const char* name, const ForwardOptions& options) const {
+  const std::string full = fmt::format("{}.{}", layer, name);
+  if (options.parameters) {
+    if (const auto place = places_.find(full); place != places_.end()) {
+      return (*options.parameters)[place->second];
+    }
+  }
+  return tensors_.at(full);
 }
 
 Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
@@ -151,10 +158,25 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
     fail("[model] expected images (n,{},{},{}), got {}", input_.height, input_.width, input_.channels,
          to_string(x.shape()));
   }
+  if (options.parameters && options.parameters->size() != places_.size()) {
+    fail("[model] expected {} parameters, got {}", places_.size(), options.parameters->size());
+  }
+  // Of the residual blocks around the present layer: their input and, from the shortcut on, their body's
+  // result.
+  std::vector<Tensor> aside;
   Tensor y = x;
   for (const Step& step : steps_) {
-    if (options.fuse && step.last > step.first + 1) {
-      y = run_block(step, y);
+    if (const auto* branch = std::get_if<BranchSpec>(&architecture_.layers[step.first])) {
+      if (branch->point == BranchPoint::residual) {
+        aside.push_back(y);
+      } else if (branch->point == BranchPoint::shortcut) {
+        std::swap(y, aside.back());
+      } else {
+        y = aside.back() + y;
+        aside.pop_back();
+      }
+    } else if (options.fuse && step.last > step.first + 1) {
+      y = run_block(step, y, options);
     } else {
       for (size_t k = step.first; k < step.last; ++k) y = run_layer(k, y, options);
     }
@@ -162,10 +184,10 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
   return y;
 }
 
-Tensor Model::run_block(const Step& step, const Tensor& x) const {
+Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const {
+  const Tensor &weight = tensor(step.first, "weight", options), &bias = tensor(step.first, "bias", options);
   if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
-    return dense(x, tensor(step.first, "weight"), tensor(step.first, "bias"),
-                 fused(*block_activation(architecture_.layers[step.first + 1])));
+    return dense(x, weight, bias, fused(*block_activation(architecture_.layers[step.first + 1])));
   }
   const auto& conv = std::get<ConvSpec>(architecture_.layers[step.first]);
   ConvBlockOptions block;
@@ -178,25 +200,27 @@ Tensor Model::run_block(const Step& step, const Tensor& x) const {
       block.pool_w = pool->window_w;
     }
   }
-  return conv_block(x, tensor(step.first, "weight"), tensor(step.first, "bias"), block);
+  return conv_block(x, weight, bias, block);
 }
 
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {
   const LayerSpec& layer = architecture_.layers[k];
   if (const auto* conv = std::get_if<ConvSpec>(&layer)) {
-    return conv2d(x, tensor(k, "weight"), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
-           tensor(k, "bias");
+    return conv2d(x, tensor(k, "weight", options),
+                  {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
+           tensor(k, "bias", options);
   }
   if (const auto* pool = std::get_if<PoolSpec>(&layer)) {
     const PoolOptions window{pool->window_h, pool->window_w, pool->stride_h, pool->stride_w};
     return pool->kind == PoolKind::max ? maxpool(x, window) : avgpool(x, window);
   }
+  if (std::holds_alternative<GlobalAveragePoolSpec>(layer)) return mean(x, {1, 2});
   if (std::holds_alternative<FlattenSpec>(layer))
     return reshape(x, {x.dim(0), element_count(Shape(x.shape().begin() + 1, x.shape().end()))});
-  if (std::holds_alternative<DenseSpec>(layer)) return dense(x, tensor(k, "weight"), tensor(k, "bias"));
+  if (std::holds_alternative<DenseSpec>(layer))
+    return dense(x, tensor(k, "weight", options), tensor(k, "bias", options));
   if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
-  if (const auto* norm = std::get_if<BatchNormSpec>(&layer))
-    return run_batch_norm(k, *norm, x, options.training);
+  if (const auto* norm = std::get_if<BatchNormSpec>(&layer)) return run_batch_norm(k, *norm, x, options);
   if (const auto* drop = std::get_if<DropoutSpec>(&layer)) {
     if (!options.training || drop->probability == 0.0f) return x;
     // 2^32 updates of 2^16 layers: no two masks of a run share a stream.
@@ -206,10 +230,11 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
   return (x - normalize.mean) / normalize.deviation;
 }
 
-Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& x, bool training) const {
-  const Tensor &mean = tensor(k, "running_mean"), &variance = tensor(k, "running_var");
-  const Tensor &weight = tensor(k, "weight"), &bias = tensor(k, "bias");
-  if (!training) return batch_norm(x, mean, variance, weight, bias, spec.epsilon);
+Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& x,
+                             const ForwardOptions& options) const {
+  const Tensor &mean = tensor(k, "running_mean", options), &variance = tensor(k, "running_var", options);
+  const Tensor &weight = tensor(k, "weight", options), &bias = tensor(k, "bias", options);
+  if (!options.training) return batch_norm(x, mean, variance, weight, bias, spec.epsilon);
   const BatchMoments batch = batch_moments(x);
   {
     // The running variance takes the unbiased estimate, as in PyTorch.

@@ -1,4 +1,4 @@
-// A sequential network: the layers of an architecture line with their parameters on a device.
+// A network: the layers of an architecture line with their parameters on a device.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,8 @@ struct ForwardOptions {
   uint64_t seed = 0;      // of dropout, together with
   uint64_t step = 0;      // the number of the update
   bool fuse = true;       // conv or dense with what follows as one op; false runs layer by layer
+  // Stand for parameters(), in its order: a network as a function of its weights, which may be tracked.
+  const std::vector<Tensor>* parameters = nullptr;
 };
 
 class Model {
@@ -68,10 +70,11 @@ class Model {
   struct Step {  // layers [first, last) run as one
     size_t first, last;
   };
-  const Tensor& tensor(size_t layer, const char* name) const;
-  Tensor run_block(const Step& step, const Tensor& x) const;
+  const Tensor& tensor(size_t layer, const char* name, const ForwardOptions& options) const;
+  Tensor run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
-  Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x, bool training) const;
+  Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x,
+                        const ForwardOptions& options) const;
 
   Architecture architecture_;
   ImageShape input_;
@@ -79,6 +82,7 @@ class Model {
   Backend* backend_;
   std::vector<ParameterSpec> specs_;
   std::map<std::string, Tensor> tensors_;
+  std::map<std::string, size_t> places_;  // of the trained ones in parameters()
   std::vector<Step> steps_;
 };
 

@@ -64,13 +64,21 @@ std::vector<Owner> owners_of(const Architecture& architecture, ImageShape input)
   }
   std::vector<Owner> owners;
   std::optional<FeatureShape> flattened;
+  int64_t open_blocks = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerSpec& spec = architecture.layers[i];
     const FeatureShape& shape = layers[i].input;
+    if (const auto* branch = std::get_if<BranchSpec>(&spec)) {
+      open_blocks += branch->point == BranchPoint::residual ? 1 : branch->point == BranchPoint::add ? -1 : 0;
+    }
     // With one pixel or one channel the two orders are the same.
     if (std::holds_alternative<FlattenSpec>(spec) && shape.spatial && shape.channels > 1 &&
         shape.height * shape.width > 1) {
       flattened = shape;
+    }
+    if (flattened && open_blocks > 0) {
+      fail("layer {} ({}): a residual block on the flattened image {} has no counterpart in PyTorch's order",
+           i, layers[i].text, to_string(*flattened));
     }
     const auto found = parameters.find(static_cast<int64_t>(i));
     if (found == parameters.end()) continue;

@@ -3,7 +3,10 @@
 // Caltrop: conv weights (kh,kw,cin,cout), images (h,w,c), so flatten gives features in the order h,w,c.
 // PyTorch: conv weights (cout,cin,kh,kw), images (c,h,w), so flatten gives c,h,w. The columns of the first
 // dense layer after flatten (and a batch norm between the two) are therefore permuted; everything else is
-// equal.
+// equal. Residual blocks change neither names nor tensors: exported weights load into a torch.nn.ModuleList
+// of the line's layers, and weights named by another rule are matched kind by kind in natural order, which
+// fits only where the module names sort as the line runs. A flatten inside a residual block, or one between
+// flatten and the next dense layer, would mix two orders of features and is refused.
 #pragma once
 
 #include "engine/architecture.h"

@@ -1,6 +1,7 @@
 #include "engine/zoo.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "engine/architecture.h"
 #include "engine/error.h"
@@ -9,7 +10,7 @@
 namespace caltrop {
 namespace {
 
-enum class Family : uint8_t { paper, kim };
+enum class Family : uint8_t { paper, kim, vgg, resnet };
 
 struct Plan {
   std::string name;
@@ -37,6 +38,57 @@ std::string kim_line(int depth, Regularizer regularizer) {
   return line + "dense {outputs}";
 }
 
+std::string conv_line(int64_t filters, int kernel, int stride = 1) {
+  std::string line = fmt::format("conv {} {}x{}", filters, kernel, kernel);
+  if (stride > 1) line += fmt::format(" stride {}", stride);
+  if (kernel > 1) line += fmt::format(" pad {}", kernel / 2);
+  return line + " | batchnorm | ";
+}
+
+struct Stage {
+  int64_t filters;
+  int convolutions;  // or residual blocks
+  std::string_view pool;
+};
+
+// Stages of 3x3 convolutions at one resolution, then dense layers (Simonyan & Zisserman 2015).
+std::string vgg_line(std::initializer_list<Stage> stages, std::initializer_list<int> dense) {
+  std::string line;
+  for (const Stage& stage : stages) {
+    for (int i = 0; i < stage.convolutions; ++i) line += conv_line(stage.filters, 3) + "relu | ";
+    if (!stage.pool.empty()) line += fmt::format("{} | ", stage.pool);
+  }
+  line += "flatten | ";
+  for (const int units : dense) line += fmt::format("dense {} | relu | ", units);
+  return line + "dense {outputs}";
+}
+
+// Stages of residual blocks, each stage after the first at half the resolution (He et al. 2016). A basic
+// block is two 3x3 convolutions, a bottleneck 1x1, 3x3 and 1x1 with four times the filters.
+std::string resnet_line(int64_t stem, std::initializer_list<Stage> stages, bool bottleneck) {
+  std::string line = conv_line(stem, 3) + "relu | ";
+  int64_t channels = stem;
+  bool first_stage = true;
+  for (const Stage& stage : stages) {
+    const int64_t out = bottleneck ? 4 * stage.filters : stage.filters;
+    for (int i = 0; i < stage.convolutions; ++i) {
+      const int stride = i == 0 && !first_stage ? 2 : 1;
+      line += "residual | ";
+      if (bottleneck) {
+        line += conv_line(stage.filters, 1) + "relu | " + conv_line(stage.filters, 3, stride) + "relu | " +
+                conv_line(out, 1);
+      } else {
+        line += conv_line(out, 3, stride) + "relu | " + conv_line(out, 3);
+      }
+      if (stride != 1 || channels != out) line += "shortcut | " + conv_line(out, 1, stride);
+      line += "add | relu | ";
+      channels = out;
+    }
+    first_stage = false;
+  }
+  return line + "globalavgpool | dense {outputs}";
+}
+
 std::vector<Plan> make_plans() {
   std::vector<Plan> plans = {
       {"target", Family::paper, "conv 32 3x3 | relu | {pool} | flatten | dense 100 | relu | dense {outputs}",
@@ -62,6 +114,23 @@ std::vector<Plan> make_plans() {
                        fmt::format("Control model of Kim 2025, {} convolutions{}", depth, words)});
     }
   }
+  plans.push_back({"vgg7", Family::vgg,
+                   vgg_line({{128, 2, "maxpool 2"}, {256, 2, "maxpool 2"}, {512, 2, "maxpool 2"}}, {1024}),
+                   "VGG-7 of Li et al. 2016, batch norm, for 28x28"});
+  plans.push_back({"vgg16", Family::vgg,
+                   vgg_line({{64, 2, "maxpool 2"},
+                             {128, 2, "maxpool 2"},
+                             {256, 3, "maxpool 2"},
+                             {512, 3, ""},
+                             {512, 3, "maxpool 3"}},
+                            {512, 512}),
+                   "VGG-16 of Simonyan & Zisserman 2015, batch norm, small head, for 28x28"});
+  plans.push_back({"resnet32", Family::resnet,
+                   resnet_line(16, {{16, 5, ""}, {32, 5, ""}, {64, 5, ""}}, false),
+                   "ResNet-32 of He et al. 2016 for small images"});
+  plans.push_back({"resnet50", Family::resnet,
+                   resnet_line(64, {{64, 3, ""}, {128, 4, ""}, {256, 6, ""}, {512, 3, ""}}, true),
+                   "ResNet-50 of He et al. 2016, stem for small images"});
   return plans;
 }
 
@@ -96,12 +165,12 @@ ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) 
   if (options.pool_stride != 1 && options.pool_stride != 2) {
     fail("model '{}': expected a pool stride of 1 or 2, got {}", plan->name, options.pool_stride);
   }
-  if (plan->family == Family::kim && options.pool_stride != 2) {
+  if (plan->family != Family::paper && options.pool_stride != 2) {
     fail("model '{}': a pool stride of 1 is defined for target and eat-1 to eat-3 only", plan->name);
   }
   ZooEntry entry{.name = plan->name,
                  .line = plan->line,
-                 .initializer = plan->family == Family::paper ? "he_uniform" : "glorot_uniform",
+                 .initializer = plan->family == Family::kim ? "glorot_uniform" : "he_uniform",
                  .description = plan->description};
   replace_all(entry.line, "{pool}", options.pool_stride == 2 ? "maxpool 2" : "maxpool 2 stride 1");
   replace_all(entry.line, "{outputs}", std::to_string(outputs));

@@ -1,4 +1,4 @@
-// Networks by name: the two papers' models as lines of engine/architecture.h.
+// Networks by name: the papers' models as lines of engine/architecture.h.
 //
 // "GMA/MIA 2025", Table 1 (all `he_uniform`, valid padding, exact GELU; softmax is left to the loss):
 //   target   conv 32 - pool - dense 100, ReLU          eat-1   the same with GELU
@@ -17,6 +17,22 @@
 // ReLU, pool, dropout (Ioffe & Szegedy 2015); dropout 0.25 after pools and 0.5 after the dense layer, the
 // values of the Keras MNIST example; and Keras' default initialiser, glorot_uniform, as the paper stores .h5
 // files.
+//
+// "GMA/MIA 2025" also attacks VGG7, VGG16, ResNet32 and ResNet50, without saying how they take 28x28 pixels.
+// Here (`he_uniform`, batch norm after each convolution, whose biases are kept; trainable values for one
+// channel and 10 outputs):
+//   vgg7      9.3 M   Li et al. 2016 (VGG-7 of CIFAR-10): 2 x 128, 2 x 256, 2 x 512 filters, a pool after
+//                     each pair (28 -> 14 -> 7 -> 3), dense 1024
+//   vgg16    15.2 M   Simonyan & Zisserman 2015, configuration D: 28x28 has room for three pools of 2, so the
+//                     fourth stage has none and the fifth ends in one of 3 (3 -> 1); dense 512, 512 for their
+//                     4096, 4096, as usual for small images
+//   resnet32  0.47 M  He et al. 2016, section 4.2, n = 5: 16, 32, 64 filters at 28, 14, 7 pixels, global
+//   mean.
+//                     Where a stage begins the shortcut is a 1x1 convolution (their option B), not zero
+//                     padding (A, 0.46 M): one kind of shortcut in the language
+//   resnet50 23.5 M   He et al. 2016, Table 1, bottlenecks 3, 4, 6, 3; for the 7x7 stride 2 stem and pool of
+//                     ImageNet one 3x3 convolution (28, 14, 7, 4 pixels). Stride in the 3x3 convolution of a
+//                     block, as torchvision has it
 #pragma once
 
 #include <cstdint>

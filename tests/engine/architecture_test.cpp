@@ -269,7 +269,7 @@ TEST_SUITE("engine") {
   }
 
   TEST_CASE("zoo: every entry is canonical and has the outputs asked for, on grey and colour images") {
-    CHECK(zoo_names().size() == 16);
+    CHECK(zoo_names().size() == 20);
     for (const std::string& name : zoo_names()) {
       CAPTURE(name);
       const ZooEntry entry = zoo(name, 12);
@@ -300,8 +300,57 @@ TEST_SUITE("engine") {
     CHECK(zoo("kim-4", 10).initializer == "glorot_uniform");
   }
 
+  TEST_CASE("zoo: VGG and ResNet have the sizes of their papers") {
+    const auto parameters = [](const char* name) {
+      return count_parameters(parse_architecture(zoo_line(name, 10)), kMnist);
+    };
+    // He et al. 2016, section 4.2: 0.46 M with parameter-free shortcuts. Ours has besides: two 1x1 shortcuts
+    // with batch norm, biases before batch norm, and 2 x 9 x 16 weights less in the first convolution.
+    const int64_t theirs = 464'154, shortcuts = 16 * 32 + 32 * 64 + 3 * (32 + 64);
+    const int64_t biases = 11 * 16 + 10 * 32 + 10 * 64, grey = 2 * 9 * 16;
+    CHECK(parameters("resnet32") == theirs + shortcuts + biases - grey);
+    // torchvision's resnet50: 25,557,032 with 1000 classes and a 7x7 stem of three channels.
+    const int64_t stem = 64 * (9 - 7 * 7 * 3), head = 2049 * (10 - 1000), conv_biases = 26'560;
+    CHECK(parameters("resnet50") == 25'557'032 + stem + head + conv_biases);
+    CHECK(parameters("vgg7") > 9'200'000);
+    CHECK(parameters("vgg16") > 15'200'000);
+    CHECK(zoo("resnet32", 10).initializer == "he_uniform");
+    const std::vector<FeatureShape> shapes =
+        infer_shapes(parse_architecture(zoo_line("resnet50", 10)), kMnist);
+    CHECK((shapes[shapes.size() - 3] == FeatureShape{true, 4, 4, 2048}));
+  }
+
+  TEST_CASE("residual blocks: shapes, names and what is refused") {
+    const char* line =
+        "conv 4 3x3 pad 1 | residual | conv 6 3x3 stride 2 pad 1 | relu | residual | conv 6 1x1 | add | "
+        "shortcut "
+        "| conv 6 1x1 stride 2 | add | relu | globalavgpool | dense 3";
+    const Architecture architecture = parse_architecture(line);
+    CHECK(to_string(architecture) == line);
+    const std::vector<FeatureShape> shapes = infer_shapes(architecture, {8, 8, 1});
+    CHECK((shapes[7] == FeatureShape{true, 8, 8, 4}));  // the shortcut starts from the block's input
+    CHECK((shapes[9] == FeatureShape{true, 4, 4, 6}));
+    CHECK((shapes[11] == FeatureShape{false, 1, 1, 6}));
+    std::vector<std::string> names;
+    for (const ParameterSpec& spec : parameter_specs(architecture, {8, 8, 1})) names.push_back(spec.name);
+    CHECK(names == std::vector<std::string>{"0.weight", "0.bias", "2.weight", "2.bias", "5.weight", "5.bias",
+                                            "8.weight", "8.bias", "12.weight", "12.bias"});
+    const auto why = [](const char* bad) {
+      return refusal([&] { (void)infer_shapes(parse_architecture(bad), {8, 8, 1}); });
+    };
+    CHECK(why("add") == "layer 0 (add): there is no 'residual' before it to belong to");
+    CHECK(why("shortcut | add") == "layer 0 (shortcut): there is no 'residual' before it to belong to");
+    CHECK(why("residual | relu") == "layer 0 (residual): the block has no 'add'");
+    CHECK(why("residual | shortcut | shortcut | add") ==
+          "layer 2 (shortcut): the block of layer 0 has one already");
+    CHECK(why("residual | conv 2 3x3 | add") ==
+          "layer 2 (add): the body of the block gives 6x6x2, its shortcut 8x8x1");
+    CHECK(why("flatten | globalavgpool").find("pooling needs an image") != std::string::npos);
+    CHECK(why("residual 3").find("unexpected '3'") != std::string::npos);
+  }
+
   TEST_CASE("zoo: unknown names and absurd options are refused") {
-    CHECK(refusal([] { (void)zoo("vgg16", 10); }).find("unknown model 'vgg16'; known are target, eat-1") !=
+    CHECK(refusal([] { (void)zoo("vgg17", 10); }).find("unknown model 'vgg17'; known are target, eat-1") !=
           std::string::npos);
     CHECK(refusal([] { (void)zoo("target", 0); }).find("got 0") != std::string::npos);
     CHECK(refusal([] { (void)zoo("target", kMaxExtent + 1); }).find("outputs") != std::string::npos);

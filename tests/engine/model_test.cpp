@@ -72,6 +72,9 @@ const char* const kLines[] = {
     "flatten | dense 12 | tanh | dense 10",
     "normalize 0.5 0.25 | conv 6 3x3 | batchnorm | relu | maxpool 2 | dropout 0.25 | flatten | dense 10",
     "flatten | dense 16 | batchnorm | relu | dropout 0.5 | dense 10",
+    "conv 4 3x3 pad 1 | residual | conv 4 3x3 pad 1 | batchnorm | relu | conv 4 3x3 pad 1 | add | relu | "
+    "residual "
+    "| conv 6 3x3 stride 2 pad 1 | relu | shortcut | conv 6 1x1 stride 2 | add | globalavgpool | dense 10",
 };
 
 TEST_SUITE("engine") {
