@@ -1,6 +1,7 @@
 // caltrop gma generate: the paper's Algorithm 1, streamed to disk part by part.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <memory>
 #include <system_error>
 
@@ -13,6 +14,7 @@
 #include "apps/setup.h"
 #include "apps/text_layout.h"
 #include "attacks/attack_images.h"
+#include "engine/text.h"
 
 namespace caltrop {
 namespace {
@@ -24,7 +26,7 @@ struct GenerateCommand {
   DataOptions data;
   ModelOptions model;
   GmaFlags gma;
-  std::string subset = "train";
+  std::string subset = "train", store = "delta", shard = "1/1";
   int64_t batch = 0;
 };
 
@@ -40,7 +42,16 @@ void declare(Flags& flags, GenerateCommand& options) {
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
   add_gma_flags(flags, options.gma);
+  flags.group("Set");
+  flags.choice(
+      "store", options.store, {"delta", "png", "none"},
+      "how attacked images are kept: exactly, as pictures of 8 bits, or only what the network said of "
+      "them; 'gma analyze --set' needs delta");
   flags.group("Computing", Scope::local);
+  flags.text(
+      "shard", options.shard, "I/N",
+      "make the I-th of N shares of the parts; folders of all shares, copied into one, are the set that "
+      "one call makes, and --resume there adds the manifest");
   add_batch_flag(flags, options.batch,
                  "images crafted together, 0 for what suits the network; results do not depend on it");
   add_common_flags(flags, options.common, true, "runs/gma-DATASET, the first that is free");
@@ -51,7 +62,8 @@ void declare(Flags& flags, GenerateCommand& options) {
       "epsilon, attack, "
       "seed, label, predictions, success, budget used\n"
       " DIR/NORM-NNNNNN.npz   x, delta (float32), eps, index, label, prediction, success, linf, l2, "
-      "zero_gradients, nan_gradients of a part");
+      "zero_gradients, nan_gradients of a part\n"
+      " DIR/NORM-NNNNNN.png   with --store png: a row of tiles for each image, clean and then one per size");
   flags.section("JSON",
                 "out, images, sizes, norms, rows, bytes, forward_passes, backward_passes of this call");
   flags.example(
@@ -96,6 +108,23 @@ class PartSink {
   GmaPart part_;
 };
 
+// Which parts of a set one process makes: those whose number, counted through all norms, leaves `index` when
+// divided by `count`.
+struct Shard {
+  int64_t index = 0, count = 1;
+  bool has(int64_t part) const { return part % count == index; }
+};
+
+Shard parse_shard(const std::string& text) {
+  long long i = 0, n = 0;
+  int length = 0;
+  const bool read = std::sscanf(text.c_str(), "%6lld/%6lld%n", &i, &n, &length) == 2;
+  if (!read || length != static_cast<int>(text.size()) || i < 1 || i > n) {
+    usage_error("--shard expects I/N with 1 <= I <= N, as in 2/8, got '{}'", shown(text));
+  }
+  return {i - 1, n};
+}
+
 // What a run that is resumed has already written.
 int64_t bytes_of_parts(const std::string& out) {
   int64_t bytes = 0;
@@ -128,6 +157,8 @@ class Generation {
     RunFolder::check(options_.common.out, options_.common.resume);
     const std::vector<Norm> norms = gma_norms(options_.gma);
     sizes_ = gma_sizes_of(options_.gma);
+    store_ = parse_gma_store(options_.store);
+    shard_ = parse_shard(options_.shard);
     for (const Norm norm : norms) attack_options(options_.gma.attack, norm, options_.common.seed);
     Backend& backend = open_backend(options_.common, console_);
     const Trained trained =
@@ -139,9 +170,10 @@ class Generation {
     }
     const std::string out = folder_or_free(options_.common.out, "gma-" + trained.data.info.name);
     const auto sizes = static_cast<int64_t>(sizes_.size()), kinds = static_cast<int64_t>(norms.size());
-    const int64_t bytes = set_bytes(images.count(), sizes, kinds, images.image_size());
-    console_.say("{} images x {} sizes x {} norms -> {}, about {:.0f} MB", grouped(images.count()), sizes,
-                 kinds, out, static_cast<double>(bytes) / 1e6);
+    const int64_t bytes = set_bytes(images.count(), sizes, kinds, images.image_size(), store_) / shard_.count;
+    console_.say("{} images x {} sizes x {} norms{} -> {}, {} {:.0f} MB", grouped(images.count()), sizes,
+                 kinds, shard_.count > 1 ? ", share " + options_.shard : "", out,
+                 store_ == GmaStore::png ? "at most" : "about", static_cast<double>(bytes) / 1e6);
     expect_space(out, bytes - bytes_of_parts(out));
     const RunFolder folder(out, make_config(flags_, trained.facts), options_.common.resume);
 
@@ -152,12 +184,21 @@ class Generation {
       base += images.count();
     }
     progress.finish();
-    if (!folder.has(kManifest)) {
+    const bool complete = is_complete(folder, norms, images);
+    if (complete && !folder.has(kManifest)) {
       write_manifest(folder.path(), norms, options_.gma.attack.kind, options_.common.seed);
     }
-    console_.say("{} attacked images, listed in {}", grouped(images.count() * sizes * kinds),
-                 folder.file(kManifest).string());
+    if (complete) {
+      console_.say("{} attacked images, listed in {}", grouped(images.count() * sizes * kinds),
+                   folder.file(kManifest).string());
+    } else {
+      console_.say(
+          "share {} is done; copy the folders of all shares into one, and there: "
+          "caltrop gma generate --resume --out {}",
+          options_.shard, out);
+    }
     console_.result({{"out", out},
+                     {"complete", complete},
                      {"images", images.count()},
                      {"sizes", sizes},
                      {"norms", kinds},
@@ -171,21 +212,33 @@ class Generation {
   // A part that was damaged since is made again.
   bool is_whole(const fs::path& path) {
     try {
-      read_part(path);
-      return true;
+      read_part(path, store_);
+      return store_ != GmaStore::png || fs::exists(fs::path(path).replace_extension(".png"));
     } catch (const Error& problem) {
       console_.note("{}; it is made again", problem.what());
       return false;
     }
   }
 
-  // All parts of one norm that are not there yet.
+  bool is_complete(const RunFolder& folder, const std::vector<Norm>& norms, const Images& images) const {
+    const int64_t step = images_per_part(static_cast<int64_t>(sizes_.size()), images.image_size());
+    for (const Norm norm : norms) {
+      for (int64_t first = 0; first < images.count(); first += step) {
+        if (!folder.has(part_name(norm, first))) return false;
+      }
+    }
+    return true;
+  }
+
+  // All parts of this share and one norm that are not there yet.
   void generate(const RunFolder& folder, const Model& model, const Images& images, Norm norm, int64_t base,
                 ProgressLine& progress) {
     const AttackOptions attack = attack_options(options_.gma.attack, norm, options_.common.seed);
     const int64_t step = images_per_part(static_cast<int64_t>(sizes_.size()), images.image_size());
+    const int64_t parts = (images.count() + step - 1) / step;
     for (int64_t first = 0; first < images.count(); first += step) {
       const std::string name = part_name(norm, first);
+      if (!shard_.has(base / images.count() * parts + first / step)) continue;
       if (folder.has(name) && is_whole(folder.file(name))) continue;
       PartSink sink(images, sizes_);
       AttackJob job{.rows = row_range(first, std::min(images.count(), first + step)),
@@ -199,7 +252,7 @@ class Generation {
       const AttackReport report = attack_images(model, images, eps_of(sizes_), attack, job);
       forward_ += report.forward_passes;
       backward_ += report.backward_passes;
-      write_part(folder.file(name), sink.part());
+      write_part(folder.file(name), sink.part(), store_);
     }
   }
 
@@ -207,6 +260,8 @@ class Generation {
   const Flags& flags_;
   Console console_;
   std::vector<GmaSize> sizes_;
+  GmaStore store_ = GmaStore::delta;
+  Shard shard_;
   int64_t forward_ = 0, backward_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "data/npz.h"
+#include "data/png.h"
 #include "engine/atomic_file.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
@@ -83,7 +84,33 @@ Predictions show_part(const Model& model, const GmaPart& part, const Progress& p
   return said;
 }
 
+// Rows of tiles without margins, so that a program can cut them apart.
+void write_picture(const fs::path& path, const GmaPart& part) {
+  const int64_t tiles = 1 + static_cast<int64_t>(part.sizes.size()), w = part.shape.width,
+                channels = part.shape.channels, row = w * channels, pixels = part.shape.height * row;
+  std::vector<uint8_t> sheet(static_cast<size_t>(part.count() * tiles * pixels));
+  for (int64_t i = 0; i < part.count(); ++i) {
+    const uint8_t* x = part.x.data() + i * pixels;
+    for (int64_t t = 0; t < tiles; ++t) {
+      const float* delta = t > 0 ? part.delta.data() + (i * (tiles - 1) + t - 1) * pixels : nullptr;
+      for (int64_t p = 0; p < pixels; ++p) {
+        const float shown = static_cast<float>(x[p]) + (delta ? 255.0f * delta[p] : 0.0f);
+        const int64_t at = ((i * part.shape.height + p / row) * tiles + t) * row + p % row;
+        sheet[static_cast<size_t>(at)] = static_cast<uint8_t>(std::lround(std::clamp(shown, 0.0f, 255.0f)));
+      }
+    }
+  }
+  write_png(path, part.count() * part.shape.height, tiles * w, channels, sheet);
+}
+
 }  // namespace
+
+GmaStore parse_gma_store(std::string_view name) {
+  if (name == "delta") return GmaStore::delta;
+  if (name == "png") return GmaStore::png;
+  if (name == "none") return GmaStore::none;
+  fail("unknown --store '{}': expected delta, png or none", name);
+}
 
 std::string part_name(Norm norm, int64_t first) {
   return fmt::format("{}-{:06}.npz", to_string(norm), first);
@@ -93,14 +120,17 @@ int64_t images_per_part(int64_t sizes, int64_t image_size) {
   return std::max<int64_t>(1, kPartBytes / (sizes * image_size * static_cast<int64_t>(sizeof(float))));
 }
 
-int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size) {
+int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size, GmaStore store) {
   constexpr int64_t kNumbers = 21, kManifestRow = 124, kClean = 16, kHeaders = 4096;
-  const int64_t row = image_size * static_cast<int64_t>(sizeof(float)) + kNumbers + kManifestRow;
+  const int64_t pixel =
+      store == GmaStore::delta ? static_cast<int64_t>(sizeof(float)) : store == GmaStore::png;
+  const int64_t row = image_size * pixel + kNumbers + kManifestRow;
   const int64_t step = images_per_part(sizes, image_size), parts = (images + step - 1) / step;
   return norms * (images * (sizes * row + image_size + kClean) + parts * kHeaders);
 }
 
-void write_part(const fs::path& path, const GmaPart& part) {
+void write_part(const fs::path& path, const GmaPart& part, GmaStore store) {
+  if (store == GmaStore::png) write_picture(fs::path(path).replace_extension(".png"), part);
   const int64_t n = part.count(), s = static_cast<int64_t>(part.sizes.size());
   const ImageShape& shape = part.shape;
   std::vector<float> eps, v;
@@ -121,7 +151,8 @@ void write_part(const fs::path& path, const GmaPart& part) {
   file.add("v", {s}, v);
   file.add("exponent", {s}, exponent);
   file.add("ten", {s}, ten);
-  file.add("delta", {n, s, shape.height, shape.width, shape.channels}, part.delta);
+  if (store == GmaStore::delta)
+    file.add("delta", {n, s, shape.height, shape.width, shape.channels}, part.delta);
   file.add("prediction", {n, s}, part.prediction);
   file.add("success", {n, s}, part.success);
   file.add("linf", {n, s}, part.linf);
@@ -131,7 +162,7 @@ void write_part(const fs::path& path, const GmaPart& part) {
   file.close();
 }
 
-GmaPart read_part(const fs::path& path) {
+GmaPart read_part(const fs::path& path, GmaStore store) {
   const NpzFile file(path);
   const std::vector<int64_t>& x = file.shape("x", 4);
   const int64_t n = x[0], s = file.shape("eps", 1)[0];
@@ -141,7 +172,12 @@ GmaPart read_part(const fs::path& path) {
   part.label = file.values<int32_t>("label", {n});
   part.clean_prediction = file.values<int32_t>("clean_prediction", {n});
   part.x = file.values<uint8_t>("x", x);
-  part.delta = file.values<float>("delta", {n, s, x[1], x[2], x[3]});
+  if (store == GmaStore::delta) {
+    if (!file.has("delta")) {
+      fail("{} holds no perturbations (it was made with --store png or none)", path.string());
+    }
+    part.delta = file.values<float>("delta", {n, s, x[1], x[2], x[3]});
+  }
   part.prediction = file.values<int32_t>("prediction", {n, s});
   part.success = file.values<uint8_t>("success", {n, s});
   part.linf = file.values<float>("linf", {n, s});
@@ -197,7 +233,7 @@ void write_manifest(const fs::path& folder, const std::vector<Norm>& norms, cons
       "zero_gradients,nan_gradients\n");
   for (const Norm norm : norms) {
     for (const fs::path& path : find_parts(folder, norm)) {
-      const GmaPart part = read_part(path);
+      const GmaPart part = read_part(path, GmaStore::none);
       const std::string name = path.filename().string();
       std::string rows;
       for (size_t row = 0; row < part.prediction.size(); ++row) {

@@ -8,6 +8,9 @@
 //     10^-exponent delta (n,s,h,w,c) float32: the attacked image is clip(x / 255 + delta) prediction (n,s)
 //     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32 zero_gradients (n,s) int32,
 //     nan_gradients (n,s) int32: gradients of the attack that were so
+//   NORM-000000.png   with `png`: image k is the row k of tiles, the clean image and then one tile for each
+//   size,
+//                     rounded to 8 bits
 //   manifest.csv      one row for each attacked image; written last, so that a set with one is complete
 #pragma once
 
@@ -15,12 +18,19 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "attacks/gma.h"
 #include "engine/images.h"
 
 namespace caltrop {
+
+// How the attacked images of a set are kept: exactly (`delta`), as pictures rounded to 8 bits (`png`), or not
+// at all (`none`: what the network said of them, alone). Only a set with `delta` can be shown to a network
+// again.
+enum class GmaStore : uint8_t { delta, png, none };
+GmaStore parse_gma_store(std::string_view name);
 
 struct GmaPart {
   std::vector<int64_t> index;
@@ -38,12 +48,15 @@ std::string part_name(Norm norm, int64_t first);
 // Images in a part, so that it takes about 48 MB.
 int64_t images_per_part(int64_t sizes, int64_t image_size);
 
-// Bytes of a set on disk: an upper bound that is close to it.
-int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size);
+// Bytes of a set on disk: an upper bound, close to it but for `png`, whose pictures compress.
+int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_size,
+                  GmaStore store = GmaStore::delta);
 
-void write_part(const std::filesystem::path& path, const GmaPart& part);
-// An Error where an array is missing or does not fit the others.
-GmaPart read_part(const std::filesystem::path& path);
+// Its picture (`png`) stands beside it and is written first.
+void write_part(const std::filesystem::path& path, const GmaPart& part, GmaStore store = GmaStore::delta);
+// An Error where an array is missing or does not fit the others. Without `delta` in `store` the perturbations
+// are not read, and need not be there.
+GmaPart read_part(const std::filesystem::path& path, GmaStore store = GmaStore::delta);
 
 // The parts of `norm` in `folder`, in the order of their images.
 std::vector<std::filesystem::path> find_parts(const std::filesystem::path& folder, Norm norm);

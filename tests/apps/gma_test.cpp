@@ -1,0 +1,88 @@
+// GMA sets in shares and in other forms, from end to end on a small trained network.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "data/npz.h"
+#include "data/png.h"
+#include "tests/apps/program.h"
+
+namespace caltrop::test {
+namespace {
+
+struct Trained : Workplace {
+  Trained() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
+
+  Outcome run(std::vector<std::string> words, const std::vector<std::string>& more) const {
+    words.insert(words.end(), {"--weights", "net/model.safetensors", "--quiet"});
+    words.insert(words.end(), more.begin(), more.end());
+    return caltrop(words);
+  }
+};
+
+TEST_SUITE("apps") {
+  TEST_CASE("gma generate: the shares of a set are together the set") {
+    const Trained place;
+    const std::vector<std::string> words = {"gma",     "generate", "--subset", "test",
+                                            "--limit", "12",       "--steps",  "2"};
+    REQUIRE(place.run(words, {"--out", "whole"}).status == 0);
+    for (const int shares : {2, 3}) {
+      for (int i = 1; i <= shares; ++i) {
+        const std::string shard = std::to_string(i) + "/" + std::to_string(shares);
+        REQUIRE(place.run(words, {"--out", "share" + std::to_string(i), "--shard", shard}).status == 0);
+        CHECK_FALSE(std::filesystem::exists(place.file("share" + std::to_string(i) + "/manifest.csv")));
+      }
+      REQUIRE(
+          place.shell("mkdir joined && for f in share*; do cp $f/* joined; done && rm -r share*").status ==
+          0);
+      const Outcome joined = place.run(words, {"--out", "joined", "--resume"});
+      CAPTURE(joined.error);
+      REQUIRE(joined.status == 0);
+      CHECK(contents(place.file("joined")) == contents(place.file("whole")));
+      std::filesystem::remove_all(place.file("joined"));
+    }
+    for (const char* bad : {"0/2", "3/2", "1", "1/2x", "a/b", "-1/2"}) {
+      const Outcome refused = place.run(words, {"--out", "never", "--shard", bad});
+      CAPTURE(refused.error);
+      CHECK((refused.status == 2 && is_one_line(refused.error)));
+    }
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
+  TEST_CASE("gma generate: pictures instead of perturbations, or nothing but what the network said") {
+    const Trained place;
+    const std::vector<std::string> words = {"gma", "generate", "--subset", "test",   "--limit",
+                                            "5",   "--steps",  "2",        "--norm", "linf"};
+    for (const char* store : {"delta", "png", "none"}) {
+      REQUIRE(place.run(words, {"--out", store, "--store", store}).status == 0);
+    }
+    CHECK(place.read("png/manifest.csv") == place.read("delta/manifest.csv"));
+    CHECK(place.read("none/manifest.csv") == place.read("delta/manifest.csv"));
+    CHECK_FALSE(std::filesystem::exists(place.file("none/linf-000000.png")));
+    const Image sheet = read_image(place.file("png/linf-000000.png"));
+    REQUIRE((sheet.height == 5 * 28 && sheet.width == 31 * 28));
+    const auto arrays = read_npz(place.file("delta/linf-000000.npz"));
+    const auto x = arrays.at("x").values<uint8_t>("x");
+    const auto delta = arrays.at("delta").values<float>("delta");
+    for (size_t image = 0; image < 5; ++image) {
+      for (size_t p = 0; p < 784; ++p) {
+        const size_t row = (image * 28 + p / 28) * 31 * 28 + p % 28;
+        CHECK_UNARY(sheet.pixels[row] == x[image * 784 + p]);
+        const float exact = static_cast<float>(x[image * 784 + p]) + 255 * delta[(image * 30 + 4) * 784 + p];
+        CHECK_UNARY(std::abs(static_cast<float>(sheet.pixels[row + 5 * 28]) - exact) <= 0.5001f);
+      }
+    }
+    // A resumed run makes a missing picture again, with the same bytes.
+    const std::string before = place.read("png/linf-000000.png");
+    std::filesystem::remove(place.file("png/linf-000000.png"));
+    REQUIRE(place.run(words, {"--out", "png", "--store", "png", "--resume"}).status == 0);
+    CHECK(place.read("png/linf-000000.png") == before);
+    const Outcome refused = place.run({"gma", "analyze", "--set", "none"}, {"--out", "never"});
+    CHECK(refused.status == 1);
+    CHECK(refused.error.find("--store") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
