@@ -17,6 +17,8 @@ enum class Purpose : uint16_t {
   random_start = 4,
   split = 5,
   digits = 6,
+  poison = 16,        // which images, and the batches of the inner steps
+  poison_noise = 17,  // the control
   test = 7,
 };
 

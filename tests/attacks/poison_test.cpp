@@ -1,0 +1,163 @@
+// Poisoning: the ways to the meta-gradient agree, crafted images keep their budget and climb the target loss.
+#include "attacks/poison.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/autograd.h"
+#include "tests/attacks/setup.h"
+
+namespace caltrop::test {
+namespace {
+
+// Smooth, so that finite differences have a limit to reach.
+Model smooth_model() {
+  return make_model("conv 4 3x3 | gelu | avgpool 2 | flatten | dense 12 | tanh | dense 3", {8, 8, 1});
+}
+
+InnerTraining::Batch labelled(const Images& images, int64_t begin, int64_t end) {
+  const std::vector<int64_t> rows = row_range(begin, end);
+  const std::vector<int32_t> labels = images.labels_of(rows);
+  return {images.pixels(rows), Labels(cpu_backend(), std::span<const int32_t>(labels))};
+}
+
+InnerTraining inner_of(const Model& model, const Images& images, const InnerOptions& options) {
+  std::vector<InnerTraining::Batch> steps;
+  for (int64_t s = 0; s < 5; ++s) steps.push_back(labelled(images, 10 + 8 * s, 18 + 8 * s));
+  return {model, std::move(steps), labelled(images, 60, 80), labelled(images, 0, 6).labels, options};
+}
+
+double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double apart = 0, length = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    apart += d * d;
+    length += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return std::sqrt(apart / length);
+}
+
+double length_of(const std::vector<float>& values) {
+  double squares = 0;
+  for (const float value : values) squares += static_cast<double>(value) * static_cast<double>(value);
+  return std::sqrt(squares);
+}
+
+TEST_SUITE("attacks") {
+  TEST_CASE("poison: the three ways to the meta-gradient agree to 1e-3, under SGD and Adam") {
+    const Model model = smooth_model();
+    const Images images = random_images({8, 8, 1}, 80, 3);
+    const Tensor x = images.pixels(row_range(0, 6));
+    for (const Rule rule : {Rule::sgd, Rule::adam}) {
+      CAPTURE(to_string(rule));
+      InnerOptions options{
+          .rule = rule, .rate = rule == Rule::sgd ? 0.2f : 0.01f, .lane = MetaGradient::unrolled};
+      const Tensor exact = inner_of(model, images, options).meta_gradient(x);
+      const std::vector<float> g = exact.to_host();
+      REQUIRE(length_of(g) > 1e-6);
+
+      options.lane = MetaGradient::directional;
+      CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-3);
+
+      // Along the gradient itself the derivative is its length.
+      const auto length = static_cast<float>(length_of(g));
+      const double slope =
+          inner_of(model, images, options).difference(x, exact / length, rule == Rule::sgd ? 0.1f : 0.007f);
+      CHECK(std::abs(slope / static_cast<double>(length) - 1) <= 1e-3);
+    }
+  }
+
+  TEST_CASE("poison: checkpointing changes the memory, not the gradient") {
+    const Model model = smooth_model();
+    const Images images = random_images({8, 8, 1}, 80, 3);
+    const Tensor x = images.pixels(row_range(0, 6));
+    for (const Rule rule : {Rule::sgd, Rule::adam}) {
+      InnerOptions options{.rule = rule, .rate = 0.05f, .lane = MetaGradient::unrolled};
+      const std::vector<float> whole = inner_of(model, images, options).meta_gradient(x).to_host();
+      for (const int64_t steps : {1, 2, 3, 4, 5, 9}) {
+        CAPTURE(steps);
+        options.checkpoint = steps;
+        const std::vector<float> parts = inner_of(model, images, options).meta_gradient(x).to_host();
+        CHECK(relative_distance(parts, whole) <= 1e-5);
+      }
+    }
+  }
+
+  TEST_CASE("poison: one step on a linear model has a gradient in closed form") {
+    // theta_1 = theta_0 - a/n sum x (p - y): with one step the target loss depends on x_g through that alone.
+    // Moving x_g against a finite difference of the whole checks the sign and the factor 1/n.
+    const Model model = make_model("flatten | dense 2", {2, 2, 1});
+    const Images images = random_images({2, 2, 1}, 30, 2);
+    const InnerTraining inner(model, {labelled(images, 5, 9)}, labelled(images, 10, 30),
+                              labelled(images, 0, 2).labels, {.rate = 0.5f, .lane = MetaGradient::unrolled});
+    const Tensor x = images.pixels(row_range(0, 2));
+    const std::vector<float> g = inner.meta_gradient(x).to_host();
+    for (size_t i = 0; i < g.size(); ++i) {
+      std::vector<float> unit(g.size());
+      unit[i] = 1;
+      const double slope = inner.difference(x, Tensor::from(cpu_backend(), x.shape(), unit), 0.1f);
+      CHECK(std::abs(slope - static_cast<double>(g[i])) <= 1e-3 * length_of(g));
+    }
+  }
+
+  TEST_CASE("poison: crafted images keep the budget, raise the target loss, and depend on nothing else") {
+    const Model model = smooth_model();
+    const Images images = random_images({8, 8, 1}, 80, 3);
+    const PoisonRoles roles = draw_poison_roles(80, 0.2, 3);
+    CHECK((roles.poisoned.size() == 16 && roles.targets.size() == 8 && roles.clean.size() == 56));
+    PoisonOptions options;
+    options.group = 6;
+    options.batch = 8;
+    options.targets = 8;
+    options.seed = 3;
+    options.inner.rate = 0.2f;
+    for (const Norm norm : {Norm::linf, Norm::l2}) {
+      options.norm = norm;
+      options.eps = norm == Norm::linf ? 0.2f : 1.0f;
+      const std::vector<int32_t> labels = images.labels_of(roles.poisoned);
+      const std::vector<float> delta = craft_poison(model, images, roles, labels, options);
+      const std::vector<float> noise = random_poison(images, roles, options);
+      REQUIRE((delta.size() == 16 * 64 && noise.size() == 16 * 64));
+      for (size_t i = 0; i < 16; ++i) {
+        for (const std::vector<float>& poison : {delta, noise}) {
+          const auto row = row_of(poison, i, 64);
+          const std::vector<float> values(row.begin(), row.end());
+          double largest = 0;
+          for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+          CHECK((norm == Norm::linf ? largest : length_of(values)) <=
+                static_cast<double>(options.eps) + 1e-6);
+          CHECK(largest > 0.01);
+        }
+      }
+      const auto loss = [&](const std::vector<float>& poison) {
+        const std::vector<float> first(poison.begin(), poison.begin() + 16 * 64);
+        const Labels named(cpu_backend(), std::span<const int32_t>(labels));
+        std::vector<InnerTraining::Batch> steps(5, labelled(images, 0, 40));
+        const InnerTraining inner(model, steps, labelled(images, 40, 80), named, options.inner);
+        return inner.target_loss(images.pixels(roles.poisoned) +
+                                 Tensor::from(cpu_backend(), {16, 8, 8, 1}, first));
+      };
+      CHECK(loss(delta) > loss(noise));
+      CHECK(loss(delta) > loss(std::vector<float>(16 * 64)));
+
+      set_cpu_threads(1);
+      const std::vector<float> again = craft_poison(model, images, roles, labels, options);
+      set_cpu_threads(0);
+      CHECK(same_bytes(delta, again));
+    }
+  }
+
+  TEST_CASE("poison: what cannot be differentiated or drawn is refused") {
+    const Images images = random_images({12, 12, 1}, 80, 10);
+    const Model model = small_model();  // with batch norm
+    CHECK(mentions(error_of([&] { (void)inner_of(model, images, {}); }), "batchnorm"));
+    CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0.95, 1); }), "share"));
+    CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0, 1); }), "share"));
+    CHECK(mentions(error_of([] { (void)parse_meta_gradient("magic"); }), "unrolled or directional"));
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
