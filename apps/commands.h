@@ -15,6 +15,7 @@ Run eval_command(Flags& flags);
 Run attack_command(Flags& flags);
 Run gma_generate_command(Flags& flags);
 Run gma_analyze_command(Flags& flags);
+Run gma_poison_command(Flags& flags);
 Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);

@@ -44,11 +44,22 @@ double mean_on_host(const Tensor& losses) {
 
 MetaGradient parse_meta_gradient(std::string_view name) {
   if (name == "unrolled") return MetaGradient::unrolled;
-  if (name == "directional") return MetaGradient::directional;
-  fail("unknown meta-gradient '{}': expected unrolled or directional", name);
+  if (name == "stepwise") return MetaGradient::stepwise;
+  if (name == "differences") return MetaGradient::differences;
+  fail("unknown meta-gradient '{}': expected unrolled, stepwise or differences", name);
 }
 std::string to_string(MetaGradient lane) {
-  return lane == MetaGradient::unrolled ? "unrolled" : "directional";
+  if (lane == MetaGradient::unrolled) return "unrolled";
+  return lane == MetaGradient::stepwise ? "stepwise" : "differences";
+}
+
+bool is_smooth(const Architecture& architecture) {
+  return std::none_of(architecture.layers.begin(), architecture.layers.end(), [](const LayerSpec& layer) {
+    if (const auto* pool = std::get_if<PoolSpec>(&layer)) return pool->kind == PoolKind::max;
+    const auto* activation = std::get_if<ActivationSpec>(&layer);
+    return activation &&
+           (activation->kind == ActivationKind::relu || activation->kind == ActivationKind::leaky_relu);
+  });
 }
 
 InnerTraining::InnerTraining(const Model& model, std::vector<Batch> steps, Batch target, Labels poison_labels,
@@ -142,7 +153,7 @@ double InnerTraining::target_loss(const Tensor& poison) const {
 }
 
 Tensor InnerTraining::meta_gradient(const Tensor& poison) const {
-  return options_.lane == MetaGradient::unrolled ? unrolled(poison.detach()) : directional(poison.detach());
+  return options_.lane == MetaGradient::unrolled ? unrolled(poison.detach()) : stepwise(poison.detach());
 }
 
 double InnerTraining::difference(const Tensor& poison, const Tensor& direction, float h) const {
@@ -187,7 +198,31 @@ Tensor InnerTraining::unrolled(const Tensor& poison) const {
   return total;
 }
 
-Tensor InnerTraining::directional(const Tensor& poison) const {
+std::vector<Tensor> InnerTraining::products(const State& theta, const Tensor& poison, int64_t s,
+                                            const std::vector<Tensor>& w) const {
+  if (options_.lane == MetaGradient::stepwise) {
+    std::vector<Tensor> leaves = variables(theta);
+    const State at = leaves;
+    leaves.push_back(variable(poison));
+    return grad(training_gradient(at, leaves.back(), s, true), leaves, {.seeds = w});
+  }
+  const double length = std::sqrt(dot(w, w));
+  const float h =
+      length > 0 ? static_cast<float>(static_cast<double>(options_.reach) / length) : options_.reach;
+  const auto moved = [&](float by) {
+    std::vector<Tensor> leaves;
+    for (size_t k = 0; k < parameters_; ++k) leaves.push_back(variable(theta[k] + w[k] * by));
+    const State there = leaves;
+    leaves.push_back(variable(poison));
+    return grad({training_loss(there, leaves.back(), s)}, leaves);
+  };
+  std::vector<Tensor> change = moved(h);
+  const std::vector<Tensor> behind = moved(-h);
+  for (size_t k = 0; k < change.size(); ++k) change[k] = (change[k] - behind[k]) / (2 * h);
+  return change;
+}
+
+Tensor InnerTraining::stepwise(const Tensor& poison) const {
   const auto count = static_cast<int64_t>(steps_.size());
   std::vector<State> states = {first_state()}, gradients;
   for (int64_t s = 0; s < count; ++s) {
@@ -213,23 +248,9 @@ Tensor InnerTraining::directional(const Tensor& poison) const {
     const std::vector<Tensor> w(pulled.begin() + static_cast<std::ptrdiff_t>(before), pulled.end());
     pulled.resize(before);
     cotangent = std::move(pulled);
-    // Through the gradient: the change of (grad_theta L, grad_x L) along w.
-    const double length = std::sqrt(dot(w, w));
-    if (!(length > 0)) continue;
-    const auto h = static_cast<float>(static_cast<double>(options_.reach) / length);
-    const auto moved = [&](float by) {
-      std::vector<Tensor> there;
-      for (size_t k = 0; k < parameters_; ++k) there.push_back(states[at][k] + w[k] * by);
-      std::vector<Tensor> wrt = variables(there);
-      const State theta = wrt;
-      wrt.push_back(variable(poison));
-      return grad({training_loss(theta, wrt.back(), s)}, wrt);
-    };
-    const std::vector<Tensor> ahead = moved(h), behind = moved(-h);
-    for (size_t k = 0; k < parameters_; ++k) {
-      cotangent[k] = cotangent[k] + (ahead[k] - behind[k]) / (2 * h);
-    }
-    total = total + (ahead.back() - behind.back()) / (2 * h);
+    const std::vector<Tensor> through = products(theta_of(states[at]), poison, s, w);
+    for (size_t k = 0; k < parameters_; ++k) cotangent[k] = cotangent[k] + through[k];
+    total = total + through.back();
   }
   return total;
 }

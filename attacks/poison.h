@@ -14,13 +14,23 @@
 //   graphs
 //                of T steps. `checkpoint` C keeps theta at the start of each C steps and records C steps at a
 //                time: the graphs of C steps and ceil(T / C) + 1 states, for one more pass through the steps.
-//   directional  the reverse pass written out. At step s, with w the gradient that reaches grad L:
-//                x_g gets d/dx <grad L, w>, theta gets H w. Both are the derivative along w of first-order
-//                gradients, taken as (grad L(theta + h w) - grad L(theta - h w)) / 2h, h = `reach` / |w|.
-//                First-order passes alone run (fused kernels); memory: one such pass and T + 1 states.
-//   difference   the witness: D(h) = (L_t(x_g + h d) - L_t(x_g - h d)) / 2h along one direction d,
+//   stepwise     exact: the reverse pass written out. At step s, with w the gradient that reaches grad L, x_g
+//   gets
+//                d/dx <grad L, w> and theta gets the Hessian-vector product H w, both by one more backward
+//                pass through that step's gradient. Memory: the graph of one step and T + 1 states. The
+//                default.
+//   differences  the same with both products as the derivative along w of first-order gradients, by
+//                (grad L(theta + h w) - grad L(theta - h w)) / 2h, h = `reach` / |w|. First-order passes
+//                alone run (fused kernels), but between theta - h w and theta + h w ReLU and max-pool change
+//                their minds: good for smooth networks, only a rough direction for others (docs/poisoning.md
+//                has numbers).
+//   witness      D(h) = (L_t(x_g + h d) - L_t(x_g - h d)) / 2h along one direction d,
 //   extrapolated from
 //                h and h / 2 (Richardson): (4 D(h/2) - D(h)) / 3.
+//
+// Where a network has ReLU or max-pool the gradient of training jumps as a unit changes its mind, and
+// L_t(theta_T) with it. The exact ways give the slope between the jumps; differences, however small h, count
+// jumps too (on Target they are off by 30 %), so the witness speaks about smooth networks alone: is_smooth().
 //
 // SGD: theta - a g. Adam: Kingma & Ba 2015 with their bias corrections and sqrt(v + 1e-8) for sqrt(v), the
 // `eps_root` of optax: the square root has no derivative at 0, where the gradients of dead units are.
@@ -40,17 +50,20 @@
 
 namespace caltrop {
 
-enum class MetaGradient : uint8_t { unrolled, directional };
+enum class MetaGradient : uint8_t { unrolled, stepwise, differences };
 MetaGradient parse_meta_gradient(std::string_view name);
 std::string to_string(MetaGradient lane);
 
 struct InnerOptions {
   Rule rule = Rule::sgd;  // or adam
   float rate = 0.1f;
-  MetaGradient lane = MetaGradient::directional;
+  MetaGradient lane = MetaGradient::stepwise;
   int64_t checkpoint = 0;  // of `unrolled`: steps recorded together; 0: all
-  float reach = 0.01f;     // of `directional`: how far along w the gradients are compared
+  float reach = 0.003f;    // of `differences`: how far along w the gradients are compared
 };
+
+// Whether gradients of this network are continuous: neither relu, leakyrelu nor max-pool.
+bool is_smooth(const Architecture& architecture);
 
 // The inner training of one group of poisoned images, as a function of their pixels.
 class InnerTraining {
@@ -82,7 +95,10 @@ class InnerTraining {
   State updated(const State& state, const std::vector<Tensor>& g, int64_t s) const;
   State theta_of(const State& state) const;
   Tensor unrolled(const Tensor& poison) const;
-  Tensor directional(const Tensor& poison) const;
+  Tensor stepwise(const Tensor& poison) const;
+  // <grad L at step s, w> differentiated with respect to theta and, last, to x_g.
+  std::vector<Tensor> products(const State& theta, const Tensor& poison, int64_t s,
+                               const std::vector<Tensor>& w) const;
 
   const Model& model_;
   std::vector<Batch> steps_;

@@ -19,6 +19,7 @@ enum class Purpose : uint16_t {
   digits = 6,
   poison = 16,        // which images, and the batches of the inner steps
   poison_noise = 17,  // the control
+  poison_label = 18,
   test = 7,
 };
 

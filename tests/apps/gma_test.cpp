@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "data/npz.h"
 #include "data/png.h"
@@ -80,6 +81,47 @@ TEST_SUITE("apps") {
     const Outcome refused = place.run({"gma", "analyze", "--set", "none"}, {"--out", "never"});
     CHECK(refused.status == 1);
     CHECK(refused.error.find("--store") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
+  TEST_CASE("gma poison: within the budget, the same again, with its control; the meta-gradients agree") {
+    const Workplace place;
+    const std::vector<std::string> words = {
+        "gma",      "poison", "--dataset", "digits",
+        "--limit",  "300",    "--arch",    "conv 4 3x3 | gelu | avgpool 4 | flatten | dense 10",
+        "--eps",    "0.1",    "--seeds",   "2",
+        "--epochs", "1",      "--ascents", "2",
+        "--unroll", "2",      "--group",   "16",
+        "--quiet"};
+    const auto run = [&](std::vector<std::string> more) {
+      more.insert(more.begin(), words.begin(), words.end());
+      const Outcome outcome = place.caltrop(more);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      return outcome.out;
+    };
+    run({"--out", "a"});
+    run({"--out", "b", "--threads", "1"});
+    CHECK(contents(place.file("a")) == contents(place.file("b")));
+    const auto arrays = read_npz(place.file("a/poison.npz"));
+    const auto x = arrays.at("x").values<uint8_t>("x"), clean = arrays.at("clean").values<uint8_t>("clean");
+    REQUIRE(x.size() == size_t{30} * 784);
+    int largest = 0;
+    for (size_t i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(int{x[i]} - int{clean[i]}));
+    CHECK((largest > 10 && largest <= 25));  // 0.1 of 255
+    const Json result = Json::parse(place.read("a/poison.json"));
+    REQUIRE(result["accuracy"].size() == 3);
+    CHECK(result["accuracy"][0]["change"] == 0);
+    CHECK(result["runs"].size() == 6);
+    CHECK(result["classes"].size() == 10);
+
+    const Json lanes = Json::parse(run({"--check", "--json", "-"}))["lanes"];
+    REQUIRE(lanes.size() == 5);
+    for (const Json& lane : lanes) CHECK(lane["apart"].get<double>() <= 1e-3);
+    const Outcome refused = place.caltrop({"gma", "poison", "--dataset", "digits", "--limit", "100",
+                                           "--model", "kim-2-bn", "--quiet", "--out", "never"});
+    CHECK((refused.status == 1 && is_one_line(refused.error)));
+    CHECK(refused.error.find("batchnorm") != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 }
