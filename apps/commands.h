@@ -16,6 +16,7 @@ Run attack_command(Flags& flags);
 Run gma_generate_command(Flags& flags);
 Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);
+Run gma_visual_command(Flags& flags);
 Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);

@@ -14,15 +14,6 @@ namespace {
 // Dark blue, vermilion, bluish green, orange: told apart by colour-blind readers (Okabe & Ito 2008).
 constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#E69F00"};
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + "\"";
-}
-
 std::string data_of(const Figure& figure) {
   std::string data;
   for (const Series& series : figure.series) {
@@ -96,11 +87,23 @@ bool run_gnuplot(const std::filesystem::path& directory, const std::string& scri
 
 }  // namespace
 
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+bool draw_figure(const RunFolder& folder, const std::string& stem) {
+  return run_gnuplot(folder.path(), stem + ".gp") && folder.has(stem + ".png");
+}
+
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure) {
   folder.write(stem + ".dat", data_of(figure));
   folder.write(stem + ".gp", script_of(figure, stem));
-  const bool drawn = run_gnuplot(folder.path(), stem + ".gp") && folder.has(stem + ".png");
-  return stem + (drawn ? ".png" : ".gp");
+  return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
 }
 
 }  // namespace caltrop

@@ -27,6 +27,11 @@ struct Figure {
   std::vector<Threshold> thresholds;  // dashed horizontal lines
 };
 
+// A text as gnuplot reads it.
+std::string quoted(const std::string& text);
+// Runs STEM.gp inside the folder. False where there is no gnuplot, or no STEM.png came of it.
+bool draw_figure(const RunFolder& folder, const std::string& stem);
+
 // Writes STEM.gp and STEM.dat and, where gnuplot is installed, STEM.png. Returns the name of what a person
 // should open: the picture, or else the script.
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure);

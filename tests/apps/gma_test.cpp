@@ -124,6 +124,32 @@ TEST_SUITE("apps") {
     CHECK(refused.error.find("batchnorm") != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
+
+  TEST_CASE("gma visual: sheets, their scripts, and the same numbers again") {
+    const Trained place;
+    const std::vector<std::string> words = {"gma", "visual", "--subset", "test", "--images", "8"};
+    const Outcome first = place.run(words, {"--out", "a", "--json", "-"});
+    CAPTURE(first.error);
+    REQUIRE(first.status == 0);
+    REQUIRE(place.run(words, {"--out", "b", "--threads", "1"}).status == 0);
+    CHECK(contents(place.file("a")) == contents(place.file("b")));
+    for (const char* name : {"visual-images.png", "visual.gp", "visual-perturbation-images.png",
+                             "visual-similarity.csv", "visual-similarity.json"}) {
+      CAPTURE(name);
+      CHECK(std::filesystem::exists(place.file(std::string("a/") + name)));
+    }
+    CHECK(read_image_info(place.file("a/visual-images.png")).channels == 3);
+    const Json table = Json::parse(first.out)["similarity"];
+    REQUIRE(table.size() >= 66);  // 30 sizes under two norms and the bigger attacks
+    double before = 2;
+    for (const Json& row : table) {
+      CHECK(row["ssim"].get<double>() <= 1 + 1e-6);
+      CHECK(row[row["norm"].get<std::string>()].get<double>() <= row["eps"].get<double>() + 1e-5);
+      if (row["norm"] != "linf" || row["size"].get<std::string>().find("e^-1") == std::string::npos) continue;
+      CHECK(row["ssim"].get<double>() < before);  // larger perturbations are less alike
+      before = row["ssim"].get<double>();
+    }
+  }
 }
 
 }  // namespace

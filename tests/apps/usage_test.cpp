@@ -258,8 +258,8 @@ TEST_SUITE("apps") {
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
     for (const std::string name :
-         {"info", "train", "eval", "attack", "gma generate", "gma analyze", "gma poison", "demo", "export",
-          "bench", "bench cpu", "bench cuda", "bench kernels"}) {
+         {"info", "train", "eval", "attack", "gma generate", "gma analyze", "gma poison", "gma visual",
+          "demo", "export", "bench", "bench cpu", "bench cuda", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
