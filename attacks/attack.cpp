@@ -1,14 +1,16 @@
-// The loop that the attacks share. Everything large stays on the device of the model; the host keeps one
-// number or two for each row.
+// craft(): looks at the clean images, sends the rows through the attack and its restarts, judges what comes
+// back on what will be stored, and keeps the best of each row.
 
 #include "attacks/attack.h"
 
 #include <cmath>
-#include <memory>
+#include <limits>
 
+#include "attacks/attack_rows.h"
+#include "attacks/attack_stages.h"
+#include "attacks/objectives.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
-#include "engine/random.h"
 #include "kernels/phase.h"
 
 namespace caltrop {
@@ -25,7 +27,7 @@ void check_classes(const char* what, const std::vector<int32_t>& classes, int64_
   }
 }
 
-void check_batch(const Model& model, const AttackBatch& batch, const AttackOptions& options) {
+void check_batch(const Classifier& classifier, const AttackBatch& batch, const AttackOptions& options) {
   const int64_t n = batch.x.rank() == 4 ? batch.x.dim(0) : -1;
   if (n < 0) fail("[attack] expected images (n,h,w,c), got {}", to_string(batch.x.shape()));
   if (static_cast<int64_t>(batch.indices.size()) != n)
@@ -34,16 +36,8 @@ void check_batch(const Model& model, const AttackBatch& batch, const AttackOptio
     if (index < 0 || index >= kMaxIndex)
       fail("[attack] expected indices from 0 to {}, got {}", kMaxIndex - 1, index);
   }
-  check_classes("labels", batch.labels, n, model.outputs());
-  if (options.targeted) check_classes("targets", batch.targets, n, model.outputs());
-}
-
-// Random numbers of one image in one try: its noise, and apart from it the length of an L2 start.
-enum class Draw : uint8_t { noise = 0, radius = 1 };
-uint64_t start_stream(int64_t attempt, Draw draw, int64_t index) {
-  return stream_of(Purpose::random_start, (static_cast<uint64_t>(attempt) << 33) |
-                                              (static_cast<uint64_t>(draw) << 32) |
-                                              static_cast<uint64_t>(index));
+  check_classes("labels", batch.labels, n, classifier.outputs());
+  if (options.targeted) check_classes("targets", batch.targets, n, classifier.outputs());
 }
 
 // (n,...) -> (n * times,...), each image `times` times in a row.
@@ -56,278 +50,272 @@ Tensor repeat(const Tensor& x, int64_t times) {
 }
 
 template <typename T>
-std::vector<T> repeat(std::span<const T> values, int64_t times) {
+std::vector<T> repeat(const std::vector<T>& values, size_t times) {
   std::vector<T> repeated;
-  for (const T value : values) repeated.insert(repeated.end(), static_cast<size_t>(times), value);
+  for (const T value : values) repeated.insert(repeated.end(), times, value);
   return repeated;
 }
 
 class Crafter {
  public:
-  Crafter(const Model& model, const AttackBatch& batch, std::span<const float> sizes,
+  Crafter(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
           const AttackOptions& options)
-      : model_(model),
-        backend_(model.backend()),
+      : classifier_(classifier),
+        backend_(classifier.backend()),
         batch_(batch),
         options_(options),
-        sizes_(sizes),
-        images_(batch.x.dim(0)),
-        rows_(images_ * static_cast<int64_t>(sizes.size())),
-        pixels_(model.input().height * model.input().width * model.input().channels) {}
+        sizes_(sizes) {
+    result_.sizes = static_cast<int64_t>(sizes.size());
+  }
 
   AttackResult run() {
-    result_.sizes = static_cast<int64_t>(sizes_.size());
-    if (images_ == 0) return std::move(result_);
+    if (batch_.x.dim(0) == 0) return std::move(result_);
     look_at_clean();
-    for (int64_t i = 0; i < images_; ++i) {
-      for (const float eps : sizes_) {
-        eps_.push_back(eps);
-        step_sizes_.push_back(step_size_of(options_, eps));
-      }
-    }
-    origin_ = repeat(batch_.x, result_.sizes);
-    labels_ = Labels(backend_,
-                     std::span<const int32_t>(repeat(std::span<const int32_t>(attacked_), result_.sizes)));
-    for (int64_t t = 0; t < options_.restarts; ++t) {
-      const Tensor start = options_.random_start ? random_start(options_.first_try + t) : origin_;
-      keep(judge(climb(start)));
+    rows_ = {repeat(batch_.x, result_.sizes),
+             repeat(batch_.indices, sizes_.size()),
+             repeat(attacked_, sizes_.size()),
+             {},
+             {}};
+    for (size_t i = 0; i < batch_.indices.size(); ++i)
+      rows_.eps.insert(rows_.eps.end(), sizes_.begin(), sizes_.end());
+    if (is_ascent(options_.kind)) {
+      climb();
+    } else {
+      start_with_clean();
+      for (const AttackOptions& stage : stages_of(options_)) run_stage(stage);
     }
     return std::move(result_);
   }
 
  private:
-  struct Pass {
-    Tensor logits, gradient;
-  };
-
-  // Logits, and the gradient of each image's own loss w.r.t. its pixels. The seed is one for every loss (a
-  // sum, not a mean), so that the number of images scales nothing.
-  Pass differentiate(const Tensor& x, const Labels& labels) const {
-    const Recording on(true);
-    const Tensor leaf = variable(x);
-    const Tensor logits = model_.forward(leaf);
-    const Tensor loss = cross_entropy(logits, labels, options_.cross_entropy);
-    return {logits.detach(), grad(loss, leaf)};
-  }
-  void count_gradients(int64_t images) {
-    result_.forward_passes += images;
-    result_.backward_passes += images;
-  }
-
-  Tensor evaluate(const Tensor& x) {
-    const NoGrad values_only;
-    result_.forward_passes += x.dim(0);
-    return model_.forward(x);
-  }
-
   // The clean predictions, the labels to attack, and the first gradient where all sizes share it.
   void look_at_clean() {
     const Phase clean("clean");
+    Workbench bench(classifier_, options_);
     attacked_ = options_.targeted ? batch_.targets : batch_.labels;
-    Tensor logits;
-    if (options_.random_start || options_.predicted_labels) logits = evaluate(batch_.x);
-    if (options_.predicted_labels && !options_.targeted) attacked_ = argmax(logits).to_host();
-    if (!options_.random_start) {
-      const Pass pass = differentiate(batch_.x, Labels(backend_, std::span<const int32_t>(attacked_)));
-      count_gradients(images_);
-      first_gradient_ = pass.gradient;
-      logits = pass.logits;
+    const bool shares_gradient = is_ascent(options_.kind) && !options_.random_start && !classifier_.random();
+    if (!shares_gradient || options_.predicted_labels) {
+      clean_logits_ = bench.evaluate(batch_.x, batch_.indices, kCleanStep);
     }
-    const std::vector<int32_t> predicted = argmax(logits).to_host();
+    if (options_.predicted_labels && !options_.targeted) attacked_ = argmax(clean_logits_).to_host();
+    if (shares_gradient) {
+      const Labels labels = bench.labels(attacked_);
+      const auto loss = [&](const Tensor& z) {
+        return std::vector<Tensor>{cross_entropy(z, labels, options_.cross_entropy)};
+      };
+      const Pass pass = bench.differentiate(batch_.x, loss, {.images = batch_.indices});
+      first_gradient_ = pass.gradients[0];
+      clean_logits_ = pass.logits;
+    }
+    const std::vector<int32_t> predicted = argmax(clean_logits_).to_host();
     for (size_t i = 0; i < batch_.labels.size(); ++i) {
       const int32_t target = options_.targeted ? batch_.targets[i] : -1;
       result_.images.push_back({batch_.indices[i], batch_.labels[i], target, predicted[i]});
     }
+    spend(bench);
   }
 
-  // y = clip(project(x + size * direction(g))) with the step `size` of each row.
-  Tensor step(const Tensor& x, const Tensor& g, const std::vector<float>& size) const {
-    return step(options_.norm, x, g, eps_, size);
-  }
-  Tensor step(Norm norm, const Tensor& x, const Tensor& g, const std::vector<float>& eps,
-              const std::vector<float>& size) const {
-    AttackStep rule{.norm = norm, .rows = rows_, .cols = pixels_};
-    rule.direction = options_.targeted ? -1.0f : 1.0f;
-    rule.low = options_.low;
-    rule.high = options_.high;
-    Tensor y = Tensor::uninitialized(backend_, x.shape());
-    backend_.attack_step(rule, x.data(), origin_.data(), g.data(), eps.data(), size.data(), y.mutable_data());
-    return y;
+  void spend(const Workbench& bench) {
+    result_.forward_passes += bench.forward_passes();
+    result_.backward_passes += bench.backward_passes();
   }
 
-  // L-inf: eps * U[-1,1) for each pixel. L2: a Gaussian direction of length eps * u^(1/d), uniform in the
-  // ball. All sizes of an image share its draw and scale it, so that a size does not depend on its
-  // neighbours.
-  Tensor random_start(int64_t attempt) const {
-    std::vector<uint64_t> streams;
-    for (const int64_t index : batch_.indices) streams.push_back(start_stream(attempt, Draw::noise, index));
-    Tensor noise = Tensor::uninitialized(backend_, {images_, 1, pixels_});
-    if (options_.norm == Norm::linf) {
-      backend_.random(Distribution::uniform, options_.seed, streams, pixels_, noise.mutable_data());
-      const Tensor eps = Tensor::from(backend_, {1, result_.sizes, 1}, sizes_);
-      const Tensor x = batch_.x.view({images_, 1, pixels_}) + (noise * 2.0f - 1.0f) * eps;
-      return step(x.view(origin_.shape()), origin_, std::vector<float>(eps_.size(), 0.0f));
-    }
-    backend_.random(Distribution::normal, options_.seed, streams, pixels_, noise.mutable_data());
-    std::vector<float> lengths;
-    for (const int64_t index : batch_.indices) {
-      const double u = Random(options_.seed, start_stream(attempt, Draw::radius, index)).uniform();
-      const double length = std::pow(u, 1.0 / static_cast<double>(pixels_));
-      for (const float eps : sizes_) lengths.push_back(static_cast<float>(length * eps));
-    }
-    return step(origin_, repeat(noise.view(batch_.x.shape()), result_.sizes), lengths);
-  }
-
-  // The attack itself. What it works on stays where it is, so that a step is captured once and replayed; the
-  // steps before that run op by op.
-  Tensor climb(const Tensor& start) {
-    const Phase steps("steps");
-    x_ = Tensor::uninitialized(backend_, origin_.shape());
-    assign(x_, start);
-    momentum_ = Tensor::zeros(backend_, origin_.shape());
-    zeros_ = Tensor::zeros(backend_, {rows_});
-    nans_ = Tensor::zeros(backend_, {rows_});
-    const auto step_by_gradient = [this] {
-      ascend(differentiate(x_, labels_).gradient);
-    };
-    int64_t k = 0;
-    if (first_gradient_ && options_.steps > 0) {
-      ascend(repeat(first_gradient_, result_.sizes));
-      ++k;
-    }
-    count_gradients((options_.steps - k) * rows_);
-    if (k < options_.steps) {
-      step_by_gradient();
-      ++k;
-    }
-    if (k < options_.steps) {
-      const std::unique_ptr<Replay> replay = backend_.capture(step_by_gradient);
-      for (; k < options_.steps; ++k) replay->run();
-    }
-    return x_;
-  }
-
-  // One step of every row along `g`.
-  void ascend(const Tensor& g) const {
-    const Tensor length = sum(abs(g), {1, 2, 3});  // |g|_1 of each row
-    const Tensor zero = equal(length, Tensor::zeros(backend_, {rows_}));
-    assign(zeros_, zeros_ + zero);
-    assign(nans_, nans_ + (1.0f - equal(length, length)));
-    if (options_.kind == AttackKind::mim) {
-      // A zero gradient is divided by one: it adds nothing and the momentum goes on.
-      const Tensor unit = g / reshape(length + zero, {rows_, 1, 1, 1});
-      assign(momentum_, momentum_ * options_.decay + unit);
-      assign(x_, step(x_, momentum_, step_sizes_));
-    } else {
-      assign(x_, step(x_, g, step_sizes_));
+  // fgsm to mim climb with every row in every try: of two tries the higher loss is worth having, fooled or
+  // not.
+  void climb() {
+    const Tensor first = first_gradient_ ? repeat(first_gradient_, result_.sizes) : Tensor();
+    for (int64_t t = 0; t < options_.restarts; ++t) {
+      Workbench bench(classifier_, options_);
+      const Found found = ascend(bench, rows_, options_.first_try + t, first);
+      keep(all_places(rows_.count()), judge(bench, rows_, found));
+      spend(bench);
     }
   }
 
-  void assign(const Tensor& to, const Tensor& from) const {
-    backend_.copy(to.mutable_data(), from.data(), static_cast<size_t>(to.size()) * sizeof(float));
+  // The others attack what nothing has fooled yet. An image that is wrong by itself is left as it is.
+  void start_with_clean() {
+    Workbench bench(classifier_, options_);
+    const auto count = static_cast<size_t>(rows_.count());
+    keep(all_places(rows_.count()),
+         judge(bench, rows_, {rows_.origin, std::vector<int32_t>(count, 0), std::vector<int32_t>(count, 0)}));
+    if (options_.kind == AttackKind::cw && options_.cw.confidence > 0.0f) {
+      for (AttackRow& row : result_.rows)
+        row.success = false;  // wrong, but perhaps not by the margin asked for
+    }
+    spend(bench);
   }
 
-  struct Candidate {
+  void run_stage(const AttackOptions& stage) {
+    const bool directed = stage.kind == AttackKind::apgd_t || stage.kind == AttackKind::fab_t;
+    const int64_t goals = directed ? std::min(stage.target_classes, classifier_.outputs() - 1) : 1;
+    const std::vector<Labels> ranks = directed ? ranking(clean_logits_, goals + 1) : std::vector<Labels>();
+    for (int64_t goal = 0; goal < goals; ++goal) {
+      for (int64_t t = 0; t < stage.restarts; ++t) {
+        const Places open = open_rows();
+        if (open.empty()) return;
+        Rows rows = take(rows_, open);
+        if (directed) {
+          rows.goals = take(repeat(ranks[static_cast<size_t>(goal) + 1].to_host(), sizes_.size()), open);
+        }
+        Workbench bench(classifier_, stage);
+        keep(open,
+             judge(bench, rows, attack(bench, rows, stage.first_try + goal * stage.restarts + t, t > 0)));
+        spend(bench);
+      }
+    }
+  }
+
+  static Found attack(Workbench& bench, const Rows& rows, int64_t attempt, bool again) {
+    switch (bench.options().kind) {
+      case AttackKind::cw:
+        return carlini_wagner(bench, rows);
+      case AttackKind::deepfool:
+        return deepfool(bench, rows);
+      case AttackKind::apgd_ce:
+      case AttackKind::apgd_dlr:
+      case AttackKind::apgd_t:
+        return apgd(bench, rows, attempt);
+      case AttackKind::fab:
+      case AttackKind::fab_t:
+        return fab(bench, rows, attempt, again);
+      case AttackKind::square:
+        return square_attack(bench, rows, attempt);
+      default:
+        return ascend(bench, rows, attempt);
+    }
+  }
+
+  Places open_rows() const {
+    Places open;
+    for (size_t r = 0; r < result_.rows.size(); ++r) {
+      if (!result_.rows[r].success) open.push_back(static_cast<int64_t>(r));
+    }
+    return open;
+  }
+
+  struct Candidates {
     Tensor delta, adversarial;
     std::vector<AttackRow> rows;
   };
 
   // What became of the rows, measured on what will be stored.
-  Candidate judge(const Tensor& x) {
+  static Candidates judge(Workbench& bench, const Rows& rows, const Found& found) {
     const Phase judging("judge");
-    Candidate found;
-    found.delta = x - origin_;
-    const Tensor sum_x = origin_ + found.delta;
-    const std::vector<float> anywhere(eps_.size(), 2.0f * (options_.high - options_.low));
-    found.adversarial = step(Norm::linf, sum_x, sum_x, anywhere, std::vector<float>(eps_.size(), 0.0f));
+    const AttackOptions& options = bench.options();
+    Candidates judged;
+    judged.delta = found.x - rows.origin;
+    Rows anywhere = rows;
+    anywhere.eps.assign(rows.eps.size(), 2.0f * (options.high - options.low));
+    judged.adversarial = bench.project(Norm::linf, anywhere, rows.origin + judged.delta);
 
-    const Tensor logits = evaluate(found.adversarial);
+    const Tensor logits = bench.evaluate(judged.adversarial, rows.indices, kFinalStep);
     const std::vector<int32_t> predicted = argmax(logits).to_host();
-    const std::vector<float> losses = cross_entropy(logits, labels_).to_host();
-    const std::vector<float> zeros = zeros_.to_host(), nans = nans_.to_host();
-    const std::vector<float> outside = outside_box(found.adversarial).to_host();
-    std::vector<RowStats> used(eps_.size());
-    backend_.row_stats(rows_, pixels_, found.delta.data(), used.data());
+    const Labels labels = bench.labels(rows.labels);
+    const std::vector<bool> fooled = bench.fooled(logits, rows.labels);
+    const std::vector<float> losses = cross_entropy(logits, labels).to_host();
+    const std::vector<float> margins = logit_margin(logits, labels).to_host();
+    const std::vector<float> outside = outside_box(options, judged.adversarial).to_host();
+    const Tensor zero = Tensor::zeros(judged.delta.backend(), {});
+    const std::vector<float> unchanged = sum(equal(judged.delta, zero), {1, 2, 3}).to_host();
+    const std::vector<RowStats> used = row_stats(judged.delta);
 
-    const float tolerance = ball_tolerance(options_.norm, pixels_);
-    for (size_t r = 0; r < eps_.size(); ++r) {
-      const int32_t attacked = attacked_[r / sizes_.size()];
+    const float tolerance = ball_tolerance(options.norm, bench.pixels());
+    const bool needs_margin = options.kind == AttackKind::cw && options.cw.confidence > 0.0f;
+    for (size_t r = 0; r < rows.eps.size(); ++r) {
+      const bool inside = norm_of(used[r], options.norm) <= rows.eps[r] + tolerance;
       AttackRow row;
+      row.by = options.kind;
       row.prediction = predicted[r];
-      row.success = options_.targeted ? predicted[r] == attacked : predicted[r] != attacked;
+      row.within = inside || !is_minimum_norm(options.kind);
+      row.success = fooled[r] && row.within;
+      if (needs_margin) {
+        const float margin = options.targeted ? -margins[r] : margins[r];
+        row.success = row.success && margin >= options.cw.confidence * 0.999f;
+      }
       row.loss = losses[r];
       row.linf = used[r].linf;
       row.l2 = used[r].l2;
       row.l1 = used[r].l1;
-      row.zero_gradients = static_cast<int32_t>(zeros[r]);
-      row.nan_gradients = static_cast<int32_t>(nans[r]);
+      row.l0 = static_cast<int32_t>(bench.pixels()) - static_cast<int32_t>(unchanged[r]);
+      row.zero_gradients = found.zero_gradients[r];
+      row.nan_gradients = found.nan_gradients[r];
       row.box_violations = static_cast<int32_t>(outside[r]);
-      const float length = options_.norm == Norm::linf ? row.linf
-                           : options_.norm == Norm::l2 ? row.l2
-                                                       : row.l1;
-      row.outside_ball = !(length <= eps_[r] + tolerance) || used[r].nans > 0.0f;
-      found.rows.push_back(row);
+      row.outside_ball = !inside && row.within;
+      judged.rows.push_back(row);
     }
-    return found;
+    return judged;
   }
 
   // Pixels of each row outside the box.
-  Tensor outside_box(const Tensor& x) const {
-    const Tensor low = Tensor::full(backend_, {}, options_.low),
-                 high = Tensor::full(backend_, {}, options_.high);
+  static Tensor outside_box(const AttackOptions& options, const Tensor& x) {
+    const Tensor low = Tensor::full(x.backend(), {}, options.low),
+                 high = Tensor::full(x.backend(), {}, options.high);
     return sum(greater(low, x) + greater(x, high), {1, 2, 3});
   }
 
-  // Success before loss: a misclassified image can have a lower loss than one that is still right.
+  // Success before all: a misclassified image can have a lower loss than one that is still right. Then, of
+  // perturbations that look for the smallest, the shorter; of others the higher loss.
   bool better(const AttackRow& now, const AttackRow& before) const {
     if (now.success != before.success) return now.success;
+    if (is_minimum_norm(now.by) && now.success) {
+      return options_.norm == Norm::linf ? now.linf < before.linf : now.l2 < before.l2;
+    }
     return options_.targeted ? now.loss < before.loss : now.loss > before.loss;
   }
 
-  // Takes over the rows in which this try beats those before it.
-  void keep(Candidate found) {
+  // Takes over the rows in which this try beats those before it; the gradients that it met are counted in any
+  // case.
+  void keep(const Places& places, Candidates found) {
     if (result_.rows.empty()) {
       result_.rows = std::move(found.rows);
       result_.delta = found.delta;
       result_.adversarial = found.adversarial;
       return;
     }
-    for (int64_t r = 0; r < rows_; ++r) {
-      AttackRow& best = result_.rows[static_cast<size_t>(r)];
-      if (!better(found.rows[static_cast<size_t>(r)], best)) continue;
-      best = found.rows[static_cast<size_t>(r)];
-      copy_row(result_.delta, found.delta, r);
-      copy_row(result_.adversarial, found.adversarial, r);
+    const bool counts_tries = !is_ascent(options_.kind);
+    for (size_t r = 0; r < places.size(); ++r) {
+      AttackRow& best = result_.rows[static_cast<size_t>(places[r])];
+      AttackRow& now = found.rows[r];
+      if (counts_tries) {
+        now.zero_gradients += best.zero_gradients;
+        now.nan_gradients += best.nan_gradients;
+      }
+      if (!better(now, best)) {
+        if (counts_tries) {
+          best.zero_gradients = now.zero_gradients;
+          best.nan_gradients = now.nan_gradients;
+        }
+        continue;
+      }
+      best = now;
+      put(result_.delta, places[r], found.delta, static_cast<int64_t>(r));
+      put(result_.adversarial, places[r], found.adversarial, static_cast<int64_t>(r));
     }
   }
 
-  void copy_row(const Tensor& to, const Tensor& from, int64_t row) {
-    const int64_t at = row * pixels_;
-    backend_.copy(to.mutable_data() + at, from.data() + at, static_cast<size_t>(pixels_) * sizeof(float));
-  }
-
-  const Model& model_;
+  const Classifier& classifier_;
   Backend& backend_;
   const AttackBatch& batch_;
   const AttackOptions& options_;
   std::span<const float> sizes_;
-  int64_t images_, rows_, pixels_;
-  std::vector<int32_t> attacked_;        // the label that the loss is about, for each image
-  std::vector<float> eps_, step_sizes_;  // of each row
-  Tensor origin_, first_gradient_;
-  Tensor x_, momentum_, zeros_, nans_;  // of the try under way
-  Labels labels_;                       // attacked_, for each row
+  std::vector<int32_t> attacked_;  // the label that the attack is about, for each image
+  Tensor clean_logits_, first_gradient_;
+  Rows rows_;
   AttackResult result_;
 };
 
 }  // namespace
 
+AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
+                   const AttackOptions& options) {
+  check_attack(options, sizes, classifier.image_size());
+  check_batch(classifier, batch, options);
+  return Crafter(classifier, batch, sizes, options).run();
+}
+
 AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> sizes,
                    const AttackOptions& options) {
-  const ImageShape& shape = model.input();
-  check_attack(options, sizes, shape.height * shape.width * shape.channels);
-  check_batch(model, batch, options);
-  return Crafter(model, batch, sizes, options).run();
+  return craft(Network(model), batch, sizes, options);
 }
 
 }  // namespace caltrop

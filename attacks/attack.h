@@ -1,24 +1,28 @@
-// Gradient attacks: FGSM, BIM, PGD and MIM, one family with one loop.
+// The attacks: one call, craft(), for all of them. Each family is a file that reads like its paper.
 //
-//   x_0     = x, or a random point of the ball around x
-//   x_{k+1} = clip( project( x_k + a * direction(g_k) ) ),   g_k = the gradient of the loss w.r.t. pixels at
-//   x_k
+//   kind         steps  source                                                                        file
+//   fgsm         1      Goodfellow, Shlens, Szegedy 2015 ascent.cpp bim          10     Kurakin, Goodfellow,
+//   Bengio 2017                                              ascent.cpp pgd          10     Madry et al.
+//   2018; from a random point                                        ascent.cpp mim          10     Dong et
+//   al. 2018; m = decay m + g / |g|_1, steps along m                      ascent.cpp cw           1000
+//   Carlini & Wagner 2017, L2: smallest perturbation by Adam and a binary search  cw.cpp deepfool     50
+//   Moosavi-Dezfooli, Fawzi, Frossard 2016: steps to the nearest linear boundary  deepfool.cpp apgd-ce 100
+//   Croce & Hein 2020: PGD that halves its step when it stalls; cross-entropy     apgd.cpp apgd-dlr     100
+//   ... difference of logits ratio                                                apgd.cpp apgd-t       100
+//   ... its targeted form, towards the 9 likeliest other classes in turn          apgd.cpp fab          100
+//   Croce & Hein 2020: smallest perturbation by box-constrained projections       fab.cpp fab-t        100
+//   ... towards the 9 likeliest other classes in turn                             fab.cpp square       5000
+//   Andriushchenko et al. 2020: random search, no gradients                       square.cpp autoattack Croce
+//   & Hein 2020: several of these, each on what the others left             autoattack.cpp
 //
-//   kind  default steps  default step a   random start  source
-//   fgsm  1              eps              no            Goodfellow, Shlens, Szegedy 2015
-//   bim   10             see below        never         Kurakin, Goodfellow, Bengio 2017
-//   pgd   10             see below        yes           Madry et al. 2018
-//   mim   10             see below        no            Dong et al. 2018; m = decay m + g / |g|_1, steps
-//   along m
+// fgsm to mim default to the step eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40
+// steps, as Madry et al. attack MNIST (fgsm: eps). Their direction and projection are those of
+// Backend::attack_step. cw, deepfool and fab look for the nearest adversarial image: they need no size
+// (infinity), and with one they succeed only where the norm fits it. The loss is that of each image by
+// itself, climbed away from its label or, when targeted, descended towards a target.
 //
-// The default step is eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40 steps, as Madry
-// et al. attack MNIST. direction() and project() are those of Backend::attack_step: L-inf takes the sign, L2
-// the unit gradient, L1 (fgsm alone) the coordinates of the largest gradient. The loss is the cross-entropy
-// of each image by itself, climbed away from its label or, when targeted, descended towards a target.
-//
-// All sizes of a set are crafted together: rows = image x size. Without a random start the first gradient is
-// taken once for each image and shared by its sizes. A row depends on its image, its size and the seed alone:
-// neither batch, order, threads nor the other sizes change a bit of it.
+// Several sizes are crafted together: rows = image x size. A row depends on its image, its size and the seed
+// alone: neither batch, order, threads nor the other sizes change a bit of it.
 #pragma once
 
 #include <cstdint>
@@ -27,23 +31,77 @@
 #include <string_view>
 #include <vector>
 
+#include "attacks/classifier.h"
 #include "engine/model.h"
 #include "engine/ops.h"
 #include "engine/tensor.h"
 
 namespace caltrop {
 
-enum class AttackKind : uint8_t { fgsm, bim, pgd, mim };
+enum class AttackKind : uint8_t {
+  fgsm,
+  bim,
+  pgd,
+  mim,
+  cw,
+  deepfool,
+  apgd_ce,
+  apgd_dlr,
+  apgd_t,
+  fab,
+  fab_t,
+  square,
+  autoattack,
+};
 AttackKind parse_attack(std::string_view name);
 std::string to_string(AttackKind kind);
-Norm parse_norm(std::string_view name);  // "linf", "l2", "l1"
+std::vector<std::string> attack_names();  // all, in the order above
+Norm parse_norm(std::string_view name);   // "linf", "l2", "l1"
 std::string to_string(Norm norm);
+
+// fgsm, bim, pgd, mim: several sizes share their first gradient, and a step is captured.
+bool is_ascent(AttackKind kind);
+// cw, deepfool, fab, fab-t: the smallest perturbation, with or without a size.
+bool is_minimum_norm(AttackKind kind);
+// Whether it uses gradients at all.
+bool is_white_box(AttackKind kind);
+
+// Minimises |x' - x|^2 + c max(z_y - max_{k != y} z_k + confidence, 0) over w, x' = (tanh w + 1) / 2.
+struct CwOptions {
+  int64_t rounds = 9;  // of the binary search for c
+  float first_constant = 1e-3f;
+  float confidence = 0;
+  float learning_rate = 0.01f;
+  bool abort_early = true;  // ends a round of an image whose loss stands still; checked ten times a round
+};
+struct DeepFoolOptions {
+  int64_t candidates = 10;  // classes considered: the likeliest on the clean image
+  float overshoot = 0.02f;
+};
+struct ApgdOptions {
+  float rho = 0.75f;  // the share of steps that must climb between two checkpoints, else the step is halved
+  // Two quirks of the authors' code: the first window counts its first step against a loss of 0, and the step
+  // after a restart at the best point keeps its old momentum.
+  bool authors_quirks = false;
+};
+struct FabOptions {
+  float alpha_max = 0.1f, eta = 1.05f, beta = 0.9f;
+};
+struct SquareOptions {
+  float share = 0.8f;  // of the pixels that the first squares cover
+};
+// standard: apgd-ce, apgd-t, fab-t, square. plus: also apgd-dlr and fab, five restarts. rand: apgd-ce and
+// apgd-dlr, for classifiers that draw random numbers, whose gradients are to be averaged (Averaged,
+// attacks/adaptive.h).
+enum class AutoAttackVersion : uint8_t { standard, plus, rand };
+AutoAttackVersion parse_version(std::string_view name);
+std::string to_string(AutoAttackVersion version);
 
 struct AttackOptions {
   AttackKind kind = AttackKind::pgd;
   Norm norm = Norm::linf;
   int64_t steps = 10;
-  float step_size = 0;            // 0: the rule above, for each size its own
+  float step_size = 0;            // fgsm to mim; 0: the rule above, for each size its own
   bool random_start = true;       // uniform in the ball (L-inf: cube), clipped to the box
   int64_t restarts = 1;           // tries with other random starts; of each row the best is kept
   int64_t first_try = 0;          // the number of the first try: other numbers draw other random starts
@@ -51,14 +109,23 @@ struct AttackOptions {
   bool predicted_labels = false;  // attack what the model says of the clean image instead of the true label
   float decay = 1.0f;             // of mim's momentum
   CrossEntropyGrad cross_entropy = CrossEntropyGrad::stable;
+  int64_t target_classes = 9;  // of apgd-t and fab-t
+  CwOptions cw = {};
+  DeepFoolOptions deepfool = {};
+  ApgdOptions apgd = {};
+  FabOptions fab = {};
+  SquareOptions square = {};
+  AutoAttackVersion version = AutoAttackVersion::standard;
   uint64_t seed = 0;
   float low = 0.0f, high = 1.0f;  // the box: what a pixel may be
 };
 
 // The table above.
 AttackOptions attack_defaults(AttackKind kind);
-// The bound used where none is given: 0.3 (linf), 2 (l2), 10 (l1), on pixels in [0,1].
+// The bound used where none is given: 0.3 (linf), 2 (l2), 10 (l1), on pixels in [0,1]; none for minimum-norm
+// attacks.
 float default_eps(Norm norm);
+float default_eps(AttackKind kind, Norm norm);
 // The step of size `eps` under these options.
 float step_size_of(const AttackOptions& options, float eps);
 
@@ -81,14 +148,17 @@ struct AttackBatch {
 
 // One image under one size.
 struct AttackRow {
-  int32_t prediction = 0;          // of the stored adversarial image
-  bool success = false;            // prediction != the attacked label; targeted: == the target
-  float loss = 0;                  // cross-entropy of the attacked label or target
-  float linf = 0, l2 = 0, l1 = 0;  // budget used: norms of the stored perturbation
-  int32_t zero_gradients = 0;      // gradients, of those its last try met, that were zero everywhere
-  int32_t nan_gradients = 0;       // ... that held a NaN
-  int32_t box_violations = 0;      // pixels outside the box
-  bool outside_ball = false;       // larger than its size plus ball_tolerance
+  int32_t prediction = 0;  // of the stored adversarial image
+  bool success = false;    // prediction != the attacked label (targeted: == the target), within the size
+  bool within = true;      // false: no perturbation of its size was found (minimum-norm attacks)
+  float loss = 0;          // cross-entropy of the attacked label or target
+  AttackKind by = AttackKind::pgd;  // the attack that made it (autoattack has several)
+  float linf = 0, l2 = 0, l1 = 0;   // budget used: norms of the stored perturbation
+  int32_t l0 = 0;                   // pixels changed
+  int32_t zero_gradients = 0;       // gradients, of those its last try met, that were zero everywhere
+  int32_t nan_gradients = 0;        // ... that held a NaN
+  int32_t box_violations = 0;       // pixels outside the box
+  bool outside_ball = false;        // larger than its size plus ball_tolerance
 };
 
 struct AttackedImage {
@@ -115,6 +185,8 @@ struct AttackResult {
 };
 
 // Attacks the images of `batch` with each of `sizes`. Checks its arguments with check_attack.
+AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
+                   const AttackOptions& options);
 AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> sizes,
                    const AttackOptions& options);
 

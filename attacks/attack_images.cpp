@@ -65,7 +65,7 @@ class InOrder {
 
 void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   const bool right_before = image.clean_prediction == image.label,
-             right_after = row.prediction == image.label;
+             right_after = row.prediction == image.label || !row.within;
   ++images;
   clean_correct += right_before;
   correct += right_after;
@@ -83,12 +83,12 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   ball_violations += row.outside_ball;
 }
 
-AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+AttackReport attack_images(const Classifier& classifier, const Images& images, std::span<const float> sizes,
                            const AttackOptions& options, const AttackJob& job) {
-  if (!(images.shape() == model.input())) {
-    fail("[attack] expected images of {}x{}x{} as the model takes them, got {}x{}x{}", model.input().height,
-         model.input().width, model.input().channels, images.shape().height, images.shape().width,
-         images.shape().channels);
+  if (!(images.shape() == classifier.input())) {
+    fail("[attack] expected images of {}x{}x{} as the model takes them, got {}x{}x{}",
+         classifier.input().height, classifier.input().width, classifier.input().channels,
+         images.shape().height, images.shape().width, images.shape().channels);
   }
   check_attack(options, sizes, images.image_size());
   const auto count = static_cast<int64_t>(job.rows.size());
@@ -106,11 +106,16 @@ AttackReport attack_images(const Model& model, const Images& images, std::span<c
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
-    results.arrive(begin, craft(model, batch, sizes, options));
+    results.arrive(begin, craft(classifier, batch, sizes, options));
   };
-  const int64_t suited = std::max<int64_t>(1, model.chunk() / static_cast<int64_t>(sizes.size()));
-  for_chunks(model, count, job.batch > 0 ? job.batch : suited, body, job.progress);
+  const int64_t suited = std::max<int64_t>(1, classifier.chunk() / static_cast<int64_t>(sizes.size()));
+  for_chunks(classifier.backend(), count, job.batch > 0 ? job.batch : suited, body, job.progress);
   return report;
+}
+
+AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+                           const AttackOptions& options, const AttackJob& job) {
+  return attack_images(Network(model), images, sizes, options, job);
 }
 
 }  // namespace caltrop

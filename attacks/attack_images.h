@@ -59,6 +59,8 @@ struct AttackJob {
   Progress progress = {};  // images done
 };
 
+AttackReport attack_images(const Classifier& classifier, const Images& images, std::span<const float> sizes,
+                           const AttackOptions& options, const AttackJob& job);
 AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
                            const AttackOptions& options, const AttackJob& job);
 

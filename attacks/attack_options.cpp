@@ -1,7 +1,10 @@
 // Names, defaults and bounds of the attacks.
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "attacks/attack.h"
 #include "engine/error.h"
@@ -9,7 +12,10 @@
 namespace caltrop {
 namespace {
 
-constexpr std::array<const char*, 4> kKinds = {"fgsm", "bim", "pgd", "mim"};
+constexpr std::array<const char*, 13> kKinds = {"fgsm",     "bim",     "pgd",       "mim",    "cw",
+                                                "deepfool", "apgd-ce", "apgd-dlr",  "apgd-t", "fab",
+                                                "fab-t",    "square",  "autoattack"};
+constexpr std::array<const char*, 3> kVersions = {"standard", "plus", "rand"};
 constexpr std::array<const char*, 3> kNorms = {"linf", "l2", "l1"};
 constexpr int64_t kMaxSteps = 1'000'000;
 constexpr int64_t kMaxTries = 1 << 15;  // the room for them in a stream of random numbers
@@ -45,10 +51,34 @@ AttackKind parse_attack(std::string_view name) {
   for (size_t k = 0; k < kKinds.size(); ++k) {
     if (name == kKinds[k]) return static_cast<AttackKind>(k);
   }
-  fail("unknown attack '{}': expected fgsm, bim, pgd or mim", name);
+  fail("unknown attack '{}': expected {}", name, fmt::join(kKinds, ", "));
 }
 std::string to_string(AttackKind kind) {
   return kKinds[static_cast<size_t>(kind)];
+}
+std::vector<std::string> attack_names() {
+  return {kKinds.begin(), kKinds.end()};
+}
+
+bool is_ascent(AttackKind kind) {
+  return kind <= AttackKind::mim;
+}
+bool is_minimum_norm(AttackKind kind) {
+  return kind == AttackKind::cw || kind == AttackKind::deepfool || kind == AttackKind::fab ||
+         kind == AttackKind::fab_t;
+}
+bool is_white_box(AttackKind kind) {
+  return kind != AttackKind::square;
+}
+
+AutoAttackVersion parse_version(std::string_view name) {
+  for (size_t k = 0; k < kVersions.size(); ++k) {
+    if (name == kVersions[k]) return static_cast<AutoAttackVersion>(k);
+  }
+  fail("unknown version '{}': expected standard, plus or rand", name);
+}
+std::string to_string(AutoAttackVersion version) {
+  return kVersions[static_cast<size_t>(version)];
 }
 
 Norm parse_norm(std::string_view name) {
@@ -64,8 +94,30 @@ std::string to_string(Norm norm) {
 AttackOptions attack_defaults(AttackKind kind) {
   AttackOptions options;
   options.kind = kind;
-  options.steps = kind == AttackKind::fgsm ? 1 : 10;
   options.random_start = kind == AttackKind::pgd;
+  switch (kind) {
+    case AttackKind::fgsm:
+      options.steps = 1;
+      break;
+    case AttackKind::bim:
+    case AttackKind::pgd:
+    case AttackKind::mim:
+      options.steps = 10;
+      break;
+    case AttackKind::cw:
+      options.norm = Norm::l2;
+      options.steps = 1000;
+      break;
+    case AttackKind::deepfool:
+      options.norm = Norm::l2;
+      options.steps = 50;
+      break;
+    case AttackKind::square:
+      options.steps = 5000;
+      break;
+    default:
+      options.steps = 100;
+  }
   return options;
 }
 
@@ -81,6 +133,10 @@ float default_eps(Norm norm) {
   return 0.0f;
 }
 
+float default_eps(AttackKind kind, Norm norm) {
+  return is_minimum_norm(kind) ? std::numeric_limits<float>::infinity() : default_eps(norm);
+}
+
 float step_size_of(const AttackOptions& options, float eps) {
   if (options.step_size > 0.0f) return options.step_size;
   if (options.kind == AttackKind::fgsm) return eps;
@@ -88,35 +144,81 @@ float step_size_of(const AttackOptions& options, float eps) {
   return static_cast<float>(4.0 / 3.0 * static_cast<double>(eps) / static_cast<double>(options.steps));
 }
 
+namespace {
+
+// What only some attacks can do.
+void check_kind(const AttackOptions& options) {
+  using Kind = AttackKind;
+  const Kind kind = options.kind;
+  const std::string name = to_string(kind);
+  if (options.norm == Norm::l1 && kind != Kind::fgsm) {
+    fail("--norm l1 is for fgsm alone: {} takes {}", name, kind == Kind::cw ? "l2" : "linf or l2");
+  }
+  if (kind == Kind::cw && options.norm != Norm::l2)
+    fail("--norm {} does not fit cw, which takes l2", to_string(options.norm));
+  if (kind == Kind::fgsm && options.steps != 1) {
+    fail("--steps {} does not fit fgsm, which takes one step; bim repeats it", options.steps);
+  }
+  if (options.step_size != 0.0f && !is_ascent(kind)) {
+    fail("--step-size does not fit {}, which chooses its own steps", name);
+  }
+  if (options.targeted && (kind == Kind::deepfool || kind == Kind::apgd_t || kind == Kind::fab ||
+                           kind == Kind::fab_t || kind == Kind::autoattack)) {
+    fail("--target does not fit {}, which is untargeted", name);
+  }
+  if (options.random_start && kind == Kind::bim) {
+    fail("--random-start does not fit bim, which begins at the image; pgd is bim with a random start");
+  }
+  if (options.random_start && !is_ascent(kind))
+    fail("--random-start does not fit {}, which chooses its own", name);
+  if (options.random_start && options.norm == Norm::l1) fail("--random-start needs --norm linf or l2");
+  if (options.restarts > 1 && is_ascent(kind) && !options.random_start) {
+    fail("--restarts {} needs a random start: without one each try gives the same images", options.restarts);
+  }
+  if (options.restarts > 1 && (kind == Kind::cw || kind == Kind::deepfool || kind == Kind::autoattack)) {
+    fail("--restarts {} does not fit {}, which gives the same images each time", options.restarts, name);
+  }
+}
+
+void check_sizes(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
+  if (sizes.empty()) fail("[attack] expected at least one size");
+  for (const float eps : sizes) {
+    const bool unbounded = std::isinf(eps) && eps > 0.0f && is_minimum_norm(options.kind);
+    if (unbounded && options.restarts > 1)
+      fail("--restarts {} needs --eps to begin within", options.restarts);
+    if (!unbounded) check_length("--eps", eps, options, image_size);
+  }
+  check_length("--step-size", options.step_size, options, image_size);
+}
+
+void check_range(const char* flag, double value, double low, double high) {
+  if (value >= low && value <= high) return;  // false for NaN
+  fail("{} {:g} is out of range: expected {:g} to {:g}", flag, value, low, high);
+}
+
+}  // namespace
+
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
-  const std::string kind = to_string(options.kind);
   if (!(options.low < options.high))
     fail("[attack] expected a box low < high, got [{},{}]", options.low, options.high);
-  if (options.norm == Norm::l1 && options.kind != AttackKind::fgsm) {
-    fail("--norm l1 is for fgsm alone: {} takes linf or l2", kind);
-  }
   if (options.steps < 1 || options.steps > kMaxSteps) {
     fail("--steps {} is out of range: expected 1 to {}", options.steps, kMaxSteps);
   }
-  if (options.kind == AttackKind::fgsm && options.steps != 1) {
-    fail("--steps {} does not fit fgsm, which takes one step; bim repeats it", options.steps);
+  check_sizes(options, sizes, image_size);
+  check_kind(options);
+  const int64_t tries = kMaxTries / std::max<int64_t>(1, options.target_classes);
+  if (options.restarts < 1 || options.first_try < 0 || options.restarts > tries - options.first_try) {
+    fail("--restarts {} is out of range: expected 1 to {}", options.restarts, tries - options.first_try);
   }
-  if (sizes.empty()) fail("[attack] expected at least one size");
-  for (const float eps : sizes) check_length("--eps", eps, options, image_size);
-  check_length("--step-size", options.step_size, options, image_size);
-  if (options.random_start && options.kind == AttackKind::bim) {
-    fail("--random-start does not fit bim, which begins at the image; pgd is bim with a random start");
-  }
-  if (options.random_start && options.norm == Norm::l1) fail("--random-start needs --norm linf or l2");
-  if (options.restarts < 1 || options.first_try < 0 || options.restarts > kMaxTries - options.first_try) {
-    fail("--restarts {} is out of range: expected 1 to {}", options.restarts, kMaxTries - options.first_try);
-  }
-  if (options.restarts > 1 && !options.random_start) {
-    fail("--restarts {} needs a random start: without one each try gives the same images", options.restarts);
-  }
-  if (!std::isfinite(options.decay) || options.decay < 0.0f || options.decay > 10.0f) {
-    fail("--decay {} is out of range: expected 0 to 10", options.decay);
-  }
+  check_range("--decay", static_cast<double>(options.decay), 0, 10);
+  check_range("--targets", static_cast<double>(options.target_classes), 1, 1000);
+  check_range("--cw-rounds", static_cast<double>(options.cw.rounds), 1, 30);
+  check_range("--cw-constant", static_cast<double>(options.cw.first_constant), 0x1p-60, 1e9);
+  check_range("--cw-rate", static_cast<double>(options.cw.learning_rate), 0x1p-60, 10);
+  check_range("--confidence", static_cast<double>(options.cw.confidence), 0, 1e6);
+  check_range("--candidates", static_cast<double>(options.deepfool.candidates), 2, 1e6);
+  check_range("--overshoot", static_cast<double>(options.deepfool.overshoot), 0, 10);
+  check_range("--square-share", static_cast<double>(options.square.share), 0x1p-60, 1);
 }
 
 float ball_tolerance(Norm norm, int64_t image_size) {

@@ -10,10 +10,14 @@ namespace caltrop {
 
 void for_chunks(const Model& model, int64_t count, int64_t batch,
                 const std::function<void(int64_t, int64_t)>& body, const Progress& progress) {
-  const int64_t size = batch > 0 ? batch : model.chunk();
+  for_chunks(model.backend(), count, batch > 0 ? batch : model.chunk(), body, progress);
+}
+
+void for_chunks(Backend& backend, int64_t count, int64_t size,
+                const std::function<void(int64_t, int64_t)>& body, const Progress& progress) {
   std::mutex mutex;
   int64_t done = 0;
-  model.backend().for_each((count + size - 1) / size, [&](int64_t chunk) {
+  backend.for_each((count + size - 1) / size, [&](int64_t chunk) {
     const int64_t begin = chunk * size, end = std::min(count, begin + size);
     body(begin, end);
     if (!progress) return;

@@ -18,6 +18,10 @@ using Progress = std::function<void(int64_t done)>;
 void for_chunks(const Model& model, int64_t count, int64_t batch,
                 const std::function<void(int64_t begin, int64_t end)>& body, const Progress& progress = {});
 
+// The same with `batch` images in a chunk.
+void for_chunks(Backend& backend, int64_t count, int64_t batch,
+                const std::function<void(int64_t begin, int64_t end)>& body, const Progress& progress = {});
+
 // Logits of all images, (count, outputs) row-major on the host.
 std::vector<float> predict(const Model& model, const Images& images, int64_t batch = 0,
                            const Progress& progress = {});

@@ -21,6 +21,8 @@ enum class Purpose : uint16_t {
   poison_noise = 17,  // the control
   poison_label = 18,
   test = 7,
+  square = 8,
+  defence = 9,
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {

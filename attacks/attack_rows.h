@@ -1,0 +1,112 @@
+// What the attacks share inside: rows of work, passes that are counted, and the taking out of rows that are
+// done.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attacks/attack.h"
+#include "attacks/classifier.h"
+
+namespace caltrop {
+
+// Images to attack, one row for each image and size.
+struct Rows {
+  Tensor origin;                 // (r,h,w,c)
+  std::vector<int64_t> indices;  // of each image in its set
+  std::vector<int32_t> labels;   // the attacked label, or when targeted the target
+  std::vector<int32_t> goals;    // of apgd-t and fab-t: the class to reach; else empty
+  std::vector<float> eps;        // infinity: no bound
+  int64_t count() const { return static_cast<int64_t>(indices.size()); }
+};
+
+// What an attack leaves of each row, before anybody judges it.
+struct Found {
+  Tensor x;                                            // (r,h,w,c), inside the box
+  std::vector<int32_t> zero_gradients, nan_gradients;  // of those met
+};
+
+using Places = std::vector<int64_t>;  // rows of a tensor, ascending
+Places all_places(int64_t count);
+// The rows at `places`, in their order; neighbours are copied together.
+Tensor take(const Tensor& x, std::span<const int64_t> places);
+void put(const Tensor& to, std::span<const int64_t> places, const Tensor& from);
+void put(const Tensor& to, int64_t place, const Tensor& from, int64_t row);
+Rows take(const Rows& rows, std::span<const int64_t> places);
+template <typename T>
+std::vector<T> take(const std::vector<T>& values, std::span<const int64_t> places) {
+  std::vector<T> taken;
+  taken.reserve(places.size());
+  if (values.empty()) return taken;
+  for (const int64_t place : places) taken.push_back(values[static_cast<size_t>(place)]);
+  return taken;
+}
+
+// Overwrites the memory of `to`.
+void assign(const Tensor& to, const Tensor& from);
+// mask (r) of zeros and ones: a where 1, b where 0, row by row. Both must be finite.
+Tensor choose(const Tensor& mask, const Tensor& a, const Tensor& b);
+// Row r of from[which[r]]; zeros where that is -1. All must be finite.
+Tensor pick_rows(std::span<const Tensor> from, std::span<const int32_t> which);
+// (r) -> (r,1,1,1), to broadcast over images.
+Tensor per_row(const Tensor& values);
+Tensor per_row(Backend& backend, std::span<const float> values);
+// The norm of each row, (r) on the host; in double.
+std::vector<RowStats> row_stats(const Tensor& x);
+float norm_of(const RowStats& stats, Norm norm);
+
+// One attack on one batch: the classifier, the options, and what was spent.
+class Workbench {
+ public:
+  Workbench(const Classifier& classifier, const AttackOptions& options)
+      : classifier_(classifier), options_(options) {}
+
+  const Classifier& classifier() const { return classifier_; }
+  const AttackOptions& options() const { return options_; }
+  Backend& backend() const { return classifier_.backend(); }
+  int64_t pixels() const { return classifier_.image_size(); }
+  Labels labels(std::span<const int32_t> values) const { return Labels(backend(), values); }
+
+  // Logits without gradients, and passes with them; counted.
+  Tensor evaluate(const Tensor& x, std::span<const int64_t> images, uint64_t step);
+  Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query);
+  // Passes that were not made through these two.
+  void count(int64_t forward, int64_t backward);
+  int64_t forward_passes() const { return forward_; }
+  int64_t backward_passes() const { return backward_; }
+
+  // Whether each row has what the attack wants: another class than its label, or its target.
+  std::vector<bool> fooled(const Tensor& logits, std::span<const int32_t> labels) const;
+  // Counts the gradients of the rows at `places` that are zero everywhere or hold a NaN.
+  void note(const Tensor& gradient, std::span<const int64_t> places, Found& found) const;
+
+  // y = clip(project(x + size * direction(g))), Backend::attack_step for these rows.
+  Tensor step(Norm norm, const Rows& rows, const Tensor& x, const Tensor& g,
+              std::span<const float> size) const;
+  // clip to the box and to the ball of each row.
+  Tensor project(Norm norm, const Rows& rows, const Tensor& x) const;
+  // Uniform in the ball (L-inf: cube). All sizes of an image share its draw and scale it, so that a size does
+  // not depend on its neighbours.
+  Tensor random_start(const Rows& rows, int64_t attempt) const;
+  // The same draw scaled to touch the boundary: |d| = eps before the box clips it.
+  Tensor boundary_start(const Rows& rows, int64_t attempt, float share = 1.0f) const;
+
+ private:
+  Tensor noise(const Rows& rows, int64_t attempt, Distribution kind) const;
+
+  const Classifier& classifier_;
+  const AttackOptions& options_;
+  int64_t forward_ = 0, backward_ = 0;
+};
+
+// The families. `attempt` numbers tries with other random numbers.
+Found ascend(Workbench& bench, const Rows& rows, int64_t attempt, const Tensor& first_gradient = {});
+Found carlini_wagner(Workbench& bench, const Rows& rows);
+Found deepfool(Workbench& bench, const Rows& rows);
+Found apgd(Workbench& bench, const Rows& rows, int64_t attempt);
+// From the image, or from a random point half as far as the size.
+Found fab(Workbench& bench, const Rows& rows, int64_t attempt, bool at_random);
+Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt);
+
+}  // namespace caltrop

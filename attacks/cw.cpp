@@ -1,0 +1,231 @@
+// Carlini & Wagner's L2 attack ("Towards evaluating the robustness of neural networks", S&P 2017, section
+// VI).
+//
+//   minimise over w   |x' - x|^2 + c max(f(x') + kappa, 0),   x' = (tanh w + 1) / 2,
+//   f = z_y - max_{k != y} z_k  (targeted: max_{k != t} z_k - z_t)
+//
+// by Adam from w_0 = atanh(0.999999 (2x - 1)): without the factor a pixel of 0 or 1 has an infinite w and
+// never moves, which is four fifths of MNIST. For each image c is searched: ten times larger while nothing
+// was found, then by bisection. Every round begins afresh, w = w_0 and Adam's state zero. Of all iterates the
+// nearest is kept that is adversarial with margin kappa. An image whose loss stands still ends its round and
+// leaves the batch.
+
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "attacks/attack_rows.h"
+#include "engine/autograd.h"
+#include "engine/error.h"
+#include "engine/ops.h"
+
+namespace caltrop {
+namespace {
+
+constexpr float kInside = 0.999999f;
+constexpr float kNoBound = 1e9f;      // c has no upper bound yet
+constexpr float kFar = 1e10f;         // squared distance of an image not found
+constexpr float kProgress = 0.9999f;  // a loss that stays above this share of the last stands still
+constexpr int64_t kChecks = 10;       // in a round
+
+// One round: all rows begin at w_0 with their own c; those that stand still leave.
+class Round {
+ public:
+  Round(Workbench& bench, const Rows& rows, const Tensor& w0, const Tensor& t0, std::span<const float> c,
+        uint64_t first_step)
+      : bench_(bench), options_(bench.options()), backend_(bench.backend()), step_(first_step) {
+    places_ = all_places(rows.count());
+    last_loss_.assign(places_.size(), std::numeric_limits<float>::infinity());
+    indices_ = rows.indices;
+    labels_on_host_ = rows.labels;
+    labels_ = bench.labels(rows.labels);
+    c_ = Tensor::from(backend_, {rows.count()}, c);
+    t0_ = t0;
+    for (Tensor* state : {&w_, &m_, &v_, &best_}) *state = Tensor::zeros(backend_, w0.shape());
+    assign(w_, w0);
+    best_distance_ = Tensor::full(backend_, {rows.count()}, kFar);
+    found_loss_ = Tensor::zeros(backend_, {rows.count()});
+    pace_ = Buffer<Pace>(backend_, 1);
+  }
+
+  // What the round found: the nearest adversarial iterate of each row and its squared distance (kFar: none),
+  // and the last iterate of all.
+  struct Outcome {
+    Tensor best, last;
+    std::vector<float> distance;
+  };
+  Outcome run(Found& found) {
+    Outcome outcome{Tensor::zeros(backend_, w_.shape()), Tensor::zeros(backend_, w_.shape()),
+                    std::vector<float>(places_.size(), kFar)};
+    const int64_t every = (options_.steps + kChecks - 1) / kChecks;
+    std::unique_ptr<Replay> replay;
+    for (int64_t k = 0; k < options_.steps && !places_.empty(); ++k, ++step_) {
+      set_pace(k);
+      const bool check = k % every == 0;
+      if (check || bench_.classifier().random()) {
+        iterate();
+      } else {
+        if (!replay) replay = backend_.capture([this] { iterate(); });
+        replay->run();
+      }
+      const int64_t passes = bench_.classifier().passes() * static_cast<int64_t>(places_.size());
+      bench_.count(passes, passes);
+      if (!check) continue;
+      bench_.note(gradient_, places_, found);
+      if (options_.cw.abort_early && drop_idle(outcome)) replay.reset();
+    }
+    leave(all_places(static_cast<int64_t>(places_.size())), outcome);
+    return outcome;
+  }
+
+ private:
+  // Kingma & Ba's bias corrections, as Backend::adam wants them.
+  void set_pace(int64_t k) {
+    constexpr Adam kRule;
+    const auto t = static_cast<double>(k + 1);
+    const Pace pace{static_cast<float>(static_cast<double>(options_.cw.learning_rate) /
+                                       (1.0 - std::pow(static_cast<double>(kRule.beta1), t))),
+                    static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kRule.beta2), t)))};
+    backend_.upload(pace_.data(), &pace, sizeof pace);
+  }
+
+  // One step of Adam. With t = tanh w the distance is |x' - x|^2 = |t - t_0|^2 / 4 and its gradient (t - t_0)
+  // (1 - t^2) / 2; that of c f goes through dx'/dw = (1 - t^2) / 2 too.
+  void iterate() {
+    const Tensor t = tanh(w_);
+    const Tensor x = t * half_width() + centre();
+    const auto margin = [this](const Tensor& z) {
+      const Tensor other_leads = logit_margin(z, labels_);
+      return std::vector<Tensor>{options_.targeted ? other_leads : -other_leads};
+    };
+    const Pass pass = bench_.classifier().differentiate(x, margin, {.images = indices_, .step = step_});
+    gradient_ = pass.gradients[0];
+    const Tensor hinge = maximum(pass.values[0] + options_.cw.confidence, Tensor::zeros(backend_, {}));
+    const Tensor moved = t - t0_;
+    const Tensor distance = sum(moved * moved, {1, 2, 3}) * (half_width() * half_width());
+    keep_nearest(x, distance, pass.values[0]);
+    assign(found_loss_, distance + c_ * hinge);
+
+    const Tensor push = c_ * step(hinge) * half_width();
+    const Tensor slope =
+        (gradient_ * per_row(push) + moved * (2.0f * half_width() * half_width())) * (1.0f - t * t);
+    const ParameterUpdate update{w_.mutable_data(), slope.data(), m_.mutable_data(), v_.mutable_data(),
+                                 w_.size()};
+    backend_.adam(std::span(&update, 1), {}, pace_.data());
+  }
+
+  float half_width() const { return 0.5f * (options_.high - options_.low); }
+  float centre() const { return 0.5f * (options_.high + options_.low); }
+
+  // An iterate counts when it is adversarial with margin kappa: f <= -kappa, and f < 0, since a tie is no
+  // success.
+  void keep_nearest(const Tensor& x, const Tensor& distance, const Tensor& f) {
+    const Tensor ahead = -f;
+    const Tensor zero = Tensor::zeros(backend_, {});
+    const Tensor adversarial = options_.cw.confidence > 0.0f
+                                   ? 1.0f - greater(Tensor::full(backend_, {}, options_.cw.confidence), ahead)
+                                   : greater(ahead, zero);
+    const Tensor nearer = adversarial * greater(best_distance_, distance);
+    assign(best_, choose(nearer, x, best_));
+    assign(best_distance_, choose(nearer, distance, best_distance_));
+  }
+
+  // Takes out the rows whose loss stands still since the last check. Whether any did.
+  bool drop_idle(Outcome& outcome) {
+    const std::vector<float> loss = found_loss_.to_host();
+    Places idle, busy;
+    for (size_t r = 0; r < loss.size(); ++r) {
+      const bool moves = loss[r] <= kProgress * last_loss_[r];
+      (moves ? busy : idle).push_back(static_cast<int64_t>(r));
+      last_loss_[r] = loss[r];
+    }
+    if (idle.empty()) return false;
+    leave(idle, outcome);
+    for (Tensor* state : {&w_, &m_, &v_, &best_, &t0_, &best_distance_, &c_, &found_loss_}) {
+      *state = take(*state, busy);
+    }
+    places_ = take(places_, busy);
+    indices_ = take(indices_, busy);
+    last_loss_ = take(last_loss_, busy);
+    labels_on_host_ = take(labels_on_host_, busy);
+    labels_ = bench_.labels(labels_on_host_);
+    return true;
+  }
+
+  void leave(const Places& rows, Outcome& outcome) const {
+    if (rows.empty()) return;
+    const std::vector<float> distance = best_distance_.to_host();
+    const Tensor x = tanh(take(w_, rows)) * half_width() + centre();
+    const Places homes = take(places_, rows);
+    put(outcome.best, homes, take(best_, rows));
+    put(outcome.last, homes, x);
+    for (size_t r = 0; r < rows.size(); ++r) {
+      outcome.distance[static_cast<size_t>(homes[r])] = distance[static_cast<size_t>(rows[r])];
+    }
+  }
+
+  Workbench& bench_;
+  const AttackOptions& options_;
+  Backend& backend_;
+  uint64_t step_;
+  Places places_;  // of the rows that are still in, among those of the attack
+  std::vector<float> last_loss_;
+  std::vector<int64_t> indices_;
+  std::vector<int32_t> labels_on_host_;
+  Labels labels_;
+  Tensor c_, t0_, w_, m_, v_, best_, best_distance_, found_loss_, gradient_;
+  Buffer<Pace> pace_;
+};
+
+// The search for c, for each image its own.
+struct Search {
+  float c, low = 0.0f, high = 1e10f;
+
+  void narrow(bool found) {
+    (found ? high : low) = found ? std::min(high, c) : std::max(low, c);
+    c = high < kNoBound ? 0.5f * (low + high) : 10.0f * c;
+  }
+};
+
+}  // namespace
+
+Found carlini_wagner(Workbench& bench, const Rows& rows) {
+  const NoGrad values_only;
+  const AttackOptions& options = bench.options();
+  const auto count = static_cast<size_t>(rows.count());
+  const float centre = 0.5f * (options.high + options.low), half = 0.5f * (options.high - options.low);
+  const Tensor inside = (rows.origin - centre) * (kInside / half);
+  const Tensor w0 = log((inside + 1.0f) / (1.0f - inside)) * 0.5f;  // atanh
+  const Tensor t0 = tanh(w0);
+
+  Found found{Tensor::zeros(bench.backend(), rows.origin.shape()), std::vector<int32_t>(count, 0),
+              std::vector<int32_t>(count, 0)};
+  std::vector<float> nearest(count, kFar);
+  std::vector<Search> searches(count, Search{options.cw.first_constant});
+  for (int64_t round = 0; round < options.cw.rounds; ++round) {
+    std::vector<float> c;
+    for (Search& search : searches) {
+      // Carlini's code ends a long search at the last c known to work.
+      const bool last = options.cw.rounds >= 10 && round == options.cw.rounds - 1;
+      if (last) search.c = search.high;
+      c.push_back(search.c);
+    }
+    Round work(bench, rows, w0, t0, c, static_cast<uint64_t>(round * options.steps));
+    const Round::Outcome outcome = work.run(found);
+    for (size_t r = 0; r < count; ++r) {
+      const auto row = static_cast<int64_t>(r);
+      const bool success = outcome.distance[r] < kFar;
+      if (outcome.distance[r] < nearest[r]) {
+        nearest[r] = outcome.distance[r];
+        put(found.x, row, outcome.best, row);
+      } else if (!(nearest[r] < kFar)) {
+        put(found.x, row, outcome.last,
+            row);  // the best guess of an image that nothing fools; judged a failure
+      }
+      searches[r].narrow(success);
+    }
+  }
+  return found;
+}
+
+}  // namespace caltrop
