@@ -1,6 +1,7 @@
-// caltrop attack: fgsm, bim, pgd or mim on the images of a data set.
+// caltrop attack: one attack of the suite on the images of a data set.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -12,6 +13,8 @@
 #include "apps/run_folder.h"
 #include "apps/setup.h"
 #include "apps/text_layout.h"
+#include "attacks/adaptive.h"
+#include "attacks/diagnosis.h"
 #include "data/npz.h"
 
 namespace caltrop {
@@ -24,6 +27,11 @@ struct AttackCommand {
   DataOptions data;
   ModelOptions model;
   AttackFlags attack;
+  SuiteFlags suite;
+  std::optional<double> noise;
+  std::optional<int64_t> quantize;
+  int64_t eot = 1;
+  bool bpda = false;
   std::string subset = "test";
   std::optional<double> eps;
   std::optional<int64_t> target, save_images;
@@ -31,27 +39,43 @@ struct AttackCommand {
 };
 
 void declare(Flags& flags, AttackCommand& options) {
-  flags.usage("fgsm|bim|pgd|mim --weights FILE [flags]");
+  flags.usage("ATTACK --weights FILE [flags]");
   flags.about(
-      "Attacks each image through the gradient of the network's loss, and tests what the network says of the "
-      "result. "
-      "FGSM takes one step, BIM several, PGD begins at a random point, MIM steps along a momentum. Success "
-      "is judged on "
-      "the stored images.");
-  flags.positional("attack", options.attack.kind, {"fgsm", "bim", "pgd", "mim"}, "which attack");
+      "Attacks each image and tests what the network says of the result. Within a size, through the gradient "
+      "of the "
+      "loss: FGSM takes one step, BIM several, PGD begins at a random point, MIM steps along a momentum, "
+      "APGD chooses "
+      "its steps itself (apgd-ce, apgd-dlr, and apgd-t towards each likely class). For the smallest "
+      "perturbation: cw, "
+      "deepfool, fab and fab-t; they need no size, and with --eps succeed only within it. Without gradients: "
+      "square. "
+      "autoattack is the standard ensemble: apgd-ce, apgd-t, fab-t, square, each on what the others left. "
+      "Success is "
+      "judged on the stored images.");
+  flags.positional("attack", options.attack.kind, attack_names(), "which attack");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
   flags.group("Attack");
   add_norm_flag(flags, options.attack.norm);
-  add_eps_flag(flags, options.eps, "0.3 for linf, 2 for l2, 10 for l1");
+  add_eps_flag(flags, options.eps, "0.3 for linf, 2 for l2, 10 for l1; none for cw, deepfool, fab, fab-t");
   add_attack_flags(flags, options.attack);
+  add_suite_flags(flags, options.suite);
   flags.choice("labels", options.attack.labels, {"true", "predicted"},
                "attack the true label, or what the network says");
   flags.integer("target", options.target, 0, 1 << 20, "CLASS",
                 "push the images of the other classes towards this one; success is to arrive", "untargeted");
   flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
                 "store the first N attacked images", "all");
+  flags.group("Defence in front of the network");
+  flags.number("noise", options.noise, {.low = 0, .high = 100, .open_low = true}, "SIGMA",
+               "add Gaussian noise to each image that the network sees", "none");
+  flags.integer("quantize", options.quantize, 2, 65536, "LEVELS", "round pixels to so many values", "none");
+  flags.exclusive({"noise", "quantize"});
+  flags.integer("eot", options.eot, 1, 255, "N",
+                "average each gradient over N draws of what is random (expectation over transformation)");
+  flags.toggle("bpda", options.bpda,
+               "differentiate the defence as if it did nothing (backward pass differentiable approximation)");
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
@@ -69,8 +93,10 @@ void declare(Flags& flags, AttackCommand& options) {
       "JSON",
       "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
       "success_rate_of_correct, mean_loss, mean and max of linf and l2, box_violations, ball_violations, "
-      "zero_gradients, nan_gradients, "
-      "forward_passes, backward_passes");
+      "zero_gradients, nan_gradients, norms (mean, median, max of l0, l1, l2, linf over the images that were "
+      "right and "
+      "are fooled), by (autoattack: images that each attack fooled), warnings, forward_passes, "
+      "backward_passes");
   flags.example(
       "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
       "--step-size 0.01",
@@ -79,7 +105,39 @@ void declare(Flags& flags, AttackCommand& options) {
       "caltrop attack fgsm --weights runs/target/model.safetensors --norm l2 --eps 1.5 --target 3 --limit "
       "1000",
       "One L2 step towards class 3, for the first 1,000 images.");
+  flags.example("caltrop attack cw --weights runs/target/model.safetensors --limit 100",
+                "The smallest L2 perturbation of each of 100 images.");
+  flags.example("caltrop attack autoattack --weights runs/target/model.safetensors --eps 0.1 --limit 1000",
+                "The standard ensemble.");
 }
+
+// The network as the attack sees it: behind its defence, its gradients averaged over draws.
+class Seen {
+ public:
+  Seen(const Model& model, const AttackCommand& options) {
+    add(std::make_unique<Network>(model));
+    if (options.noise) {
+      transform_ =
+          gaussian_noise(static_cast<float>(*options.noise), static_cast<uint64_t>(options.common.seed));
+    } else if (options.quantize) {
+      transform_ = quantization(*options.quantize);
+    }
+    if (options.bpda && !transform_)
+      usage_error("--bpda differentiates a defence: add --noise or --quantize");
+    if (transform_) {
+      add(std::make_unique<Defended>(classifier(), *transform_,
+                                     options.bpda ? identity : Defended::Surrogate()));
+    }
+    if (options.eot > 1) add(std::make_unique<Averaged>(classifier(), options.eot));
+  }
+  const Classifier& classifier() const { return *layers_.back(); }
+
+ private:
+  void add(std::unique_ptr<Classifier> layer) { layers_.push_back(std::move(layer)); }
+
+  std::unique_ptr<Transform> transform_;
+  std::vector<std::unique_ptr<Classifier>> layers_;
+};
 
 // What is kept of the attacked images, in their order.
 struct Stored {
@@ -117,10 +175,14 @@ void write_npz(const RunFolder& folder, const Stored& stored, const ImageShape& 
 void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  const Norm norm = parse_norm(options.attack.norm);
-  AttackOptions attack = attack_options(options.attack, norm, options.common.seed);
-  if (!options.eps) options.eps = default_eps(norm);
-  const std::vector<float> sizes = {static_cast<float>(*options.eps)};
+  const ChosenAttack chosen =
+      choose_attack(options.attack, options.suite, flags, options.eps, options.common.seed);
+  AttackOptions attack = chosen.options;
+  const Norm norm = attack.norm;
+  const float eps =
+      options.eps ? static_cast<float>(*options.eps) : chosen.eps.value_or(default_eps(attack.kind, norm));
+  if (std::isfinite(eps)) options.eps = static_cast<double>(eps);
+  const std::vector<float> sizes = {eps};
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const Images& images = trained.data.images;
@@ -130,6 +192,14 @@ void run(AttackCommand& options, const Flags& flags) {
     fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
   }
 
+  const Seen seen(trained.model, options);
+  const Classifier& classifier = seen.classifier();
+  std::vector<std::string> warnings = doubts(diagnose(classifier, images), options.eot > 1);
+  if (options.suite.preset != "none") {
+    console.note("with the defaults of {}{}{}", options.suite.preset, chosen.differs.empty() ? "" : "; ",
+                 chosen.differs);
+  }
+
   const std::string out = folder_or_free(
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
@@ -137,6 +207,8 @@ void run(AttackCommand& options, const Flags& flags) {
   Stored stored;
   std::vector<Shown> shown;
   Table rows = image_table();
+  NormsUsed norms;
+  std::map<std::string, int64_t> fooled_by;
   AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
   if (options.target) {
     // An image of the target class has nowhere to go and would count as a success.
@@ -157,6 +229,10 @@ void run(AttackCommand& options, const Flags& flags) {
     for (int64_t i = 0; i < here; ++i) {
       const AttackedImage& image = chunk.images[static_cast<size_t>(i)];
       const AttackRow& row = chunk.row(i, 0);
+      if (row.success && image.clean_prediction == image.label) {
+        norms.add(row);
+        if (attack.kind == AttackKind::autoattack) ++fooled_by[to_string(row.by)];
+      }
       rows.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
                 int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
                 static_cast<double>(row.l2)});
@@ -178,7 +254,7 @@ void run(AttackCommand& options, const Flags& flags) {
   job.progress = [&](int64_t done) {
     progress.at(done);
   };
-  const AttackReport report = attack_images(trained.model, images, sizes, attack, job);
+  const AttackReport report = attack_images(classifier, images, sizes, attack, job);
   progress.finish();
 
   const AttackSummary& summary = report.sizes[0];
@@ -187,13 +263,22 @@ void run(AttackCommand& options, const Flags& flags) {
   folder.write("images.csv", rows.csv());
   Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
   result.update(to_json(summary));
+  result["norms"] = norms.json();
+  if (attack.kind == AttackKind::autoattack) result["by"] = fooled_by;
+  add_anomalies(summary, fooled_by, warnings);
+  result["warnings"] = warnings;
   result["forward_passes"] = report.forward_passes;
   result["backward_passes"] = report.backward_passes;
   folder.write_json("summary.json", result);
   result["out"] = out;
 
   say_summary(console, summary, report, norm);
-  warn_of_anomalies(console, summary);
+  if (!norms.empty()) {
+    console.blank();
+    console.say("perturbations of the {} images that were right and are fooled", grouped(norms.count()));
+    console.say(norms.table());
+  }
+  for (const std::string& warning : warnings) console.warn("{}", warning);
   console.blank();
   console.say("tables, images and {}", folder.file("grid.png").string());
   console.result(result);

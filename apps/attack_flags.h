@@ -7,12 +7,14 @@
 
 #include "apps/flags.h"
 #include "attacks/attack.h"
+#include "attacks/presets.h"
 
 namespace caltrop {
 
 struct AttackFlags {
   std::string kind = "pgd", norm = "linf", start = "auto", labels = "true", ce_grad = "stable";
-  int64_t steps = 10, restarts = 1;
+  std::optional<int64_t> steps;  // the attack's own
+  int64_t restarts = 1;
   std::optional<double> step_size;
   double decay = 1.0;
 };
@@ -22,5 +24,24 @@ void add_attack_flags(Flags& flags, AttackFlags& options);
 
 // UsageError where the flags contradict one another.
 AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed);
+
+// What only some attacks of the suite take; absent: the attack's own.
+struct SuiteFlags {
+  std::string version = "standard", preset = "none";
+  std::optional<int64_t> rounds, targets, candidates;
+  std::optional<double> constant, rate, confidence, overshoot;
+};
+// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --candidates --overshoot.
+void add_suite_flags(Flags& flags, SuiteFlags& options);
+
+// The options of one attack of the suite and its size: the preset's where there is one, then what the flags
+// say. `norm_given`: --norm was; else the attack's own norm is taken and written to `attack`.
+struct ChosenAttack {
+  AttackOptions options;
+  std::optional<float> eps;  // the preset's
+  std::string differs;       // see PresetAttack
+};
+ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const Flags& flags,
+                           std::optional<double> eps, int64_t seed);
 
 }  // namespace caltrop

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,26 @@ namespace caltrop {
 // All that a summary counts, for --json and summary.json.
 Json to_json(const AttackSummary& summary);
 
+// Norms of the perturbations of one attack, for their mean, median and largest.
+class NormsUsed {
+ public:
+  void add(const AttackRow& row);
+  Json json() const;
+  Table table() const;
+  int64_t count() const { return static_cast<int64_t>(values_[0].size()); }
+  bool empty() const { return count() == 0; }
+
+ private:
+  std::vector<double> values_[4];  // L0, L1, L2, L-inf
+};
+
 // A few lines: accuracy before and after, success with both denominators, budget used, passes.
 void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm);
-// A warning for each kind of anomaly: violations, zero and NaN gradients.
-void warn_of_anomalies(Console& console, const AttackSummary& summary);
+// Adds a sentence for each kind of anomaly: violations, zero and NaN gradients, and a search without
+// gradients that fools what gradients did not. `fooled_by`: of autoattack, images that were right, by the
+// attack that fooled them.
+void add_anomalies(const AttackSummary& summary, const std::map<std::string, int64_t>& fooled_by,
+                   std::vector<std::string>& warnings);
 
 // One row for each size of an analysis, the smallest first.
 Table gma_table(const GmaAnalysis& analysis);

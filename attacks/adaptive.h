@@ -1,0 +1,81 @@
+// Attacks that know the defence (Athalye, Carlini, Wagner: "Obfuscated gradients give a false sense of
+// security", ICML 2018), as wrappers of a classifier: any attack runs through them.
+//
+//   a defence in front of a network     Defended: z(x) = network(transform(x))
+//   ... that draws random numbers       Averaged (EOT): the gradient averaged over draws, section 4.2
+//   ... that masks the gradient         BPDA: the transform forward, another function backward, section 4.1
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "attacks/classifier.h"
+
+namespace caltrop {
+
+// What a defence does to images (n,h,w,c) before the network sees them.
+class Transform {
+ public:
+  virtual ~Transform() = default;
+  virtual Tensor apply(const Tensor& x, const Query& query) const = 0;
+  virtual bool random() const { return false; }
+  virtual std::string name() const = 0;
+};
+
+// x + sigma N(0, 1), drawn anew for every question: a function of (seed, image, step, draw).
+std::unique_ptr<Transform> gaussian_noise(float sigma, uint64_t seed);
+// x rounded to `levels` values from 0 to 1 (2: black and white; 256: 8 bits). Its gradient is zero.
+std::unique_ptr<Transform> quantization(int64_t levels);
+
+// The values of `value` with the gradient of `surrogate`, of the same shape: BPDA as an op. With surrogate =
+// x the transform is the identity on the way back.
+Tensor straight_through(const Tensor& value, const Tensor& surrogate);
+
+// The network behind a transform, as the defender runs it; with `surrogate`, as an attacker differentiates
+// it.
+class Defended final : public Classifier {
+ public:
+  using Surrogate = std::function<Tensor(const Tensor& x)>;
+  Defended(const Classifier& network, const Transform& transform, Surrogate surrogate = {})
+      : network_(network), transform_(transform), surrogate_(std::move(surrogate)) {}
+
+  Tensor logits(const Tensor& x, const Query& query) const override;
+  const ImageShape& input() const override { return network_.input(); }
+  int64_t outputs() const override { return network_.outputs(); }
+  Backend& backend() const override { return network_.backend(); }
+  int64_t chunk() const override { return network_.chunk(); }
+  bool random() const override { return network_.random() || transform_.random(); }
+
+ private:
+  const Classifier& network_;
+  const Transform& transform_;
+  Surrogate surrogate_;
+};
+// Differentiates a transform as if it did nothing.
+inline Tensor identity(const Tensor& x) {
+  return x;
+}
+
+// EOT: one question for gradients is asked `draws` times, and values and gradients are averaged (not the
+// logits, whose loss is another function). A question for logits alone gets the single answer that the
+// defence gives.
+class Averaged final : public Classifier {
+ public:
+  Averaged(const Classifier& network, int64_t draws);
+
+  Tensor logits(const Tensor& x, const Query& query) const override { return network_.logits(x, query); }
+  Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const override;
+  const ImageShape& input() const override { return network_.input(); }
+  int64_t outputs() const override { return network_.outputs(); }
+  Backend& backend() const override { return network_.backend(); }
+  int64_t chunk() const override { return network_.chunk(); }
+  bool random() const override { return network_.random(); }
+  int64_t passes() const override { return draws_ * network_.passes(); }
+
+ private:
+  const Classifier& network_;
+  int64_t draws_;
+};
+
+}  // namespace caltrop

@@ -1,0 +1,72 @@
+#include "attacks/diagnosis.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/autograd.h"
+#include "engine/ops.h"
+
+namespace caltrop {
+namespace {
+
+constexpr int64_t kLooks = 64;
+constexpr float kSumError = 1e-4f;
+
+bool are_probabilities(const std::vector<float>& z, int64_t classes) {
+  for (auto row = z.begin(); row != z.end(); row += classes) {
+    float sum = 0;
+    for (auto p = row; p != row + classes; ++p) {
+      if (!(*p >= 0.0f && *p <= 1.0f)) return false;
+      sum += *p;
+    }
+    if (!(std::fabs(sum - 1.0f) <= kSumError)) return false;
+  }
+  return !z.empty();
+}
+
+}  // namespace
+
+Diagnosis diagnose(const Classifier& classifier, const Images& images) {
+  Diagnosis found{.images = std::min(images.count(), kLooks)};
+  const std::vector<int64_t> rows = row_range(0, found.images);
+  const Tensor x = images.pixels(rows);
+  const std::vector<int32_t> truth = images.labels_of(rows);
+  const Labels labels(classifier.backend(), std::span<const int32_t>(truth));
+  const auto loss = [&](const Tensor& z) {
+    return std::vector<Tensor>{cross_entropy(z, labels)};
+  };
+  const Pass pass = classifier.differentiate(x, loss, {.images = rows, .step = kCleanStep});
+  const std::vector<float> once = pass.logits.to_host();
+  const NoGrad values_only;
+  found.random = classifier.logits(x, {.images = rows, .step = kFinalStep}).to_host() != once;
+  found.probabilities = are_probabilities(once, classifier.outputs());
+  const std::vector<float> lengths = sum(abs(pass.gradients[0]), {1, 2, 3}).to_host();
+  found.zero_gradients = std::count(lengths.begin(), lengths.end(), 0.0f);
+  return found;
+}
+
+std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged) {
+  std::vector<std::string> sentences;
+  if (diagnosis.random && !averaged) {
+    sentences.push_back(
+        "the network answers the same image differently each time: average its gradients with --eot, or what "
+        "survives may be luck");
+  }
+  if (diagnosis.probabilities) {
+    sentences.push_back(
+        "the network gives probabilities, not logits: their gradients vanish where it is sure, and attacks "
+        "look "
+        "weaker than they are");
+  }
+  if (diagnosis.zero_gradients > 0) {
+    sentences.push_back(
+        fmt::format("{} of the first {} images have no gradient at all: gradients are masked, so trust "
+                    "square, not these attacks",
+                    diagnosis.zero_gradients, diagnosis.images));
+  }
+  return sentences;
+}
+
+}  // namespace caltrop

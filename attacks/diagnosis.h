@@ -1,0 +1,25 @@
+// What makes an evaluation of robustness doubtful before it begins (Croce & Hein's checks.py; Carlini et al.,
+// "On evaluating adversarial robustness", 2019).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "attacks/attack_images.h"
+#include "attacks/classifier.h"
+
+namespace caltrop {
+
+struct Diagnosis {
+  int64_t images = 0;
+  bool random = false;         // two looks at the same image gave other logits
+  bool probabilities = false;  // each row is in [0,1] and sums to 1: softmax instead of logits
+  int64_t zero_gradients = 0;  // images at which the cross-entropy has no gradient
+};
+// Looks at the first images, at most 64.
+Diagnosis diagnose(const Classifier& classifier, const Images& images);
+
+// Sentences for people, one for each reason to doubt.
+std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged);
+
+}  // namespace caltrop
