@@ -257,6 +257,7 @@ class Crafter {
   // perturbations that look for the smallest, the shorter; of others the higher loss.
   bool better(const AttackRow& now, const AttackRow& before) const {
     if (now.success != before.success) return now.success;
+    if (now.within != before.within) return now.within;
     if (is_minimum_norm(now.by) && now.success) {
       return options_.norm == Norm::linf ? now.linf < before.linf : now.l2 < before.l2;
     }

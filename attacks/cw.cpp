@@ -5,10 +5,11 @@
 //   f = z_y - max_{k != y} z_k  (targeted: max_{k != t} z_k - z_t)
 //
 // by Adam from w_0 = atanh(0.999999 (2x - 1)): without the factor a pixel of 0 or 1 has an infinite w and
-// never moves, which is four fifths of MNIST. For each image c is searched: ten times larger while nothing
-// was found, then by bisection. Every round begins afresh, w = w_0 and Adam's state zero. Of all iterates the
-// nearest is kept that is adversarial with margin kappa. An image whose loss stands still ends its round and
-// leaves the batch.
+// never moves, which is four fifths of MNIST. The code works with u = 2w, of which x' is the plain sigmoid;
+// Adam's steps are the same with twice the rate and half the epsilon. For each image c is searched: ten times
+// larger while nothing was found, then by bisection. Every round begins afresh, w = w_0 and Adam's state
+// zero. Of all iterates the nearest is kept that is adversarial with margin kappa. An image whose loss stands
+// still ends its round and leaves the batch.
 
 #include <cmath>
 #include <limits>
@@ -31,7 +32,7 @@ constexpr int64_t kChecks = 10;       // in a round
 // One round: all rows begin at w_0 with their own c; those that stand still leave.
 class Round {
  public:
-  Round(Workbench& bench, const Rows& rows, const Tensor& w0, const Tensor& t0, std::span<const float> c,
+  Round(Workbench& bench, const Rows& rows, const Tensor& u0, const Tensor& p0, std::span<const float> c,
         uint64_t first_step)
       : bench_(bench), options_(bench.options()), backend_(bench.backend()), step_(first_step) {
     places_ = all_places(rows.count());
@@ -40,11 +41,11 @@ class Round {
     labels_on_host_ = rows.labels;
     labels_ = bench.labels(rows.labels);
     c_ = Tensor::from(backend_, {rows.count()}, c);
-    t0_ = t0;
-    for (Tensor* state : {&w_, &m_, &v_, &best_}) *state = Tensor::zeros(backend_, w0.shape());
-    assign(w_, w0);
+    p0_ = p0;
+    for (Tensor* state : {&u_, &m_, &v_, &best_}) *state = Tensor::zeros(backend_, u0.shape());
+    assign(u_, u0);
     best_distance_ = Tensor::full(backend_, {rows.count()}, kFar);
-    found_loss_ = Tensor::zeros(backend_, {rows.count()});
+    loss_ = Tensor::zeros(backend_, {rows.count()});
     pace_ = Buffer<Pace>(backend_, 1);
   }
 
@@ -55,7 +56,7 @@ class Round {
     std::vector<float> distance;
   };
   Outcome run(Found& found) {
-    Outcome outcome{Tensor::zeros(backend_, w_.shape()), Tensor::zeros(backend_, w_.shape()),
+    Outcome outcome{Tensor::zeros(backend_, u_.shape()), Tensor::zeros(backend_, u_.shape()),
                     std::vector<float>(places_.size(), kFar)};
     const int64_t every = (options_.steps + kChecks - 1) / kChecks;
     std::unique_ptr<Replay> replay;
@@ -83,17 +84,16 @@ class Round {
   void set_pace(int64_t k) {
     constexpr Adam kRule;
     const auto t = static_cast<double>(k + 1);
-    const Pace pace{static_cast<float>(static_cast<double>(options_.cw.learning_rate) /
+    const Pace pace{static_cast<float>(2.0 * static_cast<double>(options_.cw.learning_rate) /
                                        (1.0 - std::pow(static_cast<double>(kRule.beta1), t))),
                     static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kRule.beta2), t)))};
     backend_.upload(pace_.data(), &pace, sizeof pace);
   }
 
-  // One step of Adam. With t = tanh w the distance is |x' - x|^2 = |t - t_0|^2 / 4 and its gradient (t - t_0)
-  // (1 - t^2) / 2; that of c f goes through dx'/dw = (1 - t^2) / 2 too.
+  // One step of Adam, on p = sigmoid(u), dp/du = p (1 - p). Between pixels and p lies the width of the box.
   void iterate() {
-    const Tensor t = tanh(w_);
-    const Tensor x = t * half_width() + centre();
+    const Tensor p = sigmoid(u_);
+    const Tensor x = pixels_of(p);
     const auto margin = [this](const Tensor& z) {
       const Tensor other_leads = logit_margin(z, labels_);
       return std::vector<Tensor>{options_.targeted ? other_leads : -other_leads};
@@ -101,21 +101,22 @@ class Round {
     const Pass pass = bench_.classifier().differentiate(x, margin, {.images = indices_, .step = step_});
     gradient_ = pass.gradients[0];
     const Tensor hinge = maximum(pass.values[0] + options_.cw.confidence, Tensor::zeros(backend_, {}));
-    const Tensor moved = t - t0_;
-    const Tensor distance = sum(moved * moved, {1, 2, 3}) * (half_width() * half_width());
+    const Tensor moved = p - p0_;
+    const Tensor distance = sum(moved * moved, {1, 2, 3}) * (width() * width());
     keep_nearest(x, distance, pass.values[0]);
-    assign(found_loss_, distance + c_ * hinge);
+    assign(loss_, distance + c_ * hinge);
 
-    const Tensor push = c_ * step(hinge) * half_width();
-    const Tensor slope =
-        (gradient_ * per_row(push) + moved * (2.0f * half_width() * half_width())) * (1.0f - t * t);
-    const ParameterUpdate update{w_.mutable_data(), slope.data(), m_.mutable_data(), v_.mutable_data(),
-                                 w_.size()};
-    backend_.adam(std::span(&update, 1), {}, pace_.data());
+    const Tensor push = c_ * step(hinge) * width();
+    const Tensor slope = (gradient_ * per_row(push) + moved * (2.0f * width() * width())) * (p * (1.0f - p));
+    const ParameterUpdate update{u_.mutable_data(), slope.data(), m_.mutable_data(), v_.mutable_data(),
+                                 u_.size()};
+    backend_.adam(std::span(&update, 1), {.epsilon = 0.5f * Adam().epsilon}, pace_.data());
   }
 
-  float half_width() const { return 0.5f * (options_.high - options_.low); }
-  float centre() const { return 0.5f * (options_.high + options_.low); }
+  float width() const { return options_.high - options_.low; }
+  Tensor pixels_of(const Tensor& p) const {
+    return options_.low == 0.0f && options_.high == 1.0f ? p : p * width() + options_.low;
+  }
 
   // An iterate counts when it is adversarial with margin kappa: f <= -kappa, and f < 0, since a tie is no
   // success.
@@ -132,7 +133,7 @@ class Round {
 
   // Takes out the rows whose loss stands still since the last check. Whether any did.
   bool drop_idle(Outcome& outcome) {
-    const std::vector<float> loss = found_loss_.to_host();
+    const std::vector<float> loss = loss_.to_host();
     Places idle, busy;
     for (size_t r = 0; r < loss.size(); ++r) {
       const bool moves = loss[r] <= kProgress * last_loss_[r];
@@ -141,7 +142,7 @@ class Round {
     }
     if (idle.empty()) return false;
     leave(idle, outcome);
-    for (Tensor* state : {&w_, &m_, &v_, &best_, &t0_, &best_distance_, &c_, &found_loss_}) {
+    for (Tensor* state : {&u_, &m_, &v_, &best_, &p0_, &best_distance_, &c_, &loss_}) {
       *state = take(*state, busy);
     }
     places_ = take(places_, busy);
@@ -155,7 +156,7 @@ class Round {
   void leave(const Places& rows, Outcome& outcome) const {
     if (rows.empty()) return;
     const std::vector<float> distance = best_distance_.to_host();
-    const Tensor x = tanh(take(w_, rows)) * half_width() + centre();
+    const Tensor x = pixels_of(sigmoid(take(u_, rows)));
     const Places homes = take(places_, rows);
     put(outcome.best, homes, take(best_, rows));
     put(outcome.last, homes, x);
@@ -173,7 +174,7 @@ class Round {
   std::vector<int64_t> indices_;
   std::vector<int32_t> labels_on_host_;
   Labels labels_;
-  Tensor c_, t0_, w_, m_, v_, best_, best_distance_, found_loss_, gradient_;
+  Tensor c_, p0_, u_, m_, v_, best_, best_distance_, loss_, gradient_;
   Buffer<Pace> pace_;
 };
 
@@ -193,10 +194,11 @@ Found carlini_wagner(Workbench& bench, const Rows& rows) {
   const NoGrad values_only;
   const AttackOptions& options = bench.options();
   const auto count = static_cast<size_t>(rows.count());
-  const float centre = 0.5f * (options.high + options.low), half = 0.5f * (options.high - options.low);
-  const Tensor inside = (rows.origin - centre) * (kInside / half);
-  const Tensor w0 = log((inside + 1.0f) / (1.0f - inside)) * 0.5f;  // atanh
-  const Tensor t0 = tanh(w0);
+  const Tensor share =
+      (rows.origin - options.low) * (1.0f / (options.high - options.low));  // of the box, 0 to 1
+  const Tensor inside = (share - 0.5f) * kInside + 0.5f;
+  const Tensor u0 = log(inside / (1.0f - inside));
+  const Tensor p0 = sigmoid(u0);
 
   Found found{Tensor::zeros(bench.backend(), rows.origin.shape()), std::vector<int32_t>(count, 0),
               std::vector<int32_t>(count, 0)};
@@ -210,7 +212,7 @@ Found carlini_wagner(Workbench& bench, const Rows& rows) {
       if (last) search.c = search.high;
       c.push_back(search.c);
     }
-    Round work(bench, rows, w0, t0, c, static_cast<uint64_t>(round * options.steps));
+    Round work(bench, rows, u0, p0, c, static_cast<uint64_t>(round * options.steps));
     const Round::Outcome outcome = work.run(found);
     for (size_t r = 0; r < count; ++r) {
       const auto row = static_cast<int64_t>(r);

@@ -75,7 +75,6 @@ class Fab {
       return f;
     };
     const Pass pass = bench_.differentiate(x_, differences, {.images = rows_.indices, .step = step});
-    bench_.note(pass.gradients[directed ? 0 : (rows_.labels[0] == 0 ? 1 : 0)], places_, found_);
 
     const Norm dual = options_.norm == Norm::linf ? Norm::l1 : Norm::l2;
     Hyperplanes planes{{}, std::vector<float>(places_.size(), 0.0f)};
@@ -94,6 +93,7 @@ class Fab {
       }
     }
     planes.w = pick_rows(pass.gradients, best);
+    bench_.note(planes.w, places_, found_);
     return planes;
   }
 
