@@ -222,7 +222,7 @@ void Flags::positional(std::string name, std::string& value, const std::vector<s
   flag.positional = true;
   flag.choices = choices;
   flag.set = [&value, choices](const std::string& given) {
-    value = read_choice(given, choices);
+    value = choices.empty() ? given : read_choice(given, choices);
   };
   flag.get = [&value]() {
     return value.empty() ? Json() : Json(value);
@@ -296,6 +296,7 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
   }
   for (const Flag& flag : flags_) {
     if (flag.positional && !flag.given && flag.get().is_null()) {
+      if (flag.choices.empty()) usage_error("'caltrop {}' needs a {}", command_, flag.name);
       usage_error("'caltrop {}' needs a word: one of {}", command_, words(flag.choices));
     }
   }

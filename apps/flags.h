@@ -81,6 +81,7 @@ class Flags {
   void toggle(std::string name, bool& value, std::string help, std::string letter = "");
   // A word without dashes, required unless the config names it or `value` holds a default; its key in
   // config.json is NAME.
+  // Without choices any word will do.
   void positional(std::string name, std::string& value, const std::vector<std::string>& choices,
                   std::string help);
 

@@ -98,7 +98,12 @@ TEST_SUITE("apps") {
                                                            {"attack", "pgd", "--norm", "l1"},
                                                            {"attack", "pgd", "--target", "10"},
                                                            {"attack", "bim", "--restarts", "3"},
-                                                           {"attack", "cw"},
+                                                           {"attack", "jsma"},
+                                                           {"attack", "cw", "--norm", "linf"},
+                                                           {"attack", "fab", "--target", "3"},
+                                                           {"attack", "pgd", "--bpda"},
+                                                           {"attack", "bim", "--preset", "autoattack"},
+                                                           {"verify", "nowhere.npz"},
                                                            {"gma", "analyze", "--set", "net"},
                                                            {"gma", "analyze", "--set", "nowhere"}};
     for (std::vector<std::string> words : refused) {
@@ -110,6 +115,63 @@ TEST_SUITE("apps") {
       CHECK(is_one_line(outcome.error));
     }
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
+  TEST_CASE("attack: the suite from the command line, and verify reads what it left") {
+    const Attacked place;
+    const std::vector<std::vector<std::string>> attacks = {
+        {"attack", "cw", "--steps", "40", "--cw-rounds", "2", "--cw-constant", "1"},
+        {"attack", "deepfool", "--norm", "linf"},
+        {"attack", "apgd-ce", "--eps", "0.1", "--steps", "10"},
+        {"attack", "fab", "--steps", "5", "--eps", "0.05"},
+        {"attack", "square", "--eps", "0.1", "--steps", "30"},
+        {"attack", "pgd", "--preset", "foolbox", "--steps", "5", "--eps", "0.1"}};
+    for (std::vector<std::string> words : attacks) {
+      const std::string out = words[1];
+      words.insert(words.end(), {"--limit", "12"});
+      const Files files = place.folder(words, out);
+      CAPTURE(out);
+      const Json summary = Json::parse(files.at("summary.json"));
+      CHECK(summary["norms"]["l2"].contains("median"));
+      CHECK(summary["warnings"].is_array());
+      const Json verdict = json_of(place.attack({"verify", out + "/adversarial.npz", "--json", "-"}));
+      CHECK(verdict["holds"] == true);
+      CHECK(verdict["n"] == 12);
+      CHECK(verdict["success_rate"].get<double>() == doctest::Approx(summary["success_rate"].get<double>()));
+    }
+    const Json all =
+        json_of(place.attack({"attack", "autoattack", "--eps", "0.1", "--limit", "6", "--json", "-"}));
+    CHECK(all["by"].is_object());
+    // Another bound than the set was made for, and other weights than those that it fools.
+    const Outcome tight = place.attack({"verify", "apgd-ce/adversarial.npz", "--eps", "0.05"});
+    CHECK(tight.status == 1);
+    CHECK(tight.error.find("claims do not hold") != std::string::npos);
+    REQUIRE(place.caltrop(tiny_training({"--out", "other", "--seed", "5"})).status == 0);
+    CHECK(
+        place.caltrop({"verify", "apgd-ce/adversarial.npz", "--weights", "other/model.safetensors"}).status ==
+        1);
+    place.folder({"gma", "generate", "--subset", "test", "--limit", "3", "--steps", "1", "--norm", "l2"},
+                 "gma");
+    CHECK(json_of(place.attack({"verify", "gma/l2-000000.npz", "--json", "-"}))["n"] == 90);
+  }
+
+  TEST_CASE("attack: a defence in front, and attacks that know it") {
+    const Attacked place;
+    const auto robust = [&](std::vector<std::string> words) {
+      words.insert(words.end(), {"--eps", "0.3", "--norm", "linf", "--limit", "40", "--json", "-"});
+      const Outcome outcome = place.attack(words);
+      return std::pair(json_of(outcome)["robust_accuracy"].get<double>(), outcome.error);
+    };
+    const auto [masked, warned] = robust({"attack", "pgd", "--quantize", "2", "--random-start", "no"});
+    const auto [open, quiet] = robust({"attack", "pgd", "--quantize", "2", "--bpda", "--random-start", "no"});
+    CHECK(warned.find("masked") != std::string::npos);
+    CHECK(quiet.find("masked") == std::string::npos);
+    CHECK(masked > open);
+    const auto [noisy, luck] = robust({"attack", "apgd-ce", "--noise", "0.3"});
+    CHECK(luck.find("--eot") != std::string::npos);
+    const auto [averaged, none] = robust({"attack", "apgd-ce", "--noise", "0.3", "--eot", "4"});
+    CHECK(none.find("--eot") == std::string::npos);
+    CHECK(averaged <= noisy + 0.1);
   }
 
   TEST_CASE("gma generate: a set that is killed ends with the same bytes, and analyze reads it") {
