@@ -59,6 +59,8 @@ void add_suite_flags(Flags& flags, SuiteFlags& options) {
                "of cw: the constant of the first round", "0.001");
   flags.number("cw-rate", options.rate, {.low = 0, .high = 10, .open_low = true}, "RATE",
                "of cw: Adam's learning rate", "0.01");
+  flags.choice("cw-abort", options.abort, {"auto", "yes", "no"},
+               "of cw: end a round of an image whose loss stands still; auto: yes, or the preset's");
   flags.integer("candidates", options.candidates, 2, 1000000, "N",
                 "of deepfool: likeliest classes to look at", "10");
   flags.number("overshoot", options.overshoot, {.low = 0, .high = 10}, "SHARE", "of deepfool", "0.02");
@@ -85,6 +87,7 @@ ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const F
   if (suite.constant) options.cw.first_constant = static_cast<float>(*suite.constant);
   if (suite.rate) options.cw.learning_rate = static_cast<float>(*suite.rate);
   if (suite.confidence) options.cw.confidence = static_cast<float>(*suite.confidence);
+  if (suite.abort != "auto") options.cw.abort_early = suite.abort == "yes";
   if (suite.candidates) options.deepfool.candidates = *suite.candidates;
   if (suite.overshoot) options.deepfool.overshoot = static_cast<float>(*suite.overshoot);
   return chosen;

@@ -27,11 +27,11 @@ AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed);
 
 // What only some attacks of the suite take; absent: the attack's own.
 struct SuiteFlags {
-  std::string version = "standard", preset = "none";
+  std::string version = "standard", preset = "none", abort = "auto";
   std::optional<int64_t> rounds, targets, candidates;
   std::optional<double> constant, rate, confidence, overshoot;
 };
-// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --candidates --overshoot.
+// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --cw-abort --candidates --overshoot.
 void add_suite_flags(Flags& flags, SuiteFlags& options);
 
 // The options of one attack of the suite and its size: the preset's where there is one, then what the flags

@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Compares Caltrop's attacks with torchattacks, foolbox, cleverhans and ART on the same weights and images.
+
+Same images: attacks without randomness must give the same pixels, but for those whose gradient is so small that rounding
+decides its sign. Same verdict: attacks with randomness must leave the same share of images robust. Same cores: times of
+both, one after the other in one run; Caltrop's is that of the whole command, from start to files. Writes the tables
+between the markers of docs/attacks.md.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+import mnist
+from torch_zoo import MODELS
+
+warnings.filterwarnings("ignore")
+CLOSE = 1e-5  # of a pixel: what fp32 sums in another order may differ by
+BEGIN, END = "<!-- peers: begin (bench/peers/attack_peers.py) -->", "<!-- peers: end -->"
+
+
+class Bed:
+    """One network in both programs, and its images."""
+
+    def __init__(self, name, weights, options, scratch):
+        self.name, self.weights, self.options, self.scratch = name, weights, options, scratch
+        out = scratch / f"{name}-torch"
+        subprocess.run([options.caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"],
+                       check=True, stdout=subprocess.DEVNULL)
+        state = load_file(next(out.glob("*.safetensors")))
+        self.model = MODELS[name]()
+        last = self.model[-1]  # EAT's networks have an eleventh output once they are defended
+        self.model[-1] = torch.nn.Linear(last.in_features, len(state[f"{len(self.model) - 1}.bias"]))
+        self.model.load_state_dict(state)
+        self.model.eval().requires_grad_(False)
+        self.classes = self.model[-1].out_features
+        images, labels = mnist.load(mnist.find_mnist(options.data_dir), "test")
+        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def ours(self, words, count, save=True):
+        """(attacked images or None, robust share, seconds, passes) of `caltrop attack`."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            out = Path(folder) / "out"
+            command = [self.options.caltrop, "attack", *map(str, words), "--weights", self.weights, "--dataset", "mnist",
+                       "--limit", str(count), "--out", out, "--quiet", "--threads", str(self.options.threads)]
+            if not save:
+                command += ["--save-images", "0"]
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            seconds = time.perf_counter() - start
+            summary = json.loads((out / "summary.json").read_text())
+            attacked = None
+            if save:
+                arrays = np.load(out / "adversarial.npz")
+                x = arrays["x"].astype(np.float32) / np.float32(255) + arrays["delta"]
+                attacked = torch.from_numpy(np.clip(x, 0, 1)).permute(0, 3, 1, 2)
+            return attacked, summary["robust_accuracy"], seconds, summary["forward_passes"]
+
+    def robust(self, attacked, norm=None, eps=None):
+        """Share of images right when clean and under the attack (within eps, where the attack knows no bound)."""
+        n = len(attacked)
+        x, y = self.images[:n], self.labels[:n]
+        with torch.no_grad():
+            right, after = self.model(x).argmax(1) == y, self.model(attacked).argmax(1) == y
+        if eps is not None:
+            delta = (attacked - x).flatten(1)
+            length = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+            after |= length > eps + 1e-5
+        return (right & after).double().mean().item()
+
+
+def foolbox_attack(kind, **settings):
+    import foolbox
+
+    attack = getattr(foolbox.attacks, kind)(**settings)
+
+    def run(bed, x, y, eps):
+        model = foolbox.PyTorchModel(bed.model, bounds=(0, 1))
+        raw = attack(model, x, y, epsilons=eps)
+        return raw[1] if eps is not None else raw[0]
+
+    return run
+
+
+def torchattacks_attack(kind, **settings):
+    import torchattacks
+
+    def run(bed, x, y, eps):
+        extra = {} if eps is None else {"eps": eps}
+        if kind in ("APGDT", "FAB"):
+            extra["n_classes"] = bed.classes
+        return getattr(torchattacks, kind)(bed.model, **extra, **settings)(x, y)
+
+    return run
+
+
+def cleverhans_fgm(bed, x, y, eps):
+    from cleverhans.torch.attacks.fast_gradient_method import fast_gradient_method
+
+    return fast_gradient_method(bed.model, x, eps, 2, clip_min=0, clip_max=1, y=y)
+
+
+def art_attack(kind, **settings):
+    def run(bed, x, y, eps):
+        import art.attacks.evasion
+        from art.estimators.classification import PyTorchClassifier
+
+        classifier = PyTorchClassifier(bed.model, loss=torch.nn.CrossEntropyLoss(), input_shape=(1, 28, 28),
+                                       nb_classes=bed.classes, clip_values=(0, 1), device_type="cpu")
+        attack = getattr(art.attacks.evasion, kind)(classifier, eps=eps, batch_size=len(x), **settings)
+        return torch.from_numpy(attack.generate(x.numpy(), y=np.eye(bed.classes, dtype=np.float32)[y.numpy()]))
+
+    return run
+
+
+def authors_ensemble(norm):
+    """AutoAttack's four attacks with the authors' settings, from the copies of their code in torchattacks."""
+
+    def run(bed, x, y, eps):
+        import torchattacks as ta
+
+        found = x.clone()
+        stages = [ta.APGD(bed.model, norm=norm, eps=eps, steps=100, loss="ce"),
+                  ta.APGDT(bed.model, norm=norm, eps=eps, steps=100, n_classes=bed.classes),
+                  ta.FAB(bed.model, norm=norm, eps=eps, steps=100, multi_targeted=True, n_classes=bed.classes),
+                  ta.Square(bed.model, norm=norm, eps=eps, n_queries=5000, resc_schedule=False)]
+        for stage in stages:
+            with torch.no_grad():
+                left = (bed.model(found).argmax(1) == y).nonzero().flatten()
+            if len(left) == 0:
+                break
+            attacked = stage(x[left], y[left])
+            delta = (attacked - x[left]).flatten(1)
+            length = delta.abs().amax(1) if norm == "Linf" else delta.norm(dim=1)
+            with torch.no_grad():
+                taken = (bed.model(attacked).argmax(1) != y[left]) & (length <= eps + 1e-5)
+            found[left[taken]] = attacked[taken]
+        return found
+
+    return run
+
+
+# attack, norm, eps, Caltrop's words, peer, its attack. ce-grad torch: PyTorch's rounding of cross-entropy's gradient.
+STEPS = ["--steps", 10, "--ce-grad", "torch"]
+
+
+def image_cases():
+    linf, l2 = 0.1, 1.0
+    return [
+        ("FGSM", "linf", linf, ["fgsm", "--ce-grad", "torch"], "torchattacks", torchattacks_attack("FGSM")),
+        ("FGSM", "l2", l2, ["fgsm", "--ce-grad", "torch"], "cleverhans", cleverhans_fgm),
+        ("FGSM", "l2", l2, ["fgsm", "--ce-grad", "torch"], "foolbox", foolbox_attack("L2FastGradientAttack")),
+        ("BIM", "linf", linf, ["bim", *STEPS, "--step-size", 0.025], "torchattacks",
+         torchattacks_attack("BIM", alpha=0.025, steps=10)),
+        ("BIM", "l2", l2, ["bim", *STEPS, "--step-size", 0.25], "foolbox",
+         foolbox_attack("L2BasicIterativeAttack", abs_stepsize=0.25, steps=10, random_start=False)),
+        ("PGD, no random start", "linf", linf, ["pgd", *STEPS, "--step-size", 0.025, "--random-start", "no"], "foolbox",
+         foolbox_attack("LinfPGD", abs_stepsize=0.025, steps=10, random_start=False)),
+        ("PGD, no random start", "l2", l2, ["pgd", *STEPS, "--step-size", 0.25, "--random-start", "no"], "torchattacks",
+         torchattacks_attack("PGDL2", alpha=0.25, steps=10, random_start=False)),
+        ("MIM", "linf", linf, ["mim", *STEPS, "--step-size", 0.025], "torchattacks",
+         torchattacks_attack("MIFGSM", alpha=0.025, steps=10)),
+        ("MIM", "l2", l2, ["mim", *STEPS, "--step-size", 0.25], "ART",
+         art_attack("MomentumIterativeMethod", norm=2, eps_step=0.25, max_iter=10, decay=1.0, verbose=False)),
+        ("DeepFool", "linf", None, ["deepfool", "--norm", "linf"], "foolbox", foolbox_attack("LinfDeepFoolAttack")),
+        ("DeepFool", "l2", None, ["deepfool", "--norm", "l2"], "foolbox", foolbox_attack("L2DeepFoolAttack")),
+    ]
+
+
+def verdict_cases():
+    linf, l2 = 0.06, 0.7
+    cases = []
+    for norm, eps, theirs in (("linf", linf, "Linf"), ("l2", l2, "L2")):
+        pgd = "LinfPGD" if norm == "linf" else "L2PGD"
+        cases += [
+            ("PGD-40", norm, eps, ["pgd", "--steps", 40, "--step-size", eps / 10], "foolbox", 1000,
+             foolbox_attack(pgd, abs_stepsize=eps / 10, steps=40)),
+            ("APGD-CE", norm, eps, ["apgd-ce"], "torchattacks", 1000,
+             torchattacks_attack("APGD", norm=theirs, steps=100, loss="ce")),
+            ("APGD-DLR", norm, eps, ["apgd-dlr"], "torchattacks", 1000,
+             torchattacks_attack("APGD", norm=theirs, steps=100, loss="dlr")),
+            ("APGD-T", norm, eps, ["apgd-t"], "torchattacks", 200, torchattacks_attack("APGDT", norm=theirs, steps=100)),
+            ("FAB-T", norm, eps, ["fab-t"], "torchattacks", 200,
+             torchattacks_attack("FAB", norm=theirs, steps=100, multi_targeted=True)),
+            ("Square, 1000 queries", norm, eps, ["square", "--steps", 1000], "torchattacks", 200,
+             torchattacks_attack("Square", norm=theirs, n_queries=1000, resc_schedule=False)),
+            ("AutoAttack", norm, eps, ["autoattack"], "authors' code in torchattacks", 200, authors_ensemble(theirs)),
+        ]
+    cases.append(("CW, 5 x 200", "l2", 0.9, ["cw", "--cw-rounds", 5, "--steps", 200, "--cw-constant", 0.1], "foolbox", 200,
+                  lambda bed, x, y, eps: foolbox_attack("L2CarliniWagnerAttack", binary_search_steps=5, steps=200,
+                                                        initial_const=0.1)(bed, x, y, None)))
+    return cases
+
+
+def time_cases():
+    return [
+        ("PGD-10", 10000, ["pgd", "--eps", 0.1, "--step-size", 0.025, "--random-start", "no"],
+         [("torchattacks", torchattacks_attack("PGD", alpha=0.025, steps=10, random_start=False), 0.1),
+          ("foolbox", foolbox_attack("LinfPGD", abs_stepsize=0.025, steps=10, random_start=False), 0.1)]),
+        ("CW, 1000 steps, c = 1", 100, ["cw", "--cw-rounds", 1, "--cw-constant", 1, "--steps", 1000, "--cw-abort", "no"],
+         [("torchattacks", torchattacks_attack("CW", c=1, steps=1000), None),
+          ("foolbox", foolbox_attack("L2CarliniWagnerAttack", binary_search_steps=1, steps=1000, initial_const=1,
+                                     abort_early=False), None)]),
+        ("APGD-CE-100", 1000, ["apgd-ce", "--eps", 0.06],
+         [("torchattacks", torchattacks_attack("APGD", norm="Linf", steps=100, loss="ce"), 0.06),
+          ("ART", art_attack("AutoProjectedGradientDescent", norm=np.inf, eps_step=0.12, max_iter=100,
+                             nb_random_init=1, loss_type="cross_entropy", verbose=False), 0.06)]),
+    ]
+
+
+def attacked_by(attack, bed, count, eps, batch=200):
+    torch.manual_seed(0)
+    x, y = bed.images[:count], bed.labels[:count]
+    return torch.cat([attack(bed, a, b, eps).detach() for a, b in zip(x.split(batch), y.split(batch))])
+
+
+def compare_images(beds, say):
+    lines = ["| attack | norm | peer | network | pixels within 1e-5 | images within 1e-5 | robust, Caltrop | robust, peer |",
+             "|---|---|---|---|---|---|---|---|"]
+    for name, norm, eps, words, peer, attack in image_cases():
+        for bed in beds:
+            words_here = [*words, "--norm", norm, *(["--eps", eps] if eps is not None else [])]
+            try:
+                ours = bed.ours(words_here, 200)
+                theirs = attacked_by(attack, bed, 200, eps)
+            except Exception as problem:  # a peer that cannot run this is a line of the table, not the end of it
+                lines.append(f"| {name} | {norm} | {peer} | {bed.name} | failed: {type(problem).__name__} | | | |")
+                say(f"{name} {norm} {bed.name}: {problem}")
+                continue
+            apart = (ours[0] - theirs).abs().flatten(1)
+            lines.append(f"| {name} | {norm} | {peer} | {bed.name} | {100 * (apart <= CLOSE).double().mean():.3f} % | "
+                         f"{100 * (apart.amax(1) <= CLOSE).double().mean():.1f} % | {100 * bed.robust(ours[0]):.1f} % | "
+                         f"{100 * bed.robust(theirs):.1f} % |")
+            say(lines[-1])
+    return lines
+
+
+def compare_verdicts(beds, say):
+    lines = ["| attack | norm | size | peer | network | images | robust, Caltrop | robust, peer | difference, points |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for name, norm, eps, words, peer, count, attack in verdict_cases():
+        for bed in beds:
+            try:
+                ours = bed.ours([*words, "--norm", norm, "--eps", eps], count, save=False)[1]
+                theirs = bed.robust(attacked_by(attack, bed, count, eps), norm, eps)
+            except Exception as problem:
+                lines.append(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | failed: {type(problem).__name__} | | |")
+                say(f"{name} {norm} {bed.name}: {problem}")
+                continue
+            lines.append(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | {100 * ours:.1f} % | "
+                         f"{100 * theirs:.1f} % | {100 * (ours - theirs):+.1f} |")
+            say(lines[-1])
+    return lines
+
+
+def compare_times(bed, say):
+    lines = ["| job | images | Caltrop | peer | peer's time | ratio |", "|---|---|---|---|---|---|"]
+    for name, count, words, peers in time_cases():
+        for peer, attack, eps in peers:
+            _, _, seconds, _ = bed.ours(words, count, save=False)
+            try:
+                attacked_by(attack, bed, 8, eps)  # warm
+                start = time.perf_counter()
+                attacked_by(attack, bed, count, eps)
+                theirs = time.perf_counter() - start
+            except Exception as problem:
+                lines.append(f"| {name} | {count} | {seconds:.2f} s | {peer} | failed: {type(problem).__name__} | |")
+                say(f"{name}: {problem}")
+                continue
+            again = bed.ours(words, count, save=False)[2]
+            seconds = (seconds + again) / 2  # one run on each side of the peer's: the machine drifts
+            lines.append(f"| {name} | {count} | {seconds:.2f} s | {peer} | {theirs:.2f} s | **{theirs / seconds:.1f}×** |")
+            say(lines[-1])
+    return lines
+
+
+def write(page, sections):
+    text = page.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"error: {page} lacks its markers")
+    head, rest = text.split(BEGIN)
+    page.write_text(head + BEGIN + "\n\n" + "\n".join(sections) + "\n\n" + END + rest.split(END)[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--caltrop", default="build/caltrop")
+    parser.add_argument("--weights", nargs="+", required=True, metavar="NAME=FILE", help="target=FILE eat1=FILE")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--parts", nargs="+", default=["images", "verdicts", "times"], choices=["images", "verdicts", "times"])
+    parser.add_argument("--page", default=str(mnist.CHECKOUT / "docs" / "attacks.md"))
+    options = parser.parse_args()
+    options.caltrop = str(Path(options.caltrop).resolve())
+    torch.set_num_threads(options.threads)
+
+    def say(line):
+        print(line, file=sys.stderr, flush=True)
+
+    packages = ("torch", "torchattacks", "foolbox", "cleverhans", "adversarial-robustness-toolbox")
+    versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
+    with tempfile.TemporaryDirectory() as scratch:
+        beds = [Bed(*pair.split("=", 1), options, Path(scratch)) for pair in options.weights]
+        # The machine itself is described in bench/results; here it is the ratio that counts.
+        sections = [f"Python {platform.python_version()}, {versions}; {options.threads} threads; MNIST test images."]
+        if "images" in options.parts:
+            sections += ["", "**The same images** (200 of them; L-inf 0.1, L2 1; DeepFool without a size)", "",
+                         *compare_images(beds, say)]
+        if "verdicts" in options.parts:
+            sections += ["", "**The same verdict**", "", *compare_verdicts(beds, say)]
+        if "times" in options.parts:
+            sections += ["", f"**Times** on the same cores ({beds[0].name}), Caltrop's including its start and its files",
+                         "", *compare_times(beds[0], say)]
+    write(Path(options.page), sections)
+
+
+if __name__ == "__main__":
+    main()
