@@ -1,16 +1,17 @@
 // A stored GMA set: parts of images with all their sizes, as NPZ files of one folder.
 //
 //   NORM-000000.npz   NORM is linf or l2; the number is that of the part's first image. Arrays for n images
-//   and s sizes:
+//                     and s sizes:
 //     index (n) int64, label (n) int32, clean_prediction (n) int32
-//     x (n,h,w,c) uint8: the clean image
-//     eps (s) float32, v (s) float32, exponent (s) int32, ten (s) uint8: sizes v e^-exponent, or v
-//     10^-exponent delta (n,s,h,w,c) float32: the attacked image is clip(x / 255 + delta) prediction (n,s)
-//     int32, success (n,s) uint8, linf (n,s) float32, l2 (n,s) float32 zero_gradients (n,s) int32,
-//     nan_gradients (n,s) int32: gradients of the attack that were so
+//     x (n,h,w,c) uint8           the clean image
+//     eps (s) float32             sizes: v e^-exponent, or v 10^-exponent
+//     v (s) float32, exponent (s) int32, ten (s) uint8
+//     delta (n,s,h,w,c) float32   the attacked image is clip(x / 255 + delta)
+//     prediction (n,s) int32, success (n,s) uint8
+//     linf (n,s) float32, l2 (n,s) float32
+//     zero_gradients (n,s) int32  gradients of the attack that were zero; nan_gradients likewise
 //   NORM-000000.png   with `png`: image k is the row k of tiles, the clean image and then one tile for each
-//   size,
-//                     rounded to 8 bits
+//                     size, rounded to 8 bits
 //   manifest.csv      one row for each attacked image; written last, so that a set with one is complete
 #pragma once
 

@@ -1,8 +1,8 @@
 // FGSM, BIM, PGD and MIM: steps along the gradient of the cross-entropy, in one loop.
 //
 //   x_0     = x, or a random point of the ball around x
-//   x_{k+1} = clip( project( x_k + a * direction(g_k) ) ),   g_k = the gradient of the loss w.r.t. pixels at
-//   x_k
+//   g_k     = the gradient of the loss at x_k with respect to pixels
+//   x_{k+1} = clip( project( x_k + a * direction(g_k) ) )
 //
 // Everything large stays on the device of the model; the host keeps one number or two for each row.
 

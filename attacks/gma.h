@@ -3,9 +3,8 @@
 //
 // Where the paper leaves a choice, the default is the reading that lets its algorithms run to their end:
 //   sizes    Tr = V_n e^-i with V = .1, .5, 1, 2, 3 and i = 1..6. The paper's tables also fit 10^-i: `base`.
-//   grid     all 30 products. Algorithm 1 as printed visits V_0..V_4 for i = 1..5 (and an index 5 that V does
-//   not
-//            have, skipped here), then leaves its loop after V_0 e^-6: 26 sizes, `literal`.
+//   grid     all 30 products. Algorithm 1 as printed visits V_0..V_4 for i = 1..5 (and an index 5 that V
+//            does not have, skipped here), then leaves its loop after V_0 e^-6: 26 sizes, `literal`.
 //   scale    pixels in [0,1]; 255 divides each size by 255, for sizes meant for 8-bit pixels.
 //   attack   PGD of 10 steps without random start, untargeted, under L-inf and under L2: no norm is given.
 #pragma once

@@ -15,10 +15,11 @@
 namespace caltrop {
 
 // How weights begin. Biases begin at zero except under `torch`.
-//   he_uniform      U(+-sqrt(6 / fan_in)), he_normal N(0, 2 / fan_in)                       He et al. 2015
-//   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out))), glorot_normal N(0, 2 / (fan_in + fan_out))   Glorot &
-//   Bengio 2010 torch           U(+-1 / sqrt(fan_in)) for weights and biases: PyTorch's default for Conv2d
-//   and Linear
+//   he_uniform      U(+-sqrt(6 / fan_in))                He et al. 2015
+//   he_normal       N(0, 2 / fan_in)
+//   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out)))    Glorot & Bengio 2010
+//   glorot_normal   N(0, 2 / (fan_in + fan_out))
+//   torch           U(+-1 / sqrt(fan_in)), biases too    PyTorch's default for Conv2d and Linear
 enum class Initializer : uint8_t { he_uniform, he_normal, glorot_uniform, glorot_normal, torch };
 Initializer parse_initializer(std::string_view name);
 std::string to_string(Initializer initializer);

@@ -1,9 +1,10 @@
 // Networks by name: the papers' models as lines of engine/architecture.h.
 //
 // "GMA/MIA 2025", Table 1 (all `he_uniform`, valid padding, exact GELU; softmax is left to the loss):
-//   target   conv 32 - pool - dense 100, ReLU          eat-1   the same with GELU
-//   eat-2    conv 32 - pool - pool - 3 x dense 100     eat-3   conv 64 - pool - conv 32 - pool - 3 x dense
-//   100
+//   target   conv 32 - pool - dense 100, ReLU
+//   eat-1    the same with GELU
+//   eat-2    conv 32 - pool - pool - 3 x dense 100
+//   eat-3    conv 64 - pool - conv 32 - pool - 3 x dense 100
 // The table's pool "2x2, 1" may mean stride 1 or one layer. Stride 2 is the default here, since a 2x2 pool
 // with stride 2 is what practitioners mean by "2x2"; `pool_stride` 1 gives the other reading. EAT-2 names two
 // pools after one convolution, so they follow each other; EAT-3's filters are taken in the order printed, 64
@@ -26,10 +27,9 @@
 //   vgg16    15.2 M   Simonyan & Zisserman 2015, configuration D: 28x28 has room for three pools of 2, so the
 //                     fourth stage has none and the fifth ends in one of 3 (3 -> 1); dense 512, 512 for their
 //                     4096, 4096, as usual for small images
-//   resnet32  0.47 M  He et al. 2016, section 4.2, n = 5: 16, 32, 64 filters at 28, 14, 7 pixels, global
-//   mean.
-//                     Where a stage begins the shortcut is a 1x1 convolution (their option B), not zero
-//                     padding (A, 0.46 M): one kind of shortcut in the language
+//   resnet32  0.47 M  He et al. 2016, section 4.2, n = 5: 16, 32, 64 filters at 28, 14, 7 pixels, then the
+//                     mean over all. Where a stage begins the shortcut is a 1x1 convolution (their option
+//                     B), not zero padding (A, 0.46 M): one kind of shortcut in the language
 //   resnet50 23.5 M   He et al. 2016, Table 1, bottlenecks 3, 4, 6, 3; for the 7x7 stride 2 stem and pool of
 //                     ImageNet one 3x3 convolution (28, 14, 7, 4 pixels). Stride in the 3x3 convolution of a
 //                     block, as torchvision has it
