@@ -18,6 +18,7 @@ Run gma_generate_command(Flags& flags);
 Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);
 Run gma_visual_command(Flags& flags);
+Run paper_gma_mia_command(Flags& flags);
 Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);

@@ -11,8 +11,9 @@
 namespace caltrop {
 namespace {
 
-// Dark blue, vermilion, bluish green, orange: told apart by colour-blind readers (Okabe & Ito 2008).
-constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#E69F00"};
+// Dark blue, vermilion, bluish green, orange, purple, sky blue: told apart by colour-blind readers (Okabe &
+// Ito 2008).
+constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"};
 
 std::string data_of(const Figure& figure) {
   std::string data;
@@ -103,6 +104,43 @@ bool draw_figure(const RunFolder& folder, const std::string& stem) {
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure) {
   folder.write(stem + ".dat", data_of(figure));
   folder.write(stem + ".gp", script_of(figure, stem));
+  return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
+}
+
+std::string write_bar_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure) {
+  std::string data,
+      script = fmt::format(
+          "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
+          "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
+          "set output '{0}.png'\nset title {1} font ',18'\nset ylabel {2}\n"
+          "set yrange [0:108]\nset ytics 0,20,100\nset format y '%.0f %%'\n"
+          "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
+          "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.9 "
+          "noborder\n"
+          "set key outside below Left reverse samplen 2\n",
+          stem, quoted(figure.title), quoted(figure.y_label));
+  int64_t group = 0;
+  for (const auto& [name, bars] : figure.groups) {
+    data += quoted(name);
+    for (const double bar : bars) data += fmt::format(" {:.9g}", bar);
+    data += "\n";
+    // Above each bar its value: a bar of 0 would not be seen. gnuplot leaves one bar's width between groups.
+    for (size_t i = 0; i < bars.size(); ++i) {
+      const auto n = static_cast<double>(bars.size());
+      const double x = static_cast<double>(group) + (static_cast<double>(i) - (n - 1) / 2) / (n + 1);
+      script += fmt::format(
+          "set label '{0:.1f}' at {1:.4f},{2:.4f} center offset 0,0.6 font ',10' tc rgb '#444444'\n",
+          100 * bars[i], x, 100 * bars[i]);
+    }
+    ++group;
+  }
+  for (size_t i = 0; i < figure.series.size(); ++i) {
+    script +=
+        fmt::format("{} '{}.dat' using (100*${}):xtic(1) lc rgb '{}' title {}", i == 0 ? "plot" : ",\\\n    ",
+                    stem, i + 2, kColours[i % std::size(kColours)], quoted(figure.series[i]));
+  }
+  folder.write(stem + ".dat", data);
+  folder.write(stem + ".gp", script + "\n");
   return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
 }
 

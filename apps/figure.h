@@ -1,8 +1,9 @@
-// Line figures by gnuplot. The script and its data are kept beside each figure, so that it can be drawn
-// again, restyled, or drawn elsewhere when gnuplot is missing here.
+// Line and bar figures by gnuplot. The script and its data are kept beside each figure, so that it can be
+// drawn again, restyled, or drawn elsewhere when gnuplot is missing here.
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/run_folder.h"
@@ -26,6 +27,15 @@ struct Figure {
   std::vector<Series> series;
   std::vector<Threshold> thresholds;  // dashed horizontal lines
 };
+
+// Bars in groups, each a share shown in percent.
+struct BarFigure {
+  std::string title, y_label;
+  std::vector<std::string> series = {};                                  // one bar of each group
+  std::vector<std::pair<std::string, std::vector<double>>> groups = {};  // name, one value for each series
+};
+// As write_figure.
+std::string write_bar_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure);
 
 // A text as gnuplot reads it.
 std::string quoted(const std::string& text);

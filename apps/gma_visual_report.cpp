@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "apps/image_sheet.h"
+#include "apps/paper_study.h"
 #include "apps/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
@@ -15,15 +16,6 @@
 
 namespace caltrop {
 namespace {
-
-// An attack of the suite joins by its name.
-constexpr std::array<const char*, 3> kBigAttacks = {"pgd", "fgsm", "cw"};
-
-// Table 2: what FGSM, CW and PGD were given.
-std::vector<float> big_sizes(const std::string& dataset) {
-  if (dataset == "fashion-mnist") return {1.0f, 1.7f, 2.0f, 2.4f};
-  return {2.1f, 2.54f, 3.0f};
-}
 
 // 3 e^-1 = 1.10, 1 e^-1 = 0.37, 1 e^-3 = 0.05, 0.1 e^-6 = 0.00025: from the largest to the smallest.
 bool is_shown(const GmaSize& size) {
@@ -262,8 +254,8 @@ std::vector<VisualAttack> visual_attacks(const std::vector<Norm>& norms, const s
     }
     attacks.push_back(std::move(gma));
   }
-  for (const std::string name : kBigAttacks) {
-    std::vector<float> big = big_sizes(dataset);
+  for (const std::string& name : big_attacks()) {
+    std::vector<float> big = big_attack_sizes(dataset);
     VisualAttack attack{.name = name, .how = attack_defaults(parse_attack(name))};
     // It seeks the smallest perturbation, whatever the size, which only bounds what counts.
     if (is_minimum_norm(attack.how.kind)) big.erase(big.begin(), big.end() - 1);

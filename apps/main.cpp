@@ -33,6 +33,7 @@ const std::vector<Command>& commands() {
       {"gma analyze", "what each miniature size does to a network", gma_analyze_command},
       {"gma poison", "poison training images by the gradient through training", gma_poison_command},
       {"gma visual", "attacked images side by side, and how alike they are", gma_visual_command},
+      {"paper gma-mia", "a paper's attack study: its figures, its numbers beside ours", paper_gma_mia_command},
       {"demo", "train, attack and look: the main job in a minute or two", demo_command},
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},

@@ -150,6 +150,52 @@ TEST_SUITE("apps") {
       before = row["ssim"].get<double>();
     }
   }
+
+  TEST_CASE("paper gma-mia: what is left out is said, and what does not belong to a scale is refused") {
+    const Workplace place;
+    const Outcome missing = place.caltrop({"paper", "gma-mia", "--figure", "7", "--scale", "smoke",
+                                           "--models", "resnet50", "--out", "never", "--quiet"});
+    CHECK(missing.status == 1);
+    CHECK(missing.error.find("none of --models belongs to this --scale") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    const Outcome bad = place.caltrop({"paper", "gma-mia", "--figure", "11"});
+    CHECK((bad.status == 2 && is_one_line(bad.error)));
+  }
+
+  TEST_CASE("paper gma-mia: figure 7 beside the paper's numbers, the same when cut off and resumed") {
+    const Workplace place;
+    const std::vector<std::string> words = {"paper",   "gma-mia", "--figure", "7",
+                                            "--scale", "smoke",   "--quiet"};
+    const auto run = [&](std::vector<std::string> more) {
+      more.insert(more.begin(), words.begin(), words.end());
+      const Outcome outcome = place.caltrop(more);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      return outcome.out;
+    };
+    const Json result = Json::parse(run({"--out", "a", "--json", "-"}));
+    REQUIRE(result["claims"].size() == 6);
+    CHECK(result["claims"][0]["paper"] == 0.0062);
+    for (const Json& claim : result["claims"]) {
+      CHECK((claim["verdict"] == "holds" || claim["verdict"] == "does not hold"));
+    }
+    REQUIRE(result["accuracy"].size() >= 11);
+    CHECK(result["skipped"].empty());
+    for (const char* name :
+         {"figure-7.gp", "figure-7.dat", "claims.csv", "accuracy.csv", "mnist-target-gma-l2.csv",
+          "mnist-target-sizes.gp", "mnist-target.safetensors"}) {
+      CAPTURE(name);
+      CHECK(std::filesystem::exists(place.file(std::string("a/") + name)));
+    }
+    // Cut off after training, and after the attacks.
+    REQUIRE(
+        place.shell("cp -r a b && rm b/mnist-target-attacks.json b/claims.* && cp -r a c && rm c/figure-7.*")
+            .status == 0);
+    for (const char* folder : {"b", "c"}) {
+      run({"--out", folder, "--resume", "--threads", "1"});
+      CHECK(contents(place.file(folder)) == contents(place.file("a")));
+    }
+  }
 }
 
 }  // namespace

@@ -259,7 +259,7 @@ TEST_SUITE("apps") {
     const Workplace place;
     for (const std::string name :
          {"info", "train", "eval", "attack", "gma generate", "gma analyze", "gma poison", "gma visual",
-          "demo", "export", "bench", "bench cpu", "bench cuda", "bench kernels"}) {
+          "paper gma-mia", "demo", "export", "bench", "bench cpu", "bench cuda", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
