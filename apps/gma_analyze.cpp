@@ -58,7 +58,7 @@ void declare(Flags& flags, AnalyzeCommand& options) {
   flags.section("JSON",
                 "norms: for each its norm, n, clean_accuracy, sizes (the table), pooled_accuracy and "
                 "worst_accuracy over the "
-                "sizes, passes");
+                "sizes, passes, pooled_verdict and pooled_flag (Algorithm 2 on pooled_accuracy)");
   flags.example("caltrop gma analyze --weights runs/target/model.safetensors --limit 1000",
                 "30 sizes under both norms on the first 1,000 test images.");
 }
@@ -140,9 +140,15 @@ class Analysis {
       console_.say(table);
       console_.blank();
       say_gma(console_, analysis);
+      const GmaVerdict pooled = gma_verdict(analysis.pooled_accuracy);
+      console_.say("Algorithm 2 over all sizes together: {}, flag {}", to_string(pooled),
+                   pooled == GmaVerdict::fooled ? 1 : 0);
       console_.blank();
       folder.write_table("gma-" + to_string(norm), table);
-      results.push_back(to_json(analysis));
+      Json found = to_json(analysis);
+      found["pooled_verdict"] = to_string(pooled);
+      found["pooled_flag"] = pooled == GmaVerdict::fooled ? 1 : 0;
+      results.push_back(std::move(found));
       analyses.push_back(analysis);
     }
     const std::string figure = write_figure(

@@ -22,7 +22,7 @@
 //   differences  the same with both products as the derivative along w of first-order gradients, by
 //                (grad L(theta + h w) - grad L(theta - h w)) / 2h, h = `reach` / |w|. First-order passes
 //                alone run (fused kernels), but between theta - h w and theta + h w ReLU and max-pool change
-//                their minds: good for smooth networks, only a rough direction for others (docs/poisoning.md
+//                their minds: good for smooth networks, only a rough direction for others (docs/gma_study.md
 //                has numbers).
 //   witness      D(h) = (L_t(x_g + h d) - L_t(x_g - h d)) / 2h along one direction d,
 //   extrapolated from
