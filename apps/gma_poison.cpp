@@ -253,6 +253,7 @@ class Poisoning {
 
   static std::vector<double> minus(const std::vector<double>& a, const std::vector<double>& b) {
     std::vector<double> difference;
+    difference.reserve(a.size());
     for (size_t i = 0; i < a.size(); ++i) difference.push_back(a[i] - b[i]);
     return difference;
   }

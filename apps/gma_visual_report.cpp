@@ -87,6 +87,7 @@ class Visual {
     perturbations_.title += ": perturbations, each magnified to its largest value";
     perturbations_.perturbations = true;
     std::vector<int64_t> rows;
+    rows.reserve(columns_.size());
     for (const Shown& shown : columns_) rows.push_back(shown.row);
     const Tensor x = input.images.pixels(rows);
     add_row(sheet_, "clean", x.to_host(), say(input.model, x), true);

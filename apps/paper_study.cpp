@@ -100,6 +100,7 @@ Json to_json(const std::vector<AccuracyAt>& sizes) {
 
 std::vector<AccuracyAt> sizes_from(const Json& list) {
   std::vector<AccuracyAt> sizes;
+  sizes.reserve(list.size());
   for (const Json& size : list) sizes.push_back({size.at("eps"), size.at("accuracy")});
   return sizes;
 }

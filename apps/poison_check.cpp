@@ -18,6 +18,7 @@ Json compare_meta_gradients(const Model& model, const Images& images, const Pois
                             const PoisonOptions& how, Console& console) {
   const auto batch = [&](const std::vector<int64_t>& from, int64_t begin, int64_t count) {
     std::vector<int64_t> rows;
+    rows.reserve(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) {
       rows.push_back(from[static_cast<size_t>(begin + i) % from.size()]);
     }
@@ -28,6 +29,7 @@ Json compare_meta_gradients(const Model& model, const Images& images, const Pois
   const InnerTraining::Batch poison = batch(roles.poisoned, 0, how.group);
   const auto inner = [&](MetaGradient lane, int64_t checkpoint) {
     std::vector<InnerTraining::Batch> steps;
+    steps.reserve(static_cast<size_t>(how.unrolled_steps));
     for (int64_t s = 0; s < how.unrolled_steps; ++s)
       steps.push_back(batch(roles.clean, s * how.batch, how.batch));
     InnerOptions options = how.inner;

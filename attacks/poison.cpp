@@ -24,12 +24,14 @@ double dot(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 
 std::vector<Tensor> variables(const std::vector<Tensor>& values) {
   std::vector<Tensor> leaves;
+  leaves.reserve(values.size());
   for (const Tensor& value : values) leaves.push_back(variable(value.detach()));
   return leaves;
 }
 
 std::vector<Tensor> detached(const std::vector<Tensor>& tensors) {
   std::vector<Tensor> values;
+  values.reserve(tensors.size());
   for (const Tensor& tensor : tensors) values.push_back(tensor.detach());
   return values;
 }
@@ -211,6 +213,7 @@ std::vector<Tensor> InnerTraining::products(const State& theta, const Tensor& po
       length > 0 ? static_cast<float>(static_cast<double>(options_.reach) / length) : options_.reach;
   const auto moved = [&](float by) {
     std::vector<Tensor> leaves;
+    leaves.reserve(parameters_ + 1);
     for (size_t k = 0; k < parameters_; ++k) leaves.push_back(variable(theta[k] + w[k] * by));
     const State there = leaves;
     leaves.push_back(variable(poison));

@@ -15,6 +15,7 @@ namespace {
 std::vector<int64_t> some_of(const std::vector<int64_t>& rows, int64_t count, Random& random) {
   std::vector<int64_t> left = rows, taken;
   const int64_t wanted = std::min(count, static_cast<int64_t>(rows.size()));
+  taken.reserve(static_cast<size_t>(wanted));
   for (int64_t k = 0; k < wanted; ++k) {
     const auto at =
         static_cast<size_t>(k) +
@@ -55,6 +56,7 @@ class Group {
   InnerTraining inner(int64_t r) const {
     Random random(options_.seed, Purpose::poison, 1 + static_cast<uint64_t>(number_ * options_.ascents + r));
     std::vector<InnerTraining::Batch> steps;
+    steps.reserve(static_cast<size_t>(options_.unrolled_steps));
     for (int64_t s = 0; s < options_.unrolled_steps; ++s) {
       steps.push_back(batch_of(images_, some_of(roles_.clean, options_.batch, random)));
     }

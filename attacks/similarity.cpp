@@ -11,11 +11,11 @@ namespace {
 constexpr int64_t kWindow = 11;
 
 std::array<double, kWindow> gaussian() {
-  constexpr double kSigma = 1.5;
+  constexpr double kSigma = 1.5, kCentre = 5;  // of 0 ... 10
   std::array<double, kWindow> weights{};
   double total = 0;
   for (size_t k = 0; k < weights.size(); ++k) {
-    const double from_centre = static_cast<double>(k) - static_cast<double>(kWindow / 2);
+    const double from_centre = static_cast<double>(k) - kCentre;
     weights[k] = std::exp(-from_centre * from_centre / (2 * kSigma * kSigma));
     total += weights[k];
   }

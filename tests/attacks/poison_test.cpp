@@ -25,6 +25,7 @@ InnerTraining::Batch labelled(const Images& images, int64_t begin, int64_t end) 
 
 InnerTraining inner_of(const Model& model, const Images& images, const InnerOptions& options) {
   std::vector<InnerTraining::Batch> steps;
+  steps.reserve(5);
   for (int64_t s = 0; s < 5; ++s) steps.push_back(labelled(images, 10 + 8 * s, 18 + 8 * s));
   return {model, std::move(steps), labelled(images, 60, 80), labelled(images, 0, 6).labels, options};
 }

@@ -20,6 +20,7 @@ TEST_SUITE("attacks") {
     // Constant images differ in luminance alone: (2 pq + c) / (p^2 + q^2 + c).
     const std::vector<float> dark(a.size(), 0.25f), light(a.size(), 0.5f);
     CHECK(structural_similarity(dark, light, shape) == doctest::Approx((0.25 + 1e-4) / (0.3125 + 1e-4)));
+    b.reserve(a.size());
     for (const float value : a) b.push_back(1 - value);
     CHECK(structural_similarity(a, b, shape) < 0);
     CHECK(structural_similarity(a, b, shape) == doctest::Approx(structural_similarity(b, a, shape)));
