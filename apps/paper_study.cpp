@@ -155,7 +155,8 @@ StudyResult attack_network(const RunFolder& folder, const StudiedNetwork& networ
   std::vector<GmaAnalysis> analyses;
   const std::vector<GmaSize> sizes = gma_sizes();
   for (const Norm norm : {Norm::linf, Norm::l2}) {
-    ProgressLine progress(console, label + " GMA " + to_string(norm), images * size.tries, "images");
+    ProgressLine progress(console, fmt::format("{} GMA {}", label, to_string(norm)), images * size.tries,
+                          "images");
     AttackJob job{.rows = row_range(0, images)};
     job.progress = [&](int64_t done) {
       progress.at(done);
@@ -173,7 +174,7 @@ StudyResult attack_network(const RunFolder& folder, const StudiedNetwork& networ
     analyses.push_back(analysis);
   }
   for (const std::string& name : big_attacks()) {
-    ProgressLine progress(console, label + " " + name, images, "images");
+    ProgressLine progress(console, fmt::format("{} {}", label, name), images, "images");
     AttackOptions how = attack_defaults(parse_attack(name));
     how.norm = Norm::l2;
     how.seed = seed;

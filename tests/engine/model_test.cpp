@@ -10,6 +10,7 @@
 
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/zoo.h"
 #include "tests/reference.h"
 
 namespace caltrop::test {
@@ -78,6 +79,25 @@ const char* const kLines[] = {
 };
 
 TEST_SUITE("engine") {
+  TEST_CASE("zoo: VGG and ResNet run, and gradients reach every parameter") {
+    for (const char* name : {"vgg7", "vgg16", "resnet32", "resnet50"}) {
+      CAPTURE(name);
+      const ZooEntry entry = zoo(name, 10);
+      Model model(parse_architecture(entry.line), {28, 28, 1}, cpu_backend());
+      model.initialize(parse_initializer(entry.initializer), 1);
+      const std::vector<Tensor> parameters = model.parameters();
+      const Tensor losses =
+          cross_entropy(model.forward(images(4, {28, 28, 1}, 3), {.training = true}), labels(4, 10, 4));
+      size_t reached = 0;
+      for (const Tensor& gradient : grad({mean(losses)}, parameters)) {
+        const std::vector<float> values = gradient.to_host();
+        CHECK(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
+        reached += std::any_of(values.begin(), values.end(), [](float value) { return value != 0; });
+      }
+      CHECK(reached == parameters.size());
+    }
+  }
+
   TEST_CASE("the fused pass and the composed one give the same logits and gradients") {
     for (const char* line : kLines) {
       for (const bool training : {false, true}) {
