@@ -63,8 +63,9 @@ class Round {
     for (int64_t k = 0; k < options_.steps && !places_.empty(); ++k, ++step_) {
       set_pace(k);
       const bool check = k % every == 0;
+      Tensor gradient;
       if (check || bench_.classifier().random()) {
-        iterate();
+        gradient = iterate();
       } else {
         if (!replay) replay = backend_.capture([this] { iterate(); });
         replay->run();
@@ -72,7 +73,7 @@ class Round {
       const int64_t passes = bench_.classifier().passes() * static_cast<int64_t>(places_.size());
       bench_.count(passes, passes);
       if (!check) continue;
-      bench_.note(gradient_, places_, found);
+      bench_.note(gradient, places_, found);
       if (options_.cw.abort_early && drop_idle(outcome)) replay.reset();
     }
     leave(all_places(static_cast<int64_t>(places_.size())), outcome);
@@ -91,7 +92,8 @@ class Round {
   }
 
   // One step of Adam, on p = sigmoid(u), dp/du = p (1 - p). Between pixels and p lies the width of the box.
-  void iterate() {
+  // Returns the gradient of f: what a captured step makes dies with it.
+  Tensor iterate() {
     const Tensor p = sigmoid(u_);
     const Tensor x = pixels_of(p);
     const auto margin = [this](const Tensor& z) {
@@ -99,7 +101,6 @@ class Round {
       return std::vector<Tensor>{options_.targeted ? other_leads : -other_leads};
     };
     const Pass pass = bench_.classifier().differentiate(x, margin, {.images = indices_, .step = step_});
-    gradient_ = pass.gradients[0];
     const Tensor hinge = maximum(pass.values[0] + options_.cw.confidence, Tensor::zeros(backend_, {}));
     const Tensor moved = p - p0_;
     const Tensor distance = sum(moved * moved, {1, 2, 3}) * (width() * width());
@@ -107,10 +108,12 @@ class Round {
     assign(loss_, distance + c_ * hinge);
 
     const Tensor push = c_ * step(hinge) * width();
-    const Tensor slope = (gradient_ * per_row(push) + moved * (2.0f * width() * width())) * (p * (1.0f - p));
+    const Tensor slope =
+        (pass.gradients[0] * per_row(push) + moved * (2.0f * width() * width())) * (p * (1.0f - p));
     const ParameterUpdate update{u_.mutable_data(), slope.data(), m_.mutable_data(), v_.mutable_data(),
                                  u_.size()};
     backend_.adam(std::span(&update, 1), {.epsilon = 0.5f * Adam().epsilon}, pace_.data());
+    return pass.gradients[0];
   }
 
   float width() const { return options_.high - options_.low; }
@@ -174,7 +177,7 @@ class Round {
   std::vector<int64_t> indices_;
   std::vector<int32_t> labels_on_host_;
   Labels labels_;
-  Tensor c_, p0_, u_, m_, v_, best_, best_distance_, loss_, gradient_;
+  Tensor c_, p0_, u_, m_, v_, best_, best_distance_, loss_;
   Buffer<Pace> pace_;
 };
 

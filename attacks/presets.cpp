@@ -26,7 +26,7 @@ bool foolbox(PresetAttack& preset, Kind kind, Norm norm) {
       return true;
     case Kind::mim:
       preset.step_share = 0.2f;
-      if (norm == Norm::linf) preset.differs = "foolbox's momentum sums the signs of gradients under L-inf";
+      preset.differs = "foolbox's momentum adds up gradients without normalising each";
       return true;
     case Kind::cw:
       o.steps = 10000;

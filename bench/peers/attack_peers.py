@@ -2,7 +2,8 @@
 """Compares Caltrop's attacks with torchattacks, foolbox, cleverhans and ART on the same weights and images.
 
 Same images: attacks without randomness must give the same pixels, but for those whose gradient is so small that rounding
-decides its sign. Same verdict: attacks with randomness must leave the same share of images robust. Same cores: times of
+decides its sign. The peers compute in float64 there: in fp32 PyTorch's gradient of cross-entropy, p - 1, has no digits left
+where the network is sure, and its own result is rounding. Same verdict: attacks with randomness must leave the same share of images robust. Same cores: times of
 both, one after the other in one run; Caltrop's is that of the whole command, from start to files. Writes the tables
 between the markers of docs/attacks.md.
 """
@@ -28,7 +29,7 @@ from torch_zoo import MODELS
 
 warnings.filterwarnings("ignore")
 CLOSE = 1e-5  # of a pixel: what fp32 sums in another order may differ by
-BEGIN, END = "<!-- peers: begin (bench/peers/attack_peers.py) -->", "<!-- peers: end -->"
+FP32_ALONE = ("ART", "cleverhans")  # these peers do not take float64
 
 
 class Bed:
@@ -152,16 +153,16 @@ def authors_ensemble(norm):
     return run
 
 
-# attack, norm, eps, Caltrop's words, peer, its attack. ce-grad torch: PyTorch's rounding of cross-entropy's gradient.
-STEPS = ["--steps", 10, "--ce-grad", "torch"]
+# attack, norm, eps, Caltrop's words, peer, its attack.
+STEPS = ["--steps", 10]
 
 
 def image_cases():
     linf, l2 = 0.1, 1.0
     return [
-        ("FGSM", "linf", linf, ["fgsm", "--ce-grad", "torch"], "torchattacks", torchattacks_attack("FGSM")),
-        ("FGSM", "l2", l2, ["fgsm", "--ce-grad", "torch"], "cleverhans", cleverhans_fgm),
-        ("FGSM", "l2", l2, ["fgsm", "--ce-grad", "torch"], "foolbox", foolbox_attack("L2FastGradientAttack")),
+        ("FGSM", "linf", linf, ["fgsm"], "torchattacks", torchattacks_attack("FGSM")),
+        ("FGSM", "l2", l2, ["fgsm"], "cleverhans", cleverhans_fgm),
+        ("FGSM", "l2", l2, ["fgsm"], "foolbox", foolbox_attack("L2FastGradientAttack")),
         ("BIM", "linf", linf, ["bim", *STEPS, "--step-size", 0.025], "torchattacks",
          torchattacks_attack("BIM", alpha=0.025, steps=10)),
         ("BIM", "l2", l2, ["bim", *STEPS, "--step-size", 0.25], "foolbox",
@@ -220,21 +221,27 @@ def time_cases():
     ]
 
 
-def attacked_by(attack, bed, count, eps, batch=200):
+def attacked_by(attack, bed, count, eps, batch=200, double=False):
     torch.manual_seed(0)
     x, y = bed.images[:count], bed.labels[:count]
-    return torch.cat([attack(bed, a, b, eps).detach() for a, b in zip(x.split(batch), y.split(batch))])
+    if double:
+        bed.model.double()
+        x = x.double()
+    try:
+        return torch.cat([attack(bed, a, b, eps).detach().float() for a, b in zip(x.split(batch), y.split(batch))])
+    finally:
+        bed.model.float()
 
 
-def compare_images(beds, say):
+def compare_images(beds, count, say):
     lines = ["| attack | norm | peer | network | pixels within 1e-5 | images within 1e-5 | robust, Caltrop | robust, peer |",
              "|---|---|---|---|---|---|---|---|"]
     for name, norm, eps, words, peer, attack in image_cases():
         for bed in beds:
             words_here = [*words, "--norm", norm, *(["--eps", eps] if eps is not None else [])]
             try:
-                ours = bed.ours(words_here, 200)
-                theirs = attacked_by(attack, bed, 200, eps)
+                ours = bed.ours(words_here, count)
+                theirs = attacked_by(attack, bed, count, eps, double=peer not in FP32_ALONE)
             except Exception as problem:  # a peer that cannot run this is a line of the table, not the end of it
                 lines.append(f"| {name} | {norm} | {peer} | {bed.name} | failed: {type(problem).__name__} | | | |")
                 say(f"{name} {norm} {bed.name}: {problem}")
@@ -247,10 +254,11 @@ def compare_images(beds, say):
     return lines
 
 
-def compare_verdicts(beds, say):
+def compare_verdicts(beds, most, say):
     lines = ["| attack | norm | size | peer | network | images | robust, Caltrop | robust, peer | difference, points |",
              "|---|---|---|---|---|---|---|---|---|"]
     for name, norm, eps, words, peer, count, attack in verdict_cases():
+        count = min(count, most or count)
         for bed in beds:
             try:
                 ours = bed.ours([*words, "--norm", norm, "--eps", eps], count, save=False)[1]
@@ -265,9 +273,10 @@ def compare_verdicts(beds, say):
     return lines
 
 
-def compare_times(bed, say):
+def compare_times(bed, most, say):
     lines = ["| job | images | Caltrop | peer | peer's time | ratio |", "|---|---|---|---|---|---|"]
     for name, count, words, peers in time_cases():
+        count = min(count, most or count)
         for peer, attack, eps in peers:
             _, _, seconds, _ = bed.ours(words, count, save=False)
             try:
@@ -286,12 +295,14 @@ def compare_times(bed, say):
     return lines
 
 
-def write(page, sections):
+def write(page, part, lines):
+    """Replaces what stands between the markers of one part."""
+    begin, end = f"<!-- peers {part}: begin -->", f"<!-- peers {part}: end -->"
     text = page.read_text()
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"error: {page} lacks its markers")
-    head, rest = text.split(BEGIN)
-    page.write_text(head + BEGIN + "\n\n" + "\n".join(sections) + "\n\n" + END + rest.split(END)[1])
+    if begin not in text or end not in text:
+        raise SystemExit(f"error: {page} lacks the markers of {part}")
+    head, rest = text.split(begin)
+    page.write_text(head + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + rest.split(end)[1])
 
 
 def main():
@@ -301,6 +312,7 @@ def main():
     parser.add_argument("--data-dir")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--parts", nargs="+", default=["images", "verdicts", "times"], choices=["images", "verdicts", "times"])
+    parser.add_argument("--count", type=int, help="images, where fewer than each comparison takes by itself")
     parser.add_argument("--page", default=str(mnist.CHECKOUT / "docs" / "attacks.md"))
     options = parser.parse_args()
     options.caltrop = str(Path(options.caltrop).resolve())
@@ -313,17 +325,12 @@ def main():
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     with tempfile.TemporaryDirectory() as scratch:
         beds = [Bed(*pair.split("=", 1), options, Path(scratch)) for pair in options.weights]
-        # The machine itself is described in bench/results; here it is the ratio that counts.
-        sections = [f"Python {platform.python_version()}, {versions}; {options.threads} threads; MNIST test images."]
-        if "images" in options.parts:
-            sections += ["", "**The same images** (200 of them; L-inf 0.1, L2 1; DeepFool without a size)", "",
-                         *compare_images(beds, say)]
-        if "verdicts" in options.parts:
-            sections += ["", "**The same verdict**", "", *compare_verdicts(beds, say)]
-        if "times" in options.parts:
-            sections += ["", f"**Times** on the same cores ({beds[0].name}), Caltrop's including its start and its files",
-                         "", *compare_times(beds[0], say)]
-    write(Path(options.page), sections)
+        said = f"Python {platform.python_version()}, {versions}; {options.threads} threads; MNIST test images."
+        compare = {"images": lambda: compare_images(beds, options.count or 200, say),
+                   "verdicts": lambda: compare_verdicts(beds, options.count, say),
+                   "times": lambda: compare_times(beds[0], options.count, say)}
+        for part in options.parts:
+            write(Path(options.page), part, [said, "", *compare[part]()])
 
 
 if __name__ == "__main__":
