@@ -31,7 +31,8 @@ struct SuiteFlags {
   std::optional<int64_t> rounds, targets, candidates;
   std::optional<double> constant, rate, confidence, overshoot;
 };
-// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --cw-abort --candidates --overshoot.
+// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --cw-abort --candidates
+// --overshoot.
 void add_suite_flags(Flags& flags, SuiteFlags& options);
 
 // The options of one attack of the suite and its size: the preset's where there is one, then what the flags

@@ -113,6 +113,23 @@ def cleverhans_fgm(bed, x, y, eps):
     return fast_gradient_method(bed.model, x, eps, 2, clip_min=0, clip_max=1, y=y)
 
 
+def plain_mim(bed, x, y, eps, size=0.25, steps=10):
+    """Dong et al. 2018 under L2, written out: no library has it as defined."""
+    adversarial, momentum = x.clone(), torch.zeros_like(x)
+
+    def scaled(v, order):
+        return v / v.flatten(1).norm(p=order, dim=1).clamp_min(1e-300 if v.dtype == torch.float64 else 1e-30).view(-1, 1, 1, 1)
+
+    for _ in range(steps):
+        leaf = adversarial.requires_grad_(True)
+        loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction="sum")
+        momentum = momentum + scaled(torch.autograd.grad(loss, leaf)[0], 1)
+        delta = (leaf.detach() + size * scaled(momentum, 2)) - x
+        length = delta.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
+        adversarial = (x + delta * (eps / length).clamp_max(1)).clamp(0, 1)
+    return adversarial
+
+
 def art_attack(kind, **settings):
     def run(bed, x, y, eps):
         import art.attacks.evasion
@@ -175,8 +192,9 @@ def image_cases():
          torchattacks_attack("MIFGSM", alpha=0.025, steps=10)),
         ("MIM", "l2", l2, ["mim", *STEPS, "--step-size", 0.25], "ART",
          art_attack("MomentumIterativeMethod", norm=2, eps_step=0.25, max_iter=10, decay=1.0, verbose=False)),
-        ("DeepFool", "linf", None, ["deepfool", "--norm", "linf"], "foolbox", foolbox_attack("LinfDeepFoolAttack")),
-        ("DeepFool", "l2", None, ["deepfool", "--norm", "l2"], "foolbox", foolbox_attack("L2DeepFoolAttack")),
+        ("MIM", "l2", l2, ["mim", *STEPS, "--step-size", 0.25], "its definition in PyTorch", plain_mim),
+        ("DeepFool", "linf", None, ["deepfool"], "foolbox", foolbox_attack("LinfDeepFoolAttack")),
+        ("DeepFool", "l2", None, ["deepfool"], "foolbox", foolbox_attack("L2DeepFoolAttack")),
     ]
 
 
@@ -233,9 +251,9 @@ def attacked_by(attack, bed, count, eps, batch=200, double=False):
         bed.model.float()
 
 
-def compare_images(beds, count, say):
-    lines = ["| attack | norm | peer | network | pixels within 1e-5 | images within 1e-5 | robust, Caltrop | robust, peer |",
-             "|---|---|---|---|---|---|---|---|"]
+def compare_images(beds, count, add):
+    add("| attack | norm | peer | network | pixels within 1e-5 | images within 1e-5 | robust, Caltrop | robust, peer |")
+    add("|---|---|---|---|---|---|---|---|")
     for name, norm, eps, words, peer, attack in image_cases():
         for bed in beds:
             words_here = [*words, "--norm", norm, *(["--eps", eps] if eps is not None else [])]
@@ -243,20 +261,18 @@ def compare_images(beds, count, say):
                 ours = bed.ours(words_here, count)
                 theirs = attacked_by(attack, bed, count, eps, double=peer not in FP32_ALONE)
             except Exception as problem:  # a peer that cannot run this is a line of the table, not the end of it
-                lines.append(f"| {name} | {norm} | {peer} | {bed.name} | failed: {type(problem).__name__} | | | |")
-                say(f"{name} {norm} {bed.name}: {problem}")
+                add(f"| {name} | {norm} | {peer} | {bed.name} | failed: {type(problem).__name__} | | | |")
+                print(f"{name} {norm} {bed.name}: {problem}", file=sys.stderr)
                 continue
             apart = (ours[0] - theirs).abs().flatten(1)
-            lines.append(f"| {name} | {norm} | {peer} | {bed.name} | {100 * (apart <= CLOSE).double().mean():.3f} % | "
-                         f"{100 * (apart.amax(1) <= CLOSE).double().mean():.1f} % | {100 * bed.robust(ours[0]):.1f} % | "
-                         f"{100 * bed.robust(theirs):.1f} % |")
-            say(lines[-1])
-    return lines
+            add(f"| {name} | {norm} | {peer} | {bed.name} | {100 * (apart <= CLOSE).double().mean():.3f} % | "
+                f"{100 * (apart.amax(1) <= CLOSE).double().mean():.1f} % | {100 * bed.robust(ours[0]):.1f} % | "
+                f"{100 * bed.robust(theirs):.1f} % |")
 
 
-def compare_verdicts(beds, most, say):
-    lines = ["| attack | norm | size | peer | network | images | robust, Caltrop | robust, peer | difference, points |",
-             "|---|---|---|---|---|---|---|---|---|"]
+def compare_verdicts(beds, most, add):
+    add("| attack | norm | size | peer | network | images | robust, Caltrop | robust, peer | difference, points |")
+    add("|---|---|---|---|---|---|---|---|---|")
     for name, norm, eps, words, peer, count, attack in verdict_cases():
         count = min(count, most or count)
         for bed in beds:
@@ -264,17 +280,16 @@ def compare_verdicts(beds, most, say):
                 ours = bed.ours([*words, "--norm", norm, "--eps", eps], count, save=False)[1]
                 theirs = bed.robust(attacked_by(attack, bed, count, eps), norm, eps)
             except Exception as problem:
-                lines.append(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | failed: {type(problem).__name__} | | |")
-                say(f"{name} {norm} {bed.name}: {problem}")
+                add(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | failed: {type(problem).__name__} | | |")
+                print(f"{name} {norm} {bed.name}: {problem}", file=sys.stderr)
                 continue
-            lines.append(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | {100 * ours:.1f} % | "
-                         f"{100 * theirs:.1f} % | {100 * (ours - theirs):+.1f} |")
-            say(lines[-1])
-    return lines
+            add(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | {100 * ours:.1f} % | "
+                f"{100 * theirs:.1f} % | {100 * (ours - theirs):+.1f} |")
 
 
-def compare_times(bed, most, say):
-    lines = ["| job | images | Caltrop | peer | peer's time | ratio |", "|---|---|---|---|---|---|"]
+def compare_times(bed, most, add):
+    add("| job | images | Caltrop | peer | peer's time | ratio |")
+    add("|---|---|---|---|---|---|")
     for name, count, words, peers in time_cases():
         count = min(count, most or count)
         for peer, attack, eps in peers:
@@ -285,14 +300,12 @@ def compare_times(bed, most, say):
                 attacked_by(attack, bed, count, eps)
                 theirs = time.perf_counter() - start
             except Exception as problem:
-                lines.append(f"| {name} | {count} | {seconds:.2f} s | {peer} | failed: {type(problem).__name__} | |")
-                say(f"{name}: {problem}")
+                add(f"| {name} | {count} | {seconds:.2f} s | {peer} | failed: {type(problem).__name__} | |")
+                print(f"{name}: {problem}", file=sys.stderr)
                 continue
             again = bed.ours(words, count, save=False)[2]
             seconds = (seconds + again) / 2  # one run on each side of the peer's: the machine drifts
-            lines.append(f"| {name} | {count} | {seconds:.2f} s | {peer} | {theirs:.2f} s | **{theirs / seconds:.1f}×** |")
-            say(lines[-1])
-    return lines
+            add(f"| {name} | {count} | {seconds:.2f} s | {peer} | {theirs:.2f} s | **{theirs / seconds:.1f}×** |")
 
 
 def write(page, part, lines):
@@ -326,11 +339,18 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         beds = [Bed(*pair.split("=", 1), options, Path(scratch)) for pair in options.weights]
         said = f"Python {platform.python_version()}, {versions}; {options.threads} threads; MNIST test images."
-        compare = {"images": lambda: compare_images(beds, options.count or 200, say),
-                   "verdicts": lambda: compare_verdicts(beds, options.count, say),
-                   "times": lambda: compare_times(beds[0], options.count, say)}
+        compare = {"images": lambda add: compare_images(beds, options.count or 200, add),
+                   "verdicts": lambda add: compare_verdicts(beds, options.count, add),
+                   "times": lambda add: compare_times(beds[0], options.count, add)}
         for part in options.parts:
-            write(Path(options.page), part, [said, "", *compare[part]()])
+            lines = [said, ""]
+
+            def add(line, part=part, lines=lines):  # the page grows line by line: peers take hours
+                say(line)
+                lines.append(line)
+                write(Path(options.page), part, lines)
+
+            compare[part](add)
 
 
 if __name__ == "__main__":
