@@ -30,7 +30,7 @@
 //
 // Where a network has ReLU or max-pool the gradient of training jumps as a unit changes its mind, and
 // L_t(theta_T) with it. The exact ways give the slope between the jumps; differences, however small h, count
-// jumps too (on Target they are off by 30 %), so the witness speaks about smooth networks alone: is_smooth().
+// jumps too (on Target they are off by 28 %), so the witness speaks about smooth networks alone: is_smooth().
 //
 // SGD: theta - a g. Adam: Kingma & Ba 2015 with their bias corrections and sqrt(v + 1e-8) for sqrt(v), the
 // `eps_root` of optax: the square root has no derivative at 0, where the gradients of dead units are.
