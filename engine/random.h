@@ -17,12 +17,12 @@ enum class Purpose : uint16_t {
   random_start = 4,
   split = 5,
   digits = 6,
-  poison = 16,        // which images, and the batches of the inner steps
-  poison_noise = 17,  // the control
-  poison_label = 18,
   test = 7,
   square = 8,
   defence = 9,
+  poison = 16,        // which images, and the batches of the inner steps
+  poison_noise = 17,  // the control
+  poison_label = 18,
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {
