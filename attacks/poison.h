@@ -11,22 +11,20 @@
 //
 // The gradient of L_t(theta_T) with respect to x_g comes in three ways:
 //   unrolled     exact: the T steps are recorded with create_graph and differentiated as a whole. Memory: the
-//   graphs
-//                of T steps. `checkpoint` C keeps theta at the start of each C steps and records C steps at a
-//                time: the graphs of C steps and ceil(T / C) + 1 states, for one more pass through the steps.
+//                graphs of T steps. `checkpoint` C keeps theta at the start of each C steps and records C
+//                steps at a time: the graphs of C steps and ceil(T / C) + 1 states, for one more pass
+//                through the steps.
 //   stepwise     exact: the reverse pass written out. At step s, with w the gradient that reaches grad L, x_g
-//   gets
-//                d/dx <grad L, w> and theta gets the Hessian-vector product H w, both by one more backward
-//                pass through that step's gradient. Memory: the graph of one step and T + 1 states. The
-//                default.
+//                gets d/dx <grad L, w> and theta gets the Hessian-vector product H w, both by one more
+//                backward pass through that step's gradient. Memory: the graph of one step and T + 1 states.
+//                The default.
 //   differences  the same with both products as the derivative along w of first-order gradients, by
 //                (grad L(theta + h w) - grad L(theta - h w)) / 2h, h = `reach` / |w|. First-order passes
 //                alone run (fused kernels), but between theta - h w and theta + h w ReLU and max-pool change
-//                their minds: good for smooth networks, only a rough direction for others (docs/gma_study.md
-//                has numbers).
-//   witness      D(h) = (L_t(x_g + h d) - L_t(x_g - h d)) / 2h along one direction d,
-//   extrapolated from
-//                h and h / 2 (Richardson): (4 D(h/2) - D(h)) / 3.
+//                their minds: good for smooth networks, only a rough direction for others
+//                (docs/gma_study.md has numbers).
+// and a witness: D(h) = (L_t(x_g + h d) - L_t(x_g - h d)) / 2h along one direction d, extrapolated from h and
+// h / 2 (Richardson): (4 D(h/2) - D(h)) / 3.
 //
 // Where a network has ReLU or max-pool the gradient of training jumps as a unit changes its mind, and
 // L_t(theta_T) with it. The exact ways give the slope between the jumps; differences, however small h, count
