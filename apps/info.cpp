@@ -156,12 +156,14 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   }
   console.blank();
   console.say("'caltrop info --model NAME' shows the layers of one.");
-  return {{"version", version()},
-          {"commit", commit()},
-          {"compiler", compiler()},
-          {"devices", {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}, {"cudnn", has_cudnn()}}},
-          {"datasets", datasets.json()},
-          {"models", models.json()}};
+  return {
+      {"version", version()},
+      {"commit", commit()},
+      {"compiler", compiler()},
+      {"devices",
+       {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}, {"cudnn", has_cudnn()}}},
+      {"datasets", datasets.json()},
+      {"models", models.json()}};
 }
 
 void run(InfoOptions& options, const Flags& flags) {

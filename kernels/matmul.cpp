@@ -134,7 +134,8 @@ void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j
 }
 
 template <typename Function>
-HWY_INLINE void finish_columns(const Epilogue& epilogue, int64_t columns, float* c, const Function& activate) {
+HWY_INLINE void finish_columns(const Epilogue& epilogue, int64_t columns, float* c,
+                               const Function& activate) {
   const float* bias = epilogue.bias;
   for (int64_t j = 0; j < columns; j += kLanes) {
     const int64_t count = std::min<int64_t>(kLanes, columns - j);

@@ -176,7 +176,8 @@ TEST_SUITE("engine") {
   TEST_CASE("an attack pays for no weight gradient") {
     const Tensor x = variable(random({2, 8, 8, 1}, 5));
     const Tensor w1 = variable(random({3, 3, 1, 4}, 6)), b1 = variable(random({4}, 7));
-    const Tensor w2 = variable(random({3, 3, 4, 5}, 8)), w3 = variable(random({10, 5}, 9)), b3 = variable(random({10}, 10));
+    const Tensor w2 = variable(random({3, 3, 4, 5}, 8)), w3 = variable(random({10, 5}, 9)),
+                 b3 = variable(random({10}, 10));
     const auto loss = [&] {
       const Tensor a = conv_block(x, w1, b1, {{}, Activation::relu, 2, 2});
       const Tensor b = relu(conv2d(a, w2));

@@ -159,8 +159,8 @@ struct InvertsThePermutation : Base {
 };
 struct IgnoresTransposeB : Base {
   using Base::Base;
-  void matmul(bool trans_a, bool, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
-              float* c, const Epilogue& epilogue) override {
+  void matmul(bool trans_a, bool, int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
+              const Epilogue& epilogue) override {
     inner_.matmul(trans_a, false, m, n, k, a, b, c, epilogue);
   }
 };
