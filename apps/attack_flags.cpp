@@ -11,7 +11,7 @@ void add_attack_flags(Flags& flags, AttackFlags& options) {
   flags.choice("random-start", options.start, {"auto", "yes", "no"},
                "begin at a random point of the ball; auto: the attack's own rule (pgd yes, the others no)");
   flags.integer("restarts", options.restarts, 1, 1000, "N",
-                "tries from random starts; of each image the best is kept");
+                "tries from random starts; of each image the best is kept", "1, or the preset's");
   flags.number("decay", options.decay, {.low = 0, .high = 10}, "MU", "of mim's momentum");
   flags.choice("ce-grad", options.ce_grad, {"stable", "torch"},
                "how cross-entropy's gradient is rounded: stable keeps its digits for confident networks, "
@@ -25,7 +25,7 @@ void apply(const AttackFlags& flags, AttackOptions& options, int64_t seed) {
   if (flags.steps) options.steps = *flags.steps;
   if (flags.step_size) options.step_size = static_cast<float>(*flags.step_size);
   if (flags.start != "auto") options.random_start = flags.start == "yes";
-  if (flags.restarts > 1) options.restarts = flags.restarts;
+  if (flags.restarts) options.restarts = *flags.restarts;
   if (options.restarts > 1 && is_ascent(options.kind) && !options.random_start) {
     usage_error("--restarts {} needs a random start; add --random-start yes", options.restarts);
   }
@@ -80,6 +80,8 @@ ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const F
   }
   AttackOptions& options = chosen.options;
   options.norm = norm;
+  if (kind == AttackKind::autoattack && attack.steps)
+    usage_error("--steps: the attacks of autoattack have their own");
   apply(attack, options, seed);
   options.version = parse_version(suite.version);
   if (suite.targets) options.target_classes = *suite.targets;

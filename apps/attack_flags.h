@@ -14,7 +14,7 @@ namespace caltrop {
 struct AttackFlags {
   std::string kind = "pgd", norm = "linf", start = "auto", labels = "true", ce_grad = "stable";
   std::optional<int64_t> steps;  // the attack's own
-  int64_t restarts = 1;
+  std::optional<int64_t> restarts;
   std::optional<double> step_size;
   double decay = 1.0;
 };

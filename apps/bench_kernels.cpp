@@ -268,6 +268,7 @@ void say_device(const LabDevice& device, Console& console) {
 void run(KernelOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
+  if (options.common.conv != "own") usage_error("--conv: the ladder's versions are chosen by --version");
   const std::unique_ptr<Lab> lab = open_lab(options.common.device);
   if (options.common.device == "auto" && lab->device() == nullptr)
     console.note("no GPU here: the kernels are checked in the emulation, and nothing is timed");

@@ -278,6 +278,7 @@ void Flags::check_outputs() const {
 }
 
 bool Flags::parse(const std::vector<std::string>& arguments) {
+  defaults_ = recipe();
   bool wants_help = false;
   read_arguments(arguments, wants_help);
   if (wants_help) return false;
@@ -385,7 +386,8 @@ void Flags::read_config(const std::filesystem::path& path) {
       fail("{}: it configures 'caltrop {}', not 'caltrop {}'", where,
            value.is_string() ? shown(value.get<std::string>()) : "?", command_);
     }
-    if (std::find(facts.begin(), facts.end(), key) != facts.end()) {
+    // A flag of a fact's name is the flag: autoattack's --version.
+    if (std::find(facts.begin(), facts.end(), key) != facts.end() && find(key) == nullptr) {
       facts_[key] = value;
       continue;
     }

@@ -100,6 +100,8 @@ class Flags {
   bool on_command_line(std::string_view name) const;
   // The recipe's flags with their present values, as config.json stores them. Absent optionals are left out.
   Json recipe() const;
+  // The recipe before any argument was read.
+  const Json& defaults() const { return defaults_; }
   // What the --config file holds besides flags ("data", "version", ...); null without --config.
   const Json& config_facts() const { return facts_; }
 
@@ -132,7 +134,7 @@ class Flags {
   std::vector<Flag> flags_;
   std::vector<std::vector<std::string>> exclusive_;
   std::vector<std::pair<std::string, std::string>> examples_, sections_;
-  Json facts_;
+  Json facts_, defaults_;
 };
 
 // Keys of config.json that record facts and are no flags.

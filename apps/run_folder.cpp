@@ -58,12 +58,16 @@ Json read_config(const fs::path& path) {
   return config;
 }
 
-// Keys in either; a folder resumed by a newer build is still the same run.
-void expect_same_run(const fs::path& folder, const Json& before, const Json& now) {
+// Keys in either. A folder resumed by a newer build is still the same run: a flag that it does not know had its
+// default.
+void expect_same_run(const fs::path& folder, const Json& before, const RunConfig& config) {
+  const Json& now = config.values;
   const auto compare = [&](const Json& keys) {
     for (const auto& [key, unused] : keys.items()) {
-      if (key == "version" || key == "commit") continue;
-      const Json old_value = before.value(key, Json()), new_value = now.value(key, Json());
+      const bool of_program = (key == "version" && !config.defaults.contains(key)) || key == "commit";
+      if (of_program) continue;
+      const Json old_value = before.contains(key) ? before[key] : config.defaults.value(key, Json());
+      const Json new_value = now.value(key, Json());
       if (old_value == new_value) continue;
       const bool fact =
           std::find(config_fact_keys().begin(), config_fact_keys().end(), key) != config_fact_keys().end();
@@ -100,15 +104,15 @@ void expect_same_inputs(const Flags& flags, const Json& now) {
 
 }  // namespace
 
-Json make_config(const Flags& flags, const Json& facts) {
+RunConfig make_config(const Flags& flags, const Json& facts) {
   expect_same_inputs(flags, facts);
   Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
   config.update(flags.recipe());
   config.update(facts);
-  return config;
+  return {std::move(config), flags.defaults()};
 }
 
-RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume) : path_(path) {
   std::error_code error;
   made_ = fs::create_directories(path_, error);
   if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
@@ -125,10 +129,10 @@ RunFolder::RunFolder(const fs::path& path, const Json& config, bool resume) : pa
       expect_same_run(path_, read_config(file("config.json")), config);
       resumed_ = true;
     } else {
-      write_json("config.json", config);
+      write_json("config.json", config.values);
     }
     say_when_interrupted(fmt::format("interrupted; continue with: caltrop {} --resume --out {}",
-                                     config.value("command", ""), path_.string()));
+                                     config.values.value("command", ""), path_.string()));
   } catch (...) {
     if (made_) fs::remove(path_, error);  // unless something is in it
     ::close(lock_);

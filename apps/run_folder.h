@@ -17,7 +17,11 @@ namespace caltrop {
 
 // Everything needed to repeat a run: the command, its recipe flags as resolved, the program's version, and
 // `facts` (see config_fact_keys): the data set's fingerprint, the network's line.
-Json make_config(const Flags& flags, const Json& facts);
+struct RunConfig {
+  Json values;    // config.json
+  Json defaults;  // of the flags: what a run did that was made before a flag existed
+};
+RunConfig make_config(const Flags& flags, const Json& facts);
 
 class RunFolder {
  public:
@@ -25,7 +29,7 @@ class RunFolder {
   // the folder must be new or empty. With it, a folder that holds a run must hold the same one: an Error
   // names the first option that differs. A second process in the same folder is an Error. From here on, who
   // interrupts the program is told how to continue.
-  RunFolder(const std::filesystem::path& path, const Json& config, bool resume);
+  RunFolder(const std::filesystem::path& path, const RunConfig& config, bool resume);
   // Where the run fails before it has a result, a new folder does not remain.
   ~RunFolder();
 

@@ -2,6 +2,7 @@
 // and verdicts are computed anew, pixel by pixel, and only the network is asked again.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -242,7 +243,7 @@ Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, i
     const bool fits = length_of(delta, claims.norm) <= eps + tolerance;
     const bool claims_success = set.success[at] != 0;
     // A minimum-norm attack promises its size for successes alone.
-    if (!claims.minimum_norm || claims_success) verdict.size.check(fits);
+    if (std::isfinite(eps) && (!claims.minimum_norm || claims_success)) verdict.size.check(fits);
     verdict.attacked.check(same_prediction(stored, row, set.prediction[at], model.outputs()));
 
     const int32_t label = claims.predicted_labels ? set.clean_prediction[image] : set.label[image];
@@ -261,8 +262,10 @@ Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, i
 
 void run(VerifyOptions& options, const Flags&) {
   Console console(options.common.json, options.common.quiet);
+  if (!std::filesystem::is_regular_file(options.file)) fail("cannot read {}: there is no such file", options.file);
   const Claims claims = read_claims(options);
   const StoredSet set = read_set(options.file, claims);
+  if (set.images == 0 || set.sizes == 0) fail("{} holds no attacked images", options.file);
   Backend& backend = open_backend(options.common, console);
   int64_t classes = 1;
   for (const int32_t label : set.label) classes = std::max<int64_t>(classes, label + 1);

@@ -151,7 +151,7 @@ class Crafter {
     const std::vector<Labels> ranks = directed ? ranking(clean_logits_, goals + 1) : std::vector<Labels>();
     for (int64_t goal = 0; goal < goals; ++goal) {
       for (int64_t t = 0; t < stage.restarts; ++t) {
-        const Places open = open_rows();
+        const Places open = open_rows(stage.kind);
         if (open.empty()) return;
         Rows rows = take(rows_, open);
         if (directed) {
@@ -185,10 +185,13 @@ class Crafter {
     }
   }
 
-  Places open_rows() const {
+  // A search for the smallest perturbation goes on where no size says that one is small enough.
+  Places open_rows(AttackKind kind) const {
     Places open;
     for (size_t r = 0; r < result_.rows.size(); ++r) {
-      if (!result_.rows[r].success) open.push_back(static_cast<int64_t>(r));
+      const AttackRow& row = result_.rows[r];
+      const bool may_shrink = is_minimum_norm(kind) && std::isinf(rows_.eps[r]) && row.linf > 0.0f;
+      if (!row.success || may_shrink) open.push_back(static_cast<int64_t>(r));
     }
     return open;
   }
@@ -257,6 +260,8 @@ class Crafter {
   // perturbations that look for the smallest, the shorter; of others the higher loss.
   bool better(const AttackRow& now, const AttackRow& before) const {
     if (now.success != before.success) return now.success;
+    // Where a search found nothing, its last iterate is stored, not the clean image that it began with.
+    if (is_minimum_norm(options_.kind) && before.linf == 0.0f) return true;
     if (now.within != before.within) return now.within;
     if (is_minimum_norm(now.by) && now.success) {
       return options_.norm == Norm::linf ? now.linf < before.linf : now.l2 < before.l2;

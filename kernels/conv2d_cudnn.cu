@@ -1,5 +1,5 @@
 // Convolution and its adjoints by cuDNN, for --conv cudnn. Of its algorithms the first in its own ranking that
-// is deterministic is taken. Which one that is may depend on the number of images: unlike the kernels of this
+// is deterministic is taken; where there is none our own kernels compute the shape. Which one that is may depend on the number of images: unlike the kernels of this
 // program, cuDNN does not promise an image the same bits in every batch.
 
 #include "kernels/conv2d_paths.cuh"
@@ -30,6 +30,7 @@ struct Plan {
   CudnnConvolution shapes;
   int algorithm = 0;  // of the direction's own enumeration
   size_t workspace = 0;
+  bool fits = false;  // whether a deterministic algorithm does
 };
 
 template <typename Ranking, size_t kCount>
@@ -39,9 +40,9 @@ void take_deterministic(const std::array<Ranking, kCount>& ranked, int count, Pl
     if (one.status != CUDNN_STATUS_SUCCESS || one.determinism != CUDNN_DETERMINISTIC) continue;
     plan.algorithm = static_cast<int>(one.algo);
     plan.workspace = one.memory;
+    plan.fits = true;
     return;
   }
-  fail("[cuDNN] none of its deterministic algorithms fits this convolution");
 }
 
 constexpr int kRanked = 12;  // more than there are algorithms
@@ -105,6 +106,7 @@ bool conv2d_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* 
   if (!is_asked(s)) return false;
   const cudnnHandle_t on = handle().on(stream);
   const Plan& plan = plan_of(Direction::forward, s, on);
+  if (!plan.fits) return false;
   const Filter filter(stream, s, w);
   const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
   CALTROP_CALL(cudnn(), cudnnConvolutionForward, on, &kOne, plan.shapes.x, x, plan.shapes.filter,
@@ -117,6 +119,7 @@ bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& s, const float* g, const 
   if (!is_asked(s)) return false;
   const cudnnHandle_t on = handle().on(stream);
   const Plan& plan = plan_of(Direction::input, s, on);
+  if (!plan.fits) return false;
   const Filter filter(stream, s, w);
   const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
   CALTROP_CALL(cudnn(), cudnnConvolutionBackwardData, on, &kOne, plan.shapes.filter, filter.data(),
@@ -130,6 +133,7 @@ bool conv2d_dweight_cudnn(Stream& stream, const Conv2d& s, const float* x, const
   if (!is_asked(s)) return false;
   const cudnnHandle_t on = handle().on(stream);
   const Plan& plan = plan_of(Direction::weight, s, on);
+  if (!plan.fits) return false;
   const int64_t terms = s.kh * s.kw * s.cin;
   const Scratch<float> turned(stream, terms * s.cout);
   const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));

@@ -180,12 +180,7 @@ void CpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& bod
 }
 
 std::unique_ptr<Replay> CpuBackend::capture(std::function<void()> body) {
-  struct Again final : Replay {
-    explicit Again(std::function<void()> ops) : body(std::move(ops)) {}
-    void run() override { body(); }
-    std::function<void()> body;
-  };
-  return std::make_unique<Again>(std::move(body));
+  return std::make_unique<RepeatedCalls>(std::move(body));
 }
 
 int64_t CpuBackend::chunk(int64_t floats) const {

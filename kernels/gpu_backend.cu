@@ -1,6 +1,8 @@
 #include "kernels/gpu_backend.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 
 #include "kernels/devices.h"
 #include "kernels/error.h"
@@ -56,6 +58,9 @@ void GpuBackend::for_each(int64_t count, const std::function<void(int64_t)>& bod
 }
 
 std::unique_ptr<Replay> GpuBackend::capture(std::function<void()> body) {
+  // For profilers: every op of every step on the timeline, instead of one launch for all.
+  if (const char* graphs = std::getenv("CALTROP_CUDA_GRAPHS"); graphs && std::string_view(graphs) == "0")
+    return std::make_unique<RepeatedCalls>(std::move(body));
   struct Launches final : Replay {
     Launches(Stream& on, Graph captured) : stream(on), graph(std::move(captured)) {}
     void run() override { stream.launch(graph); }
@@ -66,7 +71,11 @@ std::unique_ptr<Replay> GpuBackend::capture(std::function<void()> body) {
   try {
     body();
   } catch (...) {
-    stream_.end_capture();
+    // What went wrong in the body is the news; that the capture is invalid too follows from it.
+    try {
+      stream_.end_capture();
+    } catch (const Error&) {
+    }
     throw;
   }
   return std::make_unique<Launches>(stream_, stream_.end_capture());

@@ -121,7 +121,7 @@ class Scratch {
 };
 
 #ifdef __CUDACC__
-// For libraries that queue their own work: cuBLAS and cuDNN, as yardsticks.
+// For libraries that queue their own work: cuBLAS and cuDNN.
 cudaStream_t native_stream(Stream& stream);
 #endif
 

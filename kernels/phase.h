@@ -1,4 +1,4 @@
-// A part of the program on a profiler's timeline: "forward", "update", "epoch 3". Phases nest, and hold the
+// A part of the program on a profiler's timeline: "forward", "update", "epoch". Phases nest, and hold the
 // ranges of the ops inside them (docs/profiling.md). Nothing in a build without NVTX.
 #pragma once
 

@@ -7,15 +7,17 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
   cat <<'TEXT'
-usage: scripts/gpu_check.sh [OUT] [--rehearse] [--rounds N] [--only A,B,...] [--jobs N]
+usage: scripts/gpu_check.sh [OUT] [--rehearse] [--rounds N] [--only A,B,...] [--jobs N] [--budget SECONDS]
 
   OUT         folder of the logs and raw results (default: out-gpu/); the summary goes to bench/results/ as
               <date>-<gpu>.md and .json as well, unless --rehearse
   --rehearse  on a machine without a GPU: configure and build with nvcc, run the suite on the CPU and the emulation, and
               the ladders' checks; what needs a GPU is recorded as skipped
   --rounds    alternations of Caltrop and its peers (default 2)
-  --only      these stages alone: configure build suite device memcheck racecheck initcheck synccheck ladder agreement
-              peers
+  --only      these stages alone: configure build device suite peers agreement ladder memcheck racecheck initcheck
+              synccheck
+  --budget    seconds for all together (default 540; none in a rehearsal): what does not fit is recorded as skipped, and
+              can be made up with --only
   --jobs      parallel jobs (default: all cores)
 
 The build needs what scripts/install_deps.sh installs. Where that cannot be installed, CALTROP_PACKAGES names a folder
@@ -25,11 +27,11 @@ holds mnist/. The data and PyTorch are needed by the stages agreement and peers 
 TEXT
 }
 
-out=$root/out-gpu rehearse=no rounds=2 only='' jobs=$(nproc)
+out=$root/out-gpu rehearse=no rounds=2 only='' jobs=$(nproc) budget=540
 while [ $# -gt 0 ]; do
   case $1 in
     --rehearse) rehearse=yes ;;
-    --rounds | --only | --jobs)
+    --rounds | --only | --jobs | --budget)
       [ $# -ge 2 ] || { echo "error: $1 wants a value" >&2; exit 2; }
       name=${1#--}
       printf -v "$name" '%s' "$2"
@@ -40,7 +42,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-for number in "$rounds" "$jobs"; do
+for number in "$rounds" "$jobs" "$budget"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || { echo "error: '$number' is not a count" >&2; exit 2; }
 done
 
@@ -83,9 +85,19 @@ record() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$stages"; }
 stage() {
   local name=$1 limit=$2 status=0 start=$SECONDS
   shift 2
-  # The limits keep the whole within the minutes of a borrowed GPU; a rehearsal may be on any machine.
-  [ "$rehearse" = no ] || limit=$((10 * limit))
   if [ -n "$only" ] && [[ ,$only, != *,$name,* ]]; then return 0; fi
+  # The limits keep the whole within the minutes of a borrowed GPU; a rehearsal may be on any machine.
+  if [ "$rehearse" = yes ]; then
+    limit=$((10 * limit))
+  else
+    local left=$((budget - SECONDS))
+    if [ "$left" -lt 10 ]; then
+      record "$name" skipped 0 "no time left of $budget s"
+      echo "== $name skipped: no time left of $budget s" >&2
+      return 0
+    fi
+    [ "$limit" -le "$left" ] || limit=$left
+  fi
   printf '== %-12s ' "$name" >&2
   if [ "$(type -t "$1")" = function ]; then
     # In a shell of its own, so that a time limit and set -e reach it.
@@ -164,32 +176,35 @@ agreement() {
 peers() {
   needs_gpu
   needs_mnist
-  "$python" -c 'import torch; assert torch.cuda.is_available()' || { echo "PyTorch finds no GPU here"; exit 77; }
-  local round job status=0
-  # A-B-A-B, job by job, so that whatever the machine does meanwhile meets both.
+  local round job peer status=0
+  local -a peers=()
+  for peer in torch jax; do
+    if "$python" -c "import $peer" 2>/dev/null; then peers+=("$peer"); else echo "$peer is not here"; fi
+  done
+  # A-B-A-B, job by job, so that whatever the machine does meanwhile meets all. Caltrop is timed without peers too.
   for job in train_epoch_target pgd10_target; do
     for ((round = 1; round <= rounds; round++)); do
       "$caltrop" bench cuda --jobs "$job" --repeats 5 --json "$out/caltrop-$job-$round.json" || status=$?
-      "$python" "$root/bench/peers/torch_cuda.py" --jobs "$job" --json "$out/torch-$job-$round.json" || status=$?
-      if "$python" -c 'import jax' 2>/dev/null; then
-        "$python" "$root/bench/peers/jax_cuda.py" --jobs "$job" --json "$out/jax-$job-$round.json" || status=$?
-      fi
+      for peer in ${peers[@]+"${peers[@]}"}; do
+        "$python" "$root/bench/peers/${peer}_cuda.py" --jobs "$job" --json "$out/$peer-$job-$round.json" || status=$?
+      done
     done
   done
   exit "$status"
 }
 
+# What tells most comes first: a borrowed GPU may be gone before the last.
 stage configure 120 configure
 stage build 420 cmake --build "$build" -j "$jobs"
-stage suite 400 suite
 stage device 60 device
+stage suite 300 suite
+stage peers 300 peers
+stage agreement 180 agreement
+stage ladder 180 ladder
 stage memcheck 180 memcheck
 stage racecheck 180 racecheck
 stage initcheck 180 initcheck
 stage synccheck 180 synccheck
-stage ladder 180 ladder
-stage agreement 180 agreement
-stage peers 400 peers
 
 results=$root/bench/results
 [ "$rehearse" = no ] || results=$out

@@ -39,7 +39,7 @@ def combine(folder):
         job, number = re.fullmatch(r"caltrop-(.+)-(\d+)", path.stem).groups()
         ours = read(path)
         peers = [peer for name in PEERS if (peer := read(folder / f"{name}-{job}-{number}.json")) is not None]
-        if ours is None or not peers:
+        if ours is None:
             continue
         variants = {name: variant for peer in peers for name, variant in peer["jobs"][job]["variants"].items()}
         versions = {name: version for peer in peers for name, version in peer["versions"].items()}
@@ -73,7 +73,7 @@ def peers_lines(jobs):
     names = " and ".join(f"{title} {versions[name]}" for name, title in (("torch", "PyTorch"), ("jax", "JAX"))
                          if name in versions)
     lines = ["## Against its peers", "",
-             f"{names}, fp32 without TF32, in alternation on the same GPU. The ratio is to the best variant; its range is "
+             f"{names or 'None was there'}, fp32 without TF32, in alternation on the same GPU. The ratio is to the best variant; its range is "
              "that of the rounds one by one.", "",
              f"| job | Caltrop | {' | '.join(VARIANTS.values())} | ratio | rounds |", "|---" * (4 + len(VARIANTS)) + "|"]
     for job, entry in jobs.items():

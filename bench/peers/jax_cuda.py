@@ -71,15 +71,17 @@ def training_step(images, labels, state, rows):
     return adam(state, gradient), loss
 
 
+# Images, labels and weights are arguments: what a program closes over would be compiled into it.
+one_step = jax.jit(training_step)
+all_steps = jax.jit(lambda images, labels, state, rows: jax.lax.scan(partial(training_step, images, labels), state, rows))
+
+
 class TrainEpoch:
     def __init__(self, variant, data):
         self.variant, self.data = variant, data
-        images, labels = data["train"]
         order = data["order"]
         whole = len(order) // BATCH * BATCH
         self.full, self.rest = order[:whole].reshape(-1, BATCH), order[whole:]
-        self.step = jax.jit(partial(training_step, images, labels))
-        self.steps = jax.jit(lambda state, rows: jax.lax.scan(partial(training_step, images, labels), state, rows))
         weights = initial_weights(jax.random.PRNGKey(1))
         zeros = jax.tree.map(jnp.zeros_like, weights)
         self.start = (weights, zeros, zeros, jnp.float32(0))
@@ -88,13 +90,13 @@ class TrainEpoch:
         state, found = self.start, []
         full = self.full[:batches]
         if self.variant == "jax-whole":
-            state, found = self.steps(state, full)
+            state, found = all_steps(*self.data["train"], state, full)
         else:
             for rows in full:
-                state, loss = self.step(state, rows)
+                state, loss = one_step(*self.data["train"], state, rows)
                 found.append(loss)
         if batches is None and len(self.rest):
-            state, _ = self.step(state, self.rest)
+            state, _ = one_step(*self.data["train"], state, self.rest)
         return state, found
 
     def check(self):
@@ -118,15 +120,17 @@ def pgd_step(weights, origin, y, x, _):
     return jnp.clip(x, 0, 1), None
 
 
+one_ascent = jax.jit(lambda weights, origin, y, x: pgd_step(weights, origin, y, x, None)[0])
+all_ascents = jax.jit(lambda weights, origin, y: jax.lax.scan(partial(pgd_step, weights, origin, y), origin, length=STEPS)[0])
+
+
 class Pgd:
     batches = (1000, 2000, 10000)
 
     def __init__(self, variant, data):
         self.variant, self.data = variant, data
         self.images, self.labels = data["test"]
-        weights = data["weights"]
-        self.step = jax.jit(lambda origin, y, x: pgd_step(weights, origin, y, x, None)[0])
-        self.steps = jax.jit(lambda origin, y: jax.lax.scan(partial(pgd_step, weights, origin, y), origin, length=STEPS)[0])
+        self.weights = data["weights"]
         self.batch = min(self.batches, key=self.probe)
 
     def probe(self, batch):
@@ -139,11 +143,11 @@ class Pgd:
         for begin in range(0, len(self.images), self.batch):
             origin, y = self.images[begin:begin + self.batch], self.labels[begin:begin + self.batch]
             if self.variant == "jax-whole":
-                found.append(self.steps(origin, y))
+                found.append(all_ascents(self.weights, origin, y))
                 continue
             x = origin
             for _ in range(STEPS):
-                x = self.step(origin, y, x)
+                x = one_ascent(self.weights, origin, y, x)
             found.append(x)
         return found
 

@@ -139,7 +139,7 @@ TEST_SUITE("apps") {
 
   TEST_CASE("two processes never share a folder") {
     const Workplace place;
-    const RunFolder held(place.file("run"), {{"command", "train"}}, false);
+    const RunFolder held(place.file("run"), RunConfig{{{"command", "train"}}, {}}, false);
     const Outcome outcome =
         place.caltrop(tiny_training({"--out", "run", "--resume", "--config", "run/config.json"}));
     CHECK(outcome.status == 1);

@@ -27,12 +27,13 @@ void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& s
 }
 
 // What a product does with its sums, on every tile, with sums that are cut, and in all transposes: the sums
-// themselves are those of the plain product.
-void check_epilogue(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samples, Report& report) {
+// themselves are those of the plain product. Of the 24 forms every `stride`-th.
+void check_epilogue(Backend& backend, int64_t m, int64_t n, int64_t k, int stride, Samples& samples,
+                    Report& report) {
   const Input<float> a(backend, samples.floats(m * k)), b(backend, samples.floats(k * n));
   const std::vector<float> shift = samples.floats(n);
   const Input<float> bias(backend, shift);
-  for (int form = 0; form < 24; ++form) {
+  for (int form = 0; form < 24; form += stride) {
     const bool trans_a = form & 1, trans_b = form & 2, biased = form & 4;
     const auto activation = static_cast<Activation>(form / 8);
     const Output<float> plain(backend, m * n), y(backend, m * n);
@@ -94,8 +95,12 @@ Report check_matmul(Backend& backend) {
   check_product(backend, 8, 20, 600, samples, report);
   for (const auto& [m, n, k] : std::vector<std::array<int64_t, 3>>{
            {70, 10, 20}, {9, 70, 20}, {70, 70, 20}, {70, 66, 300}, {20, 7, 0}, {33, 101, 40}}) {
-    check_epilogue(backend, m, n, k, samples, report);
+    check_epilogue(backend, m, n, k, 1, samples, report);
   }
+  // Many tiles: a dense layer over many images, with short sums and with long ones. Form 14 is that of a layer:
+  // b transposed, a bias, relu.
+  check_epilogue(backend, 2000, 1000, 5, 14, samples, report);
+  check_epilogue(backend, 8200, 4, 260, 14, samples, report);
   // Empty ones: no output, or sums of nothing.
   for (const int64_t m : {0, 3}) {
     for (const int64_t n : {0, 7}) {
