@@ -262,7 +262,8 @@ Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, i
 
 void run(VerifyOptions& options, const Flags&) {
   Console console(options.common.json, options.common.quiet);
-  if (!std::filesystem::is_regular_file(options.file)) fail("cannot read {}: there is no such file", options.file);
+  if (!std::filesystem::is_regular_file(options.file))
+    fail("cannot read {}: there is no such file", options.file);
   const Claims claims = read_claims(options);
   const StoredSet set = read_set(options.file, claims);
   if (set.images == 0 || set.sizes == 0) fail("{} holds no attacked images", options.file);

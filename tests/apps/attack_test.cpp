@@ -297,6 +297,27 @@ TEST_SUITE("apps") {
     }
   }
 
+  TEST_CASE("attack: what its flags say is what runs") {
+    const Attacked place;
+    place.folder({"attack", "autoattack", "--version", "rand", "--limit", "4", "--eps", "0.05"}, "rand");
+    const auto config_of = [&](const std::string& folder) {
+      return Json::parse(contents(place.file(folder)).at("config.json"));
+    };
+    CHECK(config_of("rand")["version"] == "rand");
+    const Outcome again =
+        place.caltrop({"attack", "--config", "rand/config.json", "--out", "again", "--quiet"});
+    CAPTURE(again.error);
+    REQUIRE(again.status == 0);
+    CHECK(config_of("again")["version"] == "rand");
+    const Outcome steps = place.attack({"attack", "autoattack", "--steps", "1"});
+    CHECK(steps.status == 2);
+    CHECK(steps.error.find("--steps") != std::string::npos);
+
+    // A run from before a flag existed had its default.
+    REQUIRE(place.shell("sed -i '/\"conv\"/d' rand/config.json").status == 0);
+    CHECK(place.caltrop({"attack", "autoattack", "--resume", "--out", "rand", "--quiet"}).status == 0);
+  }
+
   TEST_CASE("gma analyze: a set is measured, not believed") {
     const Attacked place;
     place.folder({"gma", "generate", "--subset", "test", "--limit", "12", "--steps", "2"}, "set");

@@ -96,6 +96,23 @@ double mean_norm(const Recorded& all, Norm norm) {
 }  // namespace
 
 TEST_SUITE("attacks") {
+  TEST_CASE("fab-t without a size: the nearest target, not the likeliest") {
+    // Class 1 trails by 0.1 and gains 0.1 for each pixel's unit, class 2 by 0.2 and gains 1.
+    const Model model = make_model("flatten | dense 3", {2, 2, 1});
+    set_parameter(model, 0, {0, 0, 0, 0, 0.1f, 0.1f, 0.1f, 0.1f, 1, 1, 1, 1});
+    set_parameter(model, 1, {0, -0.2f - 0.1f, -2.0f - 0.2f});
+    const AttackBatch batch{
+        Tensor::from(cpu_backend(), {1, 2, 2, 1}, std::vector<float>(4, 0.5f)), {0}, {0}, {}};
+    AttackOptions options = attack_of(AttackKind::fab_t, Norm::linf);
+    options.target_classes = 2;
+    const float eps = kUnbounded;
+    const AttackResult found = craft(model, batch, std::span(&eps, 1), options);
+    CHECK(found.rows[0].prediction == 2);
+    CHECK(found.rows[0].linf == doctest::Approx(0.05).epsilon(0.02));
+    options.target_classes = 1;
+    CHECK(craft(model, batch, std::span(&eps, 1), options).rows[0].linf > 0.2f);
+  }
+
   TEST_CASE("the suite: batches of 1, 7 and 256, one thread or two, give the same bytes") {
     const Model model = small_model();
     const Images images = right_images(model, 12);
