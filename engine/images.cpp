@@ -15,9 +15,9 @@ Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixe
   }
 }
 
-Tensor Images::pixels(std::span<const int64_t> rows) const {
+Tensor ImageSource::pixels(std::span<const int64_t> rows) const {
   const auto n = static_cast<int64_t>(rows.size());
-  const Tensor x = Tensor::uninitialized(backend(), {n, shape_.height, shape_.width, shape_.channels});
+  const Tensor x = Tensor::uninitialized(backend(), {n, shape().height, shape().width, shape().channels});
   pixels(rows, x);
   return x;
 }
@@ -32,10 +32,10 @@ void Images::pixels(std::span<const int64_t> rows, const Tensor& x) const {
   backend().gather_images(pixels_.data(), rows, image_size(), x.mutable_data());
 }
 
-std::vector<int32_t> Images::labels_of(std::span<const int64_t> rows) const {
+std::vector<int32_t> ImageSource::labels_of(std::span<const int64_t> rows) const {
   std::vector<int32_t> chosen;
   chosen.reserve(rows.size());
-  for (const int64_t row : rows) chosen.push_back(labels_.at(static_cast<size_t>(row)));
+  for (const int64_t row : rows) chosen.push_back(labels().at(static_cast<size_t>(row)));
   return chosen;
 }
 

@@ -1,4 +1,5 @@
-// A labelled image set in the memory of a device: 8-bit pixels, turned into floats k/255 batch by batch.
+// Labelled images in the memory of a device. A data set (Images) holds 8-bit pixels, turned into floats k/255
+// batch by batch; others, such as a set with attacked images, hold what they like.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +11,35 @@
 
 namespace caltrop {
 
-class Images {
+// Labelled images by number: what training and inference read.
+class ImageSource {
+ public:
+  virtual ~ImageSource() = default;
+
+  virtual const ImageShape& shape() const = 0;
+  virtual Backend& backend() const = 0;
+  virtual const std::vector<int32_t>& labels() const = 0;  // on the host
+  // Images `rows` into `x`, which has room for them: (n,h,w,c) in [0,1]. Safe to call from several threads.
+  virtual void pixels(std::span<const int64_t> rows, const Tensor& x) const = 0;
+
+  int64_t count() const { return static_cast<int64_t>(labels().size()); }
+  int64_t image_size() const { return shape().height * shape().width * shape().channels; }
+  Tensor pixels(std::span<const int64_t> rows) const;
+  std::vector<int32_t> labels_of(std::span<const int64_t> rows) const;
+};
+
+class Images final : public ImageSource {
  public:
   // pixels: count x height x width x channels, NHWC; one label for each image.
   Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels,
          std::span<const int32_t> labels);
 
-  int64_t count() const { return static_cast<int64_t>(labels_.size()); }
-  const ImageShape& shape() const { return shape_; }
-  int64_t image_size() const { return shape_.height * shape_.width * shape_.channels; }
-  Backend& backend() const { return pixels_.backend(); }
-  const std::vector<int32_t>& labels() const { return labels_; }  // on the host
+  const ImageShape& shape() const override { return shape_; }
+  Backend& backend() const override { return pixels_.backend(); }
+  const std::vector<int32_t>& labels() const override { return labels_; }
 
-  // Images `rows` as (n,h,w,c) in [0,1].
-  Tensor pixels(std::span<const int64_t> rows) const;
-  // The same into `x`, which has room for them.
-  void pixels(std::span<const int64_t> rows, const Tensor& x) const;
-  std::vector<int32_t> labels_of(std::span<const int64_t> rows) const;
+  using ImageSource::pixels;
+  void pixels(std::span<const int64_t> rows, const Tensor& x) const override;
 
  private:
   ImageShape shape_;

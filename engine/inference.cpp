@@ -27,7 +27,7 @@ void for_chunks(Backend& backend, int64_t count, int64_t size,
   });
 }
 
-std::vector<float> predict(const Model& model, const Images& images, int64_t batch,
+std::vector<float> predict(const Model& model, const ImageSource& images, int64_t batch,
                            const Progress& progress) {
   const Phase inference("inference");
   const int64_t outputs = model.outputs();

@@ -23,7 +23,7 @@ void for_chunks(Backend& backend, int64_t count, int64_t batch,
                 const std::function<void(int64_t begin, int64_t end)>& body, const Progress& progress = {});
 
 // Logits of all images, (count, outputs) row-major on the host.
-std::vector<float> predict(const Model& model, const Images& images, int64_t batch = 0,
+std::vector<float> predict(const Model& model, const ImageSource& images, int64_t batch = 0,
                            const Progress& progress = {});
 
 // The first largest of each row of `classes` values.

@@ -23,6 +23,9 @@ enum class Purpose : uint16_t {
   poison = 16,        // which images, and the batches of the inner steps
   poison_noise = 17,  // the control
   poison_label = 18,
+  augment = 19,    // which images are attacked for a defence's training
+  bootstrap = 20,  // of a training set, with replacement
+  member = 21,     // the seed of each model of an ensemble
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {

@@ -28,7 +28,7 @@ class TrainingStep {
         predicted_(model.backend(), size) {}
 
   // Trains on `rows`. Losses and predictions, as met before the update, go to device memory.
-  void run(const Images& images, std::span<const int64_t> rows, uint64_t step, float factor, float* losses,
+  void run(const ImageSource& images, std::span<const int64_t> rows, uint64_t step, float factor, float* losses,
            int32_t* predicted) {
     const Phase mini_batch("mini-batch");
     Backend& backend = model_.backend();
@@ -82,7 +82,7 @@ class TrainingStep {
 
 }  // namespace
 
-EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images, int64_t epoch,
+EpochResult train_epoch(Model& model, Optimizer& optimizer, const ImageSource& images, int64_t epoch,
                         const TrainingOptions& options, const BatchProgress& progress) {
   if (options.batch < 1) fail("[train] expected a batch of at least 1, got {}", options.batch);
   const int64_t count = images.count();

@@ -29,7 +29,7 @@ using BatchProgress = std::function<void(int64_t images)>;
 
 // Runs epoch `epoch` (1 ... options.epochs): its order of images, dropout and rate are functions of the seed
 // and the epoch alone, so that a run continued from a checkpoint ends with the same bits.
-EpochResult train_epoch(Model& model, Optimizer& optimizer, const Images& images, int64_t epoch,
+EpochResult train_epoch(Model& model, Optimizer& optimizer, const ImageSource& images, int64_t epoch,
                         const TrainingOptions& options, const BatchProgress& progress = {});
 
 }  // namespace caltrop
