@@ -1,0 +1,94 @@
+#include "defense/eat.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "engine/error.h"
+#include "engine/random.h"
+
+namespace caltrop {
+
+std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
+                                             const std::vector<double>& shares, ShareOf of) {
+  std::vector<std::vector<int64_t>> cycles;
+  double before = 0;
+  for (const double share : shares) {
+    if (!(share > before))
+      fail("the shares of the cycles must rise, got {:g} % after {:g} %", 100 * share, 100 * before);
+    before = share;
+    cycles.push_back(row_range(0, clean + pool.prefix(attacked_count(clean, share, of))));
+  }
+  if (cycles.empty()) fail("[eat] expected at least one cycle");
+  return cycles;
+}
+
+uint64_t member_seed(uint64_t seed, uint64_t member) {
+  Random random(seed, Purpose::member, member);
+  const uint64_t high = random.bits();
+  return (high << 32) | random.bits();
+}
+
+StagedTraining::StagedTraining(Model& model, std::vector<Stage> stages, const StagedOptions& options)
+    : model_(model), stages_(std::move(stages)), options_(options) {
+  for (const Stage& stage : stages_) {
+    if (stage.images == nullptr || stage.epochs < 1) fail("[eat] expected images and epochs in each stage");
+    epochs_ += stage.epochs;
+  }
+  if (stages_.empty()) fail("[eat] expected at least one stage");
+  optimizer_.emplace(options_.rule, model_.parameters());
+}
+
+StageEpoch StagedTraining::next(const BatchProgress& progress) {
+  if (done_ >= epochs_) fail("[eat] expected at most {} epochs", epochs_);
+  StageEpoch result;
+  int64_t first = 0;  // epochs of the stages before
+  while (done_ >= first + stages_[result.stage].epochs) first += stages_[result.stage++].epochs;
+  const Stage& stage = stages_[result.stage];
+  if (done_ == first) begin(result.stage);
+  const TrainingOptions how{
+      .epochs = epochs_, .batch = options_.batch, .seed = options_.seed, .schedule = options_.schedule};
+  const EpochResult epoch = train_epoch(model_, *optimizer_, *stage.images, done_ + 1, how, progress);
+  if (!std::isfinite(epoch.loss) || !model_.finite()) {
+    fail("the loss or the weights were no longer finite in epoch {} of {}; try a smaller rate than {:g}",
+         done_ + 1 - first, stage.name, options_.rule.rate);
+  }
+  ++done_;
+  result.epoch = done_ - first;
+  result.loss = epoch.loss;
+  result.accuracy = epoch.accuracy;
+  result.stop_rule = !above_ && epoch.accuracy > kStopRule;
+  above_ = above_ || result.stop_rule;
+  result.last = result.epoch == stage.epochs;
+  return result;
+}
+
+void StagedTraining::begin(size_t stage) {
+  above_ = false;
+  if (stage > 0 && !options_.carry_optimizer) optimizer_.emplace(options_.rule, model_.parameters());
+}
+
+void StagedTraining::save(SafeTensorFile& file) const {
+  file = model_.state();
+  optimizer_->save(file);
+  file.metadata["stage_epochs"] = std::to_string(done_);
+  file.metadata["stop_rule"] = above_ ? "met" : "open";
+}
+
+void StagedTraining::load(const SafeTensorFile& file, const std::string& name) {
+  const auto stated = file.metadata.find("stage_epochs"), rule = file.metadata.find("stop_rule");
+  int64_t done = -1;
+  if (stated != file.metadata.end()) {
+    const std::string& text = stated->second;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), done);
+    if (error != std::errc() || end != text.data() + text.size()) done = -1;
+  }
+  if (done < 1 || done > epochs_ || rule == file.metadata.end()) {
+    fail("{}: expected stage_epochs from 1 to {} and stop_rule in its metadata", name, epochs_);
+  }
+  model_.load(file);
+  optimizer_->load(file);
+  done_ = done;
+  above_ = rule->second == "met";
+}
+
+}  // namespace caltrop

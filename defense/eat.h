@@ -1,0 +1,81 @@
+// Enhanced adversarial training (Sanapala & Gondi, "GMA/MIA 2025", section 4.1.2), and what trains like it:
+// one network through stages, each on a set of its own, weights carried on.
+//
+// EAT's stages are cycles: all clean images and a growing prefix of a pool (15, 25, 40, 50 % attacked). The
+// paper stops "when the model achieves optimal performance (accuracy greater than 80 %)"; here that is an
+// event that is reported, and training goes on, so that cycles can be compared. MIA adds a last stage, a
+// bootstrap (mia.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "defense/augment.h"
+#include "engine/model.h"
+#include "engine/optimizer.h"
+#include "engine/training.h"
+
+namespace caltrop {
+
+inline constexpr double kStopRule = 0.80;  // the paper's "optimal performance": training accuracy above
+
+// The sets of the cycles, nested: rows of AugmentedImages (clean, then the pool). An Error where shares do
+// not rise or the pool is too small.
+std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
+                                             const std::vector<double>& shares, ShareOf of);
+
+struct Stage {
+  std::string name;
+  const ImageSource* images = nullptr;
+  int64_t epochs = 0;
+};
+
+struct StagedOptions {
+  int64_t batch = 128;
+  OptimizerOptions rule = {};  // Adam, 0.001
+  Schedule schedule = {};      // over all stages together
+  bool carry_optimizer =
+      true;  // its moments too, as Keras' fit() called again does; else each stage begins anew
+  uint64_t seed = 0;
+};
+
+struct StageEpoch {
+  size_t stage = 0;
+  int64_t epoch = 0;              // within the stage, from 1
+  double loss = 0, accuracy = 0;  // over the images, as met
+  bool stop_rule = false;         // the first epoch of this stage that the paper's rule would have ended at
+  bool last = false;              // of the stage
+};
+
+class StagedTraining {
+ public:
+  // The images of the stages must outlive it.
+  StagedTraining(Model& model, std::vector<Stage> stages, const StagedOptions& options);
+
+  int64_t epochs() const { return epochs_; }  // of all stages
+  int64_t done() const { return done_; }
+  // Trains the next epoch; an Error where the loss or the weights are no longer finite.
+  StageEpoch next(const BatchProgress& progress = {});
+
+  // Everything that the next epoch depends on: a training continued from it ends with the same bits.
+  void save(SafeTensorFile& file) const;
+  void load(const SafeTensorFile& file, const std::string& name);
+
+ private:
+  void begin(size_t stage);
+
+  Model& model_;
+  std::vector<Stage> stages_;
+  StagedOptions options_;
+  std::optional<Optimizer> optimizer_;
+  int64_t epochs_ = 0, done_ = 0;
+  bool above_ = false;  // the stop rule was met in this stage
+};
+
+// The seed of model `member` of an ensemble: its weights and the order of its images.
+uint64_t member_seed(uint64_t seed, uint64_t member);
+
+}  // namespace caltrop

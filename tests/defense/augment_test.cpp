@@ -1,0 +1,187 @@
+// Augmented data: evenly drawn, nested, of its sources alone, and the same whatever the batch.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "defense/augment.h"
+#include "defense/detection.h"
+#include "tests/attacks/setup.h"
+
+namespace caltrop::test {
+namespace {
+
+PoolRecipeOptions quick_recipe() {
+  PoolRecipeOptions options;
+  options.cw_steps = 20;
+  options.cw_rounds = 2;
+  options.cw_constant = 1;
+  options.seed = 5;
+  return options;
+}
+
+// A pool of all lanes, crafted in parts of `part` places.
+AttackedPool craft_pool(const Model& model, const Images& images, int64_t places,
+                        const AttackedPoolOptions& options = {}, size_t part = 1000) {
+  const std::vector<PoolLane> lanes = pool_recipe(quick_recipe());
+  const std::vector<PoolPlace> plan = plan_pool(lanes, images.count(), places, Part::train, 5);
+  std::vector<LaneParts> crafted;
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    std::vector<PoolPlace> mine;
+    for (const PoolPlace& place : plan) {
+      if (place.lane == static_cast<int64_t>(lane)) mine.push_back(place);
+    }
+    crafted.push_back({static_cast<int64_t>(lane), {}});
+    for (size_t begin = 0; begin < mine.size(); begin += part) {
+      const auto some = std::span(mine).subspan(begin, std::min(part, mine.size() - begin));
+      crafted.back().parts.push_back(craft_lane(Network(model), images, lanes[lane], some));
+    }
+  }
+  return make_pool(images, places, crafted, options);
+}
+
+TEST_SUITE("defense") {
+  TEST_CASE("augment: a pool is even over attacks, sizes and norms in every prefix") {
+    const std::vector<PoolLane> lanes = pool_recipe(quick_recipe());
+    REQUIRE(lanes.size() == 5);  // gma twice
+    CHECK(lanes[0].sizes.size() == 30);
+    CHECK(lanes[2].sizes.size() == 33);
+    const std::vector<PoolPlace> plan = plan_pool(lanes, 500, 1200, Part::train, 3);
+    REQUIRE(plan.size() == 1200);
+    std::map<std::string, int64_t> attacks;
+    std::map<std::pair<int64_t, int64_t>, int64_t> cells;
+    for (size_t j = 0; j < plan.size(); ++j) {
+      CHECK_UNARY(plan[j].position == static_cast<int64_t>(j));
+      ++attacks[lanes[static_cast<size_t>(plan[j].lane)].attack];
+      ++cells[{plan[j].lane, plan[j].size}];
+      int64_t low = std::numeric_limits<int64_t>::max(), high = 0;
+      for (const auto& [name, count] : attacks) low = std::min(low, count), high = std::max(high, count);
+      if (j >= 4) CHECK_UNARY(high - low <= 1);
+    }
+    CHECK(cells.size() == 60 + 33 + 33 + 1);
+    for (const auto& [cell, count] : cells) {
+      if (cell.first < 2) CHECK_UNARY(count == 5);  // 300 places of gma over 60 cells
+    }
+  }
+
+  TEST_CASE("augment: each image is attacked once before any is attacked twice; parts draw other orders") {
+    const std::vector<PoolLane> lanes = pool_recipe(quick_recipe());
+    const std::vector<PoolPlace> plan = plan_pool(lanes, 100, 250, Part::train, 3);
+    std::set<int64_t> first, second;
+    for (int64_t j = 0; j < 100; ++j) first.insert(plan[static_cast<size_t>(j)].image);
+    for (int64_t j = 100; j < 200; ++j) second.insert(plan[static_cast<size_t>(j)].image);
+    CHECK((first.size() == 100 && second.size() == 100));
+    const std::vector<PoolPlace> other = plan_pool(lanes, 100, 250, Part::test, 3);
+    int64_t same = 0;
+    for (size_t j = 0; j < 250; ++j) same += plan[j].image == other[j].image;
+    CHECK(same < 20);
+    // A longer plan begins with the shorter one: cycles are nested whatever the pool.
+    const std::vector<PoolPlace> longer = plan_pool(lanes, 100, 400, Part::train, 3);
+    for (size_t j = 0; j < 250; ++j) {
+      CHECK_UNARY((longer[j].image == plan[j].image && longer[j].lane == plan[j].lane &&
+                   longer[j].size == plan[j].size));
+    }
+  }
+
+  TEST_CASE(
+      "augment: a pool depends neither on how it is divided nor on the threads, and holds its budgets") {
+    const Model model = small_model();
+    const Images images = random_images({12, 12, 1}, 60, 10);
+    const AttackedPool whole = craft_pool(model, images, 150);
+    const AttackedPool parts = craft_pool(model, images, 150, {}, 7);
+    set_cpu_threads(1);
+    const AttackedPool alone = craft_pool(model, images, 150, {}, 40);
+    set_cpu_threads(0);
+    CHECK(same_bytes(whole.pixels, parts.pixels));
+    CHECK(same_bytes(whole.pixels, alone.pixels));
+    REQUIRE(whole.count() > 100);
+    const std::vector<PoolLane> lanes = pool_recipe(quick_recipe());
+    for (int64_t i = 0; i < whole.count(); ++i) {
+      const PoolItem& item = whole.items[static_cast<size_t>(i)];
+      const PoolLane& lane = lanes[static_cast<size_t>(item.lane)];
+      const std::vector<float> clean = images.pixels(std::vector{item.image}).to_host();
+      double linf = 0, squares = 0;
+      for (size_t p = 0; p < 144; ++p) {
+        const float value = whole.pixels[static_cast<size_t>(i) * 144 + p];
+        REQUIRE((value >= 0 && value <= 1));
+        const double d = static_cast<double>(value) - static_cast<double>(clean[p]);
+        linf = std::max(linf, std::abs(d));
+        squares += d * d;
+      }
+      const double used = lane.options.norm == Norm::linf ? linf : std::sqrt(squares);
+      CHECK_UNARY((used > 0 && used <= static_cast<double>(item.size) + 1e-5));
+    }
+  }
+
+  TEST_CASE("augment: rounding to 8 bits erases the smallest perturbations, which are counted and dropped") {
+    const Model model = small_model();
+    const Images images = random_images({12, 12, 1}, 60, 10);
+    const AttackedPool exact = craft_pool(model, images, 240);
+    const AttackedPool rounded = craft_pool(model, images, 240, {.eight_bits = true});
+    const AttackedPool kept = craft_pool(model, images, 240, {.eight_bits = true, .keep_unchanged = true});
+    int64_t unchanged = 0;
+    for (const int64_t count : rounded.unchanged) unchanged += count;
+    CHECK(unchanged > 20);
+    CHECK(rounded.count() == 240 - unchanged);
+    CHECK(kept.count() == 240);
+    CHECK(kept.unchanged == rounded.unchanged);
+    // Under L-inf below half a level every image is the clean one again.
+    for (const PoolItem& item : rounded.items) {
+      if (item.lane == 0) CHECK_UNARY(item.size >= 1.0f / 510);
+    }
+    const AugmentedImages with_exact(images, exact, 10), with_rounded(images, rounded, 10);
+    const std::vector<bool> off = off_grid(with_exact), on = off_grid(with_rounded);
+    for (size_t i = 0; i < 60; ++i) CHECK_UNARY_FALSE(off[i]);  // clean images never are
+    for (const bool found : on) CHECK_UNARY_FALSE(found);
+    int64_t found = 0;
+    for (size_t i = 60; i < off.size(); ++i) found += off[i];
+    CHECK(found > exact.count() * 9 / 10);
+    CHECK(off_grid(std::vector{0.5f}));
+    CHECK(off_grid(std::vector{std::numeric_limits<float>::quiet_NaN()}));
+    CHECK_FALSE(off_grid(std::vector{0.0f, 1.0f, 77.0f / 255.0f}));
+  }
+
+  TEST_CASE("augment: rows of an augmented set, in any order, are the clean images and the pool's") {
+    const Model model = small_model();
+    const Images images = random_images({12, 12, 1}, 20, 10);
+    const AttackedPool pool = craft_pool(model, images, 40);
+    const AugmentedImages all(images, pool, 10);
+    REQUIRE(all.count() == 20 + pool.count());
+    const std::vector<int64_t> rows = {21, 3, 4, 20, 20, 19, all.count() - 1};
+    const ChosenImages some(all, rows);
+    CHECK(some.labels()[0] == 10);
+    CHECK(some.labels()[1] == images.labels()[3]);
+    const std::vector<float> pixels = some.pixels(row_range(0, some.count())).to_host();
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const std::vector<float> expected =
+          rows[k] < 20 ? images.pixels(std::vector{rows[k]}).to_host()
+                       : std::vector<float>(pool.pixels.begin() + (rows[k] - 20) * 144,
+                                            pool.pixels.begin() + (rows[k] - 19) * 144);
+      CHECK(same_bytes(row_of(pixels, k, 144), expected));
+    }
+    CHECK_THROWS_AS((void)all.pixels(std::vector{all.count()}), Error);
+    CHECK_THROWS_AS((void)some.pixels(std::vector{int64_t{7}}), Error);
+  }
+
+  TEST_CASE("augment: shares") {
+    CHECK(attacked_count(600, 0.4, ShareOf::all) == 400);
+    CHECK(attacked_count(600, 0.5, ShareOf::all) == 600);
+    CHECK(attacked_count(600, 0.4, ShareOf::clean) == 240);
+    for (const double share : {0.0, 1.0, -0.1, 1.5, std::numeric_limits<double>::quiet_NaN()}) {
+      CHECK_THROWS_AS((void)attacked_count(600, share, ShareOf::all), Error);
+    }
+    CHECK_THROWS_AS((void)attacked_count(2, 0.1, ShareOf::all), Error);  // none
+    PoolRecipeOptions options;
+    options.attacks = {"gma", "gma"};
+    CHECK_THROWS_AS((void)pool_recipe(options), Error);
+    options.attacks = {"deepfool"};
+    CHECK_THROWS_AS((void)pool_recipe(options), Error);
+    options.attacks = {};
+    CHECK_THROWS_AS((void)pool_recipe(options), Error);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test

@@ -1,0 +1,109 @@
+// Training through stages: nested sets, weights carried on, the same bits after a stop anywhere.
+#include <doctest/doctest.h>
+
+#include "defense/eat.h"
+#include "tests/attacks/setup.h"
+
+namespace caltrop::test {
+namespace {
+
+// A pool of `count` bright images, told from random ones at a glance.
+AttackedPool bright_pool(int64_t count) {
+  AttackedPool pool{{12, 12, 1}, count, {}, {0}, {}};
+  for (int64_t j = 0; j < count; ++j) {
+    if (j % 10 == 9) continue;  // dropped
+    pool.items.push_back({.position = j, .image = j});
+    pool.pixels.insert(pool.pixels.end(), 144, 0.9f + 0.001f * static_cast<float>(j % 50));
+  }
+  return pool;
+}
+
+Model model11(uint64_t seed) {
+  return make_model("conv 4 3x3 | relu | maxpool 2 | flatten | dropout 0.2 | dense 11", {12, 12, 1}, seed);
+}
+
+std::vector<float> weights(const Model& model) {
+  std::vector<float> all;
+  for (const Tensor& parameter : model.parameters()) {
+    const std::vector<float> values = parameter.to_host();
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+TEST_SUITE("defense") {
+  TEST_CASE("eat: cycles are nested and leave out what the pool dropped") {
+    const AttackedPool pool = bright_pool(100);
+    const auto cycles = cycle_rows(100, pool, {0.2, 0.5}, ShareOf::all);
+    REQUIRE(cycles.size() == 2);
+    CHECK(cycles[0].size() == 100 + 23);  // 25 places, two of them dropped
+    CHECK(cycles[1].size() == 100 + 90);
+    CHECK(std::equal(cycles[0].begin(), cycles[0].end(), cycles[1].begin()));
+    CHECK_THROWS_AS((void)cycle_rows(100, pool, {0.5, 0.2}, ShareOf::all), Error);
+    CHECK_THROWS_AS((void)cycle_rows(100, pool, {0.2, 0.2}, ShareOf::all), Error);
+    CHECK_THROWS_AS((void)cycle_rows(100, pool, {}, ShareOf::all), Error);
+    CHECK_THROWS_WITH_AS((void)cycle_rows(100, pool, {0.6}, ShareOf::all),
+                         "the pool has 100 attacked images, but a cycle needs 150", Error);
+  }
+
+  TEST_CASE("eat: a training that was saved after any epoch ends with the same bits") {
+    const Images clean = random_images({12, 12, 1}, 100, 10);
+    const AttackedPool pool = bright_pool(100);
+    const AugmentedImages all(clean, pool, 10);
+    const auto cycles = cycle_rows(100, pool, {0.2, 0.5}, ShareOf::all);
+    const ChosenImages first(all, cycles[0]), second(all, cycles[1]);
+    const std::vector<Stage> stages = {{"cycle 1", &first, 2}, {"cycle 2", &second, 2}};
+    for (const bool carry : {true, false}) {
+      const StagedOptions options{.batch = 32, .carry_optimizer = carry, .seed = 4};
+      Model whole = model11(1);
+      StagedTraining training(whole, stages, options);
+      std::vector<SafeTensorFile> saved;
+      std::vector<StageEpoch> met;
+      while (training.done() < training.epochs()) {
+        met.push_back(training.next());
+        saved.emplace_back();
+        training.save(saved.back());
+      }
+      REQUIRE(saved.size() == 4);
+      CHECK((met[1].stage == 0 && met[1].last && met[2].stage == 1 && met[2].epoch == 1 && !met[2].last));
+      CHECK_THROWS_AS((void)training.next(), Error);
+      for (const SafeTensorFile& file : saved) {
+        Model resumed = model11(2);
+        StagedTraining rest(resumed, stages, options);
+        rest.load(file, "checkpoint");
+        while (rest.done() < rest.epochs()) {
+          const StageEpoch epoch = rest.next();
+          CHECK(epoch.loss == met[static_cast<size_t>(rest.done()) - 1].loss);
+          CHECK(epoch.stop_rule == met[static_cast<size_t>(rest.done()) - 1].stop_rule);
+        }
+        CHECK(same_bytes(weights(resumed), weights(whole)));
+      }
+    }
+    Model model = model11(3);
+    StagedTraining training(model, stages, {});
+    SafeTensorFile file = model.state();
+    CHECK_THROWS_AS(training.load(file, "no checkpoint"), Error);
+    CHECK_THROWS_AS(StagedTraining(model, {}, {}), Error);
+    CHECK_THROWS_AS(StagedTraining(model, {{"none", &first, 0}}, {}), Error);
+  }
+
+  TEST_CASE("eat: the stop rule is reported once in a stage, and training goes on") {
+    const Images one =
+        Images(cpu_backend(), {12, 12, 1}, std::vector<uint8_t>(144 * 40, 200), std::vector<int32_t>(40, 3));
+    Model model = model11(1);
+    StagedTraining training(model, {{"a", &one, 8}, {"b", &one, 2}}, {.batch = 8, .rule = {.rate = 0.01f}});
+    std::vector<int64_t> met;
+    while (training.done() < training.epochs()) {
+      const StageEpoch epoch = training.next();
+      if (epoch.stop_rule) met.push_back(training.done());
+      CHECK((!epoch.stop_rule || epoch.accuracy > kStopRule));
+    }
+    REQUIRE(met.size() == 2);
+    CHECK((met[0] <= 8 && met[1] == 9));
+    CHECK(member_seed(1, 0) != member_seed(1, 1));
+    CHECK(member_seed(1, 0) != member_seed(2, 0));
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test

@@ -1,0 +1,132 @@
+// Bootstraps, the vote and its ties, and the ensemble as something to attack.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <set>
+
+#include "attacks/attack_images.h"
+#include "defense/mia.h"
+#include "engine/autograd.h"
+#include "tests/attacks/setup.h"
+
+namespace caltrop::test {
+namespace {
+
+Model linear(const std::vector<float>& weight, const std::vector<float>& bias) {
+  Model model = make_model("flatten | dense " + std::to_string(bias.size()),
+                           {1, static_cast<int64_t>(weight.size() / bias.size()), 1});
+  set_parameter(model, 0, weight);
+  set_parameter(model, 1, bias);
+  return model;
+}
+
+TEST_SUITE("defense") {
+  TEST_CASE("mia: a bootstrap draws with replacement, as many as there are, and each member its own") {
+    const std::vector<int64_t> rows = row_range(1000, 3000);
+    const std::vector<int64_t> a = bootstrap(rows, 7, 0), b = bootstrap(rows, 7, 1);
+    REQUIRE(a.size() == rows.size());
+    CHECK(a == bootstrap(rows, 7, 0));
+    CHECK(a != b);
+    const std::set<int64_t> distinct(a.begin(), a.end());
+    CHECK((*distinct.begin() >= 1000 && *distinct.rbegin() < 3000));
+    // 1 - 1/e = 63.2 % of 2000, standard deviation about 0.7 %
+    CHECK(std::abs(static_cast<double>(distinct.size()) / 2000 - 0.632) < 0.03);
+    CHECK_THROWS_AS((void)bootstrap(std::vector<int64_t>{}, 7, 0), Error);
+    CHECK_NOTHROW(expect_all_classes(std::vector<int32_t>{2, 0, 1, 1}, 3, "the set"));
+    CHECK_THROWS_WITH_AS(expect_all_classes(std::vector<int32_t>{0, 2}, 3, "bootstrap 2"),
+                         "bootstrap 2 holds no image of class 1; take more images", Error);
+  }
+
+  TEST_CASE("mia: the vote and its ties") {
+    const auto vote = [](const std::vector<std::vector<float>>& logits) {
+      return majority_vote(logits, 3).at(0);
+    };
+    CHECK(vote({{5, 0, 0}, {5, 0, 0}, {0, 0, 99}}) == 0);  // two votes beat one, however sure
+    // One vote each: the sums of softmax decide.
+    CHECK(vote({{1, 0, 0}, {0, 1, 0}, {0, 0, 4}}) == 2);
+    CHECK(vote({{1, 0, 0}, {0, 4, 0}, {0, 0, 1}}) == 1);
+    // All equal: the lowest class. Two networks: a tie of two.
+    CHECK(vote({{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}) == 0);
+    CHECK(vote({{0, 2, 0}, {0, 0, 3}}) == 2);
+    // A class without votes never wins a tie, even with the largest sum.
+    CHECK(vote({{1.0f, -9, 0.9f}, {-9, 1.0f, 0.9f}}) == 0);
+    CHECK(vote({{1000, -1000, 0}, {-1000, 1000, 999.9f}}) == 0);  // no overflow
+    const std::vector<std::vector<float>> uneven = {{1, 2, 3}, {1, 2, 3, 4, 5, 6}};
+    CHECK_THROWS_AS((void)majority_vote(uneven, 3), Error);
+    CHECK_THROWS_AS((void)majority_vote({}, 3), Error);
+  }
+
+  TEST_CASE("mia: an ensemble's logits are the log of the mean softmax, also where classes underflow") {
+    const Model a = linear({1, 2, 3, 4, 5, 6}, {0, 0, 0}), b = linear({6, 5, 4, 3, 2, 1}, {300, 0, -300});
+    const Ensemble both({&a, &b}), logits({&a, &b}, EnsembleMean::logits);
+    const Tensor x = Tensor::from(cpu_backend(), {1, 1, 2, 1}, {0.25f, 0.75f});
+    const auto log_p = [&](const Model& model, size_t k) {
+      const std::vector<float> z = model.forward(x).to_host();
+      double total = 0, top = *std::max_element(z.begin(), z.end());
+      for (const float value : z) total += std::exp(static_cast<double>(value) - top);
+      return static_cast<double>(z[k]) - top - std::log(total);
+    };
+    const std::vector<float> z = both.logits(x, {}).to_host(), m = logits.logits(x, {}).to_host();
+    for (size_t k = 0; k < 3; ++k) {
+      const double expected = std::log((std::exp(log_p(a, k)) + std::exp(log_p(b, k))) / 2);
+      CHECK(std::abs(static_cast<double>(z[k]) - expected) <= 1e-4);
+      CHECK(std::abs(m[k] - (a.forward(x).to_host()[k] + b.forward(x).to_host()[k]) / 2) <= 1e-4f);
+    }
+  }
+
+  TEST_CASE("mia: the gradient of an ensemble is that of its formula") {
+    const Model a = small_model(1), b = small_model(2), c = small_model(3);
+    const Ensemble all({&a, &b, &c});
+    const Images images = random_images({12, 12, 1}, 4, 10);
+    const Tensor x = images.pixels(row_range(0, 4));
+    const Labels labels(cpu_backend(), std::span(images.labels()));
+    const Objectives loss = [&](const Tensor& z) {
+      return std::vector<Tensor>{cross_entropy(z, labels)};
+    };
+    const Pass pass = all.differentiate(x, loss, {});
+    // Directly: -log of the mean probability of the label.
+    const Tensor leaf = variable(x);
+    Tensor mean = softmax(a.forward(leaf)) + softmax(b.forward(leaf)) + softmax(c.forward(leaf));
+    const Tensor direct = -log(pick(mean / 3.0f, labels));
+    const std::vector<float> expected = grad(direct, leaf).to_host(), got = pass.gradients[0].to_host();
+    const std::vector<float> values = direct.to_host(), losses = pass.values[0].to_host();
+    for (size_t i = 0; i < values.size(); ++i) CHECK(std::abs(values[i] - losses[i]) <= 1e-4f);
+    float largest = 0;
+    for (const float g : expected) largest = std::max(largest, std::abs(g));
+    for (size_t i = 0; i < got.size(); ++i) CHECK_UNARY(std::abs(got[i] - expected[i]) <= 1e-3f * largest);
+    CHECK(all.passes() == 3);
+  }
+
+  TEST_CASE("mia: attacks run on an ensemble, the same for any batch; its vote is that of its networks") {
+    const Model a = small_model(1), b = small_model(2), c = small_model(3);
+    const Ensemble all({&a, &b, &c});
+    const Images images = random_images({12, 12, 1}, 20, 10);
+    const std::vector<float> sizes = {0.1f, 0.3f};
+    std::vector<std::vector<float>> results;
+    for (const int64_t batch : {1, 7, 20}) {
+      results.emplace_back();
+      AttackJob job{.rows = row_range(0, 20), .batch = batch};
+      job.sink = [&](int64_t, const AttackResult& chunk) {
+        const std::vector<float> x = chunk.adversarial.to_host();
+        results.back().insert(results.back().end(), x.begin(), x.end());
+      };
+      const AttackReport report =
+          attack_images(all, images, sizes, attack_of(AttackKind::pgd, Norm::linf, true), job);
+      CHECK(report.sizes[1].mean_loss() > report.sizes[0].mean_loss());
+    }
+    CHECK(same_bytes(results[0], results[1]));
+    CHECK(same_bytes(results[0], results[2]));
+    const std::vector<int32_t> votes = all.vote(images);
+    CHECK(votes == all.vote(images, 3));
+    const std::vector<std::vector<float>> logits = {predict(a, images), predict(b, images),
+                                                    predict(c, images)};
+    CHECK(votes == majority_vote(logits, 10));
+
+    const Model other = make_model("flatten | dense 3", {12, 12, 1});
+    CHECK_THROWS_AS(Ensemble({&a, &other}), Error);
+    CHECK_THROWS_AS(Ensemble({}), Error);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
