@@ -19,6 +19,8 @@ Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);
 Run gma_visual_command(Flags& flags);
 Run paper_gma_mia_command(Flags& flags);
+Run defend_eat_command(Flags& flags);
+Run defend_mia_command(Flags& flags);
 Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);

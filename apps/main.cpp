@@ -35,6 +35,8 @@ const std::vector<Command>& commands() {
       {"gma visual", "attacked images side by side, and how alike they are", gma_visual_command},
       {"paper gma-mia", "a paper's attack study: its figures, its numbers beside ours",
        paper_gma_mia_command},
+      {"defend eat", "train networks to tell attacked images apart, in cycles", defend_eat_command},
+      {"defend mia", "such networks on bootstraps, and their vote", defend_mia_command},
       {"demo", "train, attack and look: the main job in a minute or two", demo_command},
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},

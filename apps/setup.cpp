@@ -177,6 +177,37 @@ std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
   return fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));
 }
 
+// --weights, after which the data flags name what they were trained on unless the user chose other images.
+SafeTensorFile weights_and_their_data(ModelOptions& options, DataOptions& data, const Flags& flags) {
+  if (names_network(options)) check_network_flags(options);
+  SafeTensorFile file = read_weights(options);
+  follow_weights(file, data, flags);
+  const std::string stated_input = metadata(file, "input");
+  if (data.dataset == "folder" && data.image_size.empty() && !stated_input.empty()) {
+    data.image_size = stated_input;
+  }
+  return file;
+}
+
+Model network_for(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
+                  ImageShape shape, Backend& backend) {
+  Model model =
+      build(network_of(file, options, shape, data.classes), options, shape, "those of " + data.name, backend);
+  if (model.outputs() < data.classes) {
+    fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.name,
+         data.classes);
+  }
+  return model;
+}
+
+Json facts_of(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
+              const Model& model) {
+  Json facts = data.facts;
+  facts["network"] = to_string(model.architecture());
+  facts["inputs"] = {{"weights_crc32", crc_of(file, options)}};
+  return facts;
+}
+
 }  // namespace
 
 std::string why_no_cuda() {
@@ -201,9 +232,11 @@ Backend& open_backend(CommonOptions& options, Console& console) {
   return cpu_backend();
 }
 
-TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console) {
+TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
+                                std::optional<int64_t> test_limit) {
   Dataset data = read_data(options, console);
   if (options.limit) data.train = take_first(data.train, *options.limit);
+  if (test_limit) data.test = take_first(data.test, *test_limit);
   DataInfo info = info_of(data, {{"train", fingerprint(data.train)}, {"test", fingerprint(data.test)}});
   return {std::move(info), upload(data.train, backend), upload(data.test, backend)};
 }
@@ -264,23 +297,20 @@ OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t clas
 
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
-  if (names_network(options)) check_network_flags(options);
-  const SafeTensorFile file = read_weights(options);
-  follow_weights(file, data_options, flags);
-  const std::string stated_input = metadata(file, "input");
-  if (data_options.dataset == "folder" && data_options.image_size.empty() && !stated_input.empty()) {
-    data_options.image_size = stated_input;
-  }
+  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
   EvaluationData data = load_evaluation_data(data_options, subset, backend, console);
-  Model model = build(network_of(file, options, data.images.shape(), data.info.classes), options,
-                      data.images.shape(), "those of " + data.info.name, backend);
-  if (model.outputs() < data.info.classes) {
-    fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.info.name,
-         data.info.classes);
-  }
-  Json facts = data.info.facts;
-  facts["network"] = to_string(model.architecture());
-  facts["inputs"] = {{"weights_crc32", crc_of(file, options)}};
+  Model model = network_for(file, options, data.info, data.images.shape(), backend);
+  Json facts = facts_of(file, options, data.info, model);
+  return {std::move(data), std::move(model), std::move(facts)};
+}
+
+TrainedWithData open_trained_with_data(ModelOptions& options, DataOptions& data_options,
+                                       std::optional<int64_t> test_limit, const Flags& flags,
+                                       Backend& backend, Console& console) {
+  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
+  TrainingData data = load_training_data(data_options, backend, console, test_limit);
+  Model model = network_for(file, options, data.info, data.train.shape(), backend);
+  Json facts = facts_of(file, options, data.info, model);
   return {std::move(data), std::move(model), std::move(facts)};
 }
 

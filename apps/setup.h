@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,10 @@ struct TrainingData {
   DataInfo info;
   Images train, test;  // --limit cuts the training images
 };
-// Resolves `auto` (options.dataset then holds the name) and says on the console what was taken.
-TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console);
+// Resolves `auto` (options.dataset then holds the name) and says on the console what was taken. `test_limit`
+// cuts the test images.
+TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
+                                std::optional<int64_t> test_limit = {});
 
 struct EvaluationData {
   DataInfo info;
@@ -66,6 +69,17 @@ struct Trained {
 };
 Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,
                      Backend& backend, Console& console);
+
+// The same with both parts of the data set, for training beside the network: the first `test_limit` test
+// images.
+struct TrainedWithData {
+  TrainingData data;
+  Model model;
+  Json facts;  // as above, data with both parts
+};
+TrainedWithData open_trained_with_data(ModelOptions& model, DataOptions& data,
+                                       std::optional<int64_t> test_limit, const Flags& flags,
+                                       Backend& backend, Console& console);
 
 // The network of --weights for images that come from elsewhere than a data set.
 struct OpenedNetwork {

@@ -18,6 +18,7 @@ PoolRecipeOptions quick_recipe() {
   options.cw_steps = 20;
   options.cw_rounds = 2;
   options.cw_constant = 1;
+  options.cw_rate = 0.5f;
   options.seed = 5;
   return options;
 }

@@ -1,0 +1,167 @@
+#include "apps/defend_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "apps/metrics.h"
+
+namespace caltrop {
+namespace {
+
+using Kind = Column::Kind;
+
+Cell quotient(int64_t part, int64_t whole) {
+  return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
+}
+
+// The recall of attacked images, and whether they had fooled the undefended network.
+struct Recall {
+  int64_t images = 0, detected = 0, fooled = 0;
+  void add(const PoolItem& item, bool found) {
+    ++images;
+    detected += found;
+    fooled += item.fooled;
+  }
+};
+
+// Labels and answers with classes: the clean images, then those of the pool that `takes` accepts.
+template <typename Takes>
+Metrics metrics_over(const Answers& answers, const Images& clean, const AttackedPool& pool, int32_t attacked,
+                     const Takes& takes) {
+  std::vector<int32_t> labels = clean.labels(),
+                       said(answers.predictions.begin(), answers.predictions.begin() + clean.count());
+  for (size_t i = 0; i < pool.items.size(); ++i) {
+    if (!takes(pool.items[i])) continue;
+    labels.push_back(attacked);
+    said.push_back(answers.predictions[static_cast<size_t>(clean.count()) + i]);
+  }
+  return summarize(Confusion(attacked + 1, labels, said));
+}
+
+bool knows_classes(const Answers& answers) {
+  return std::none_of(answers.predictions.begin(), answers.predictions.end(),
+                      [](int32_t p) { return p < 0; });
+}
+
+}  // namespace
+
+DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t attacked)
+    : lanes_(lanes),
+      attacked_(attacked),
+      summary_({{"model", "model"},
+                {"stage", "stage"},
+                {"test", "test"},
+                {"clean", "clean", Kind::count},
+                {"attacked", "attacked", Kind::count},
+                {"accuracy", "accuracy", Kind::percent},
+                {"f1", "F1", Kind::percent},
+                {"detection_accuracy", "detection acc.", Kind::percent},
+                {"detection_f1", "its F1", Kind::percent},
+                {"detection_rate", "detected", Kind::percent},
+                {"false_alarms", "false alarms", Kind::percent},
+                {"clean_accuracy", "clean accuracy", Kind::percent}}),
+      attacks_({{"model", "model"},
+                {"stage", "stage"},
+                {"test", "test"},
+                {"attack", "attack"},
+                {"images", "images", Kind::count},
+                {"fooled", "fool the undefended", Kind::percent},
+                {"recall", "detected", Kind::percent},
+                {"accuracy", "accuracy", Kind::percent},
+                {"f1", "F1", Kind::percent}}),
+      sizes_({{"model", "model"},
+              {"stage", "stage"},
+              {"test", "test"},
+              {"attack", "attack"},
+              {"norm", "norm"},
+              {"size", "size", Kind::general, 4},
+              {"images", "images", Kind::count},
+              {"fooled", "fool the undefended", Kind::percent},
+              {"recall", "detected", Kind::percent}}) {}
+
+void DetectionReport::add(const Answers& answers, const Images& clean, const DefenceData::Test& test) {
+  const int64_t n = clean.count(), attacked = test.pool.count();
+  if (static_cast<int64_t>(answers.predictions.size()) != n + attacked) {
+    fail("[report] expected answers to {} images, got {}", n + attacked, answers.predictions.size());
+  }
+  std::vector<int32_t> truth(static_cast<size_t>(n + attacked)), alarms(truth.size());
+  int64_t right = 0;
+  for (size_t i = 0; i < truth.size(); ++i) {
+    truth[i] = i >= static_cast<size_t>(n);
+    alarms[i] = answers.predictions[i] == attacked_;
+    if (truth[i] == 0) right += answers.predictions[i] == clean.labels()[i];
+  }
+  const Confusion detection(2, truth, alarms);
+  const ClassMetrics positive = class_metrics(detection, 1);
+  Cell accuracy, f1, clean_accuracy;
+  if (knows_classes(answers)) {
+    const Metrics all =
+        metrics_over(answers, clean, test.pool, attacked_, [](const PoolItem&) { return true; });
+    accuracy = all.accuracy;
+    f1 = all.f1;
+    clean_accuracy = quotient(right, n);
+  }
+  summary_.row({answers.model, answers.stage, test.name, n, attacked, accuracy, f1,
+                quotient(detection.correct(), detection.count()), positive.f1, positive.recall,
+                quotient(detection.at(0, 1), n), clean_accuracy});
+  add_attacks(answers, clean, test);
+  add_sizes(answers, clean, test);
+}
+
+void DetectionReport::add_attacks(const Answers& answers, const Images& clean,
+                                  const DefenceData::Test& test) {
+  std::vector<std::string> names;
+  for (const PoolLane& lane : lanes_) {
+    if (names.empty() || names.back() != lane.attack) names.push_back(lane.attack);
+  }
+  for (const std::string& name : names) {
+    const auto takes = [&](const PoolItem& item) {
+      return lanes_[static_cast<size_t>(item.lane)].attack == name;
+    };
+    Recall recall;
+    for (size_t i = 0; i < test.pool.items.size(); ++i) {
+      const PoolItem& item = test.pool.items[i];
+      if (takes(item))
+        recall.add(item, answers.predictions[static_cast<size_t>(clean.count()) + i] == attacked_);
+    }
+    Cell accuracy, f1;
+    if (knows_classes(answers)) {
+      const Metrics all = metrics_over(answers, clean, test.pool, attacked_, takes);
+      accuracy = all.accuracy;
+      f1 = all.f1;
+    }
+    attacks_.row({answers.model, answers.stage, test.name, name, recall.images,
+                  quotient(recall.fooled, recall.images), quotient(recall.detected, recall.images), accuracy,
+                  f1});
+  }
+}
+
+void DetectionReport::add_sizes(const Answers& answers, const Images& clean, const DefenceData::Test& test) {
+  std::vector<float> thresholds;  // for attacks without sizes
+  for (const PoolLane& lane : lanes_) {
+    for (const float size : lane.sizes) {
+      if (std::isfinite(size)) thresholds.push_back(size);
+    }
+  }
+  std::sort(thresholds.begin(), thresholds.end());
+  std::map<std::pair<int64_t, float>, Recall> cells;
+  for (size_t i = 0; i < test.pool.items.size(); ++i) {
+    const PoolItem& item = test.pool.items[i];
+    float size = item.size;
+    if (!std::isfinite(size)) {
+      const auto fits = std::lower_bound(thresholds.begin(), thresholds.end(), item.l2);
+      if (fits != thresholds.end()) size = *fits;
+    }
+    cells[{item.lane, size}].add(item,
+                                 answers.predictions[static_cast<size_t>(clean.count()) + i] == attacked_);
+  }
+  for (const auto& [key, recall] : cells) {
+    const PoolLane& lane = lanes_[static_cast<size_t>(key.first)];
+    sizes_.row({answers.model, answers.stage, test.name, lane.attack, to_string(lane.options.norm),
+                std::isfinite(key.second) ? Cell(static_cast<double>(key.second)) : Cell(), recall.images,
+                quotient(recall.fooled, recall.images), quotient(recall.detected, recall.images)});
+  }
+}
+
+}  // namespace caltrop

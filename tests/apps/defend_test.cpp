@@ -1,0 +1,277 @@
+// The defence from end to end on a small trained network: the same files whatever happens on the way, a cache
+// that is not taken in, and errors before work.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "apps/crafted_cache.h"
+#include "apps/defend_report.h"
+#include "data/npz.h"
+#include "tests/apps/program.h"
+
+namespace caltrop::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Trained : Workplace {
+  Trained() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
+
+  // Small in everything; `more` flags win.
+  Outcome defend(const std::string& kind, const std::vector<std::string>& more) const {
+    return caltrop(words(kind, more));
+  }
+  static std::vector<std::string> words(const std::string& kind, const std::vector<std::string>& more) {
+    const std::vector<std::pair<std::string, std::string>> defaults = {{"--weights", "net/model.safetensors"},
+                                                                       {"--scale", "smoke"},
+                                                                       {"--limit", "120"},
+                                                                       {"--test-images", "40"},
+                                                                       {"--cw-steps", "5"},
+                                                                       {"--cache", "cache"}};
+    std::vector<std::string> all = {"defend", kind, "--quiet"};
+    for (const auto& [name, value] : defaults) {
+      if (std::find(more.begin(), more.end(), name) == more.end()) all.insert(all.end(), {name, value});
+    }
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  std::string cached(const std::string& stem) const {
+    for (const auto& entry : fs::directory_iterator(file("cache"))) {
+      if (entry.path().filename().string().starts_with(stem)) return entry.path().string();
+    }
+    FAIL("no such file in the cache");
+    return "";
+  }
+};
+
+void check_same(const Trained& place, const std::string& a, const std::string& b) {
+  const auto left = contents(place.file(a)), right = contents(place.file(b));
+  CHECK(left.size() == right.size());
+  for (const auto& [name, bytes] : left) {
+    CAPTURE(name);
+    CHECK((right.contains(name) && right.at(name) == bytes));
+  }
+}
+
+TEST_SUITE("apps") {
+  TEST_CASE("defend: the same files with other threads, from the cache and without it") {
+    const Trained place;
+    const Outcome first = place.defend("mia", {"--out", "a", "--json", "-"});
+    CAPTURE(first.error);
+    REQUIRE(first.status == 0);
+    REQUIRE(place.defend("mia", {"--out", "b", "--threads", "1"}).status == 0);
+    REQUIRE(place.defend("mia", {"--out", "c", "--threads", "1", "--cache", "other"}).status == 0);
+    check_same(place, "a", "b");
+    check_same(place, "a", "c");
+    CHECK(contents(place.file("cache")) == contents(place.file("other")));
+
+    const Json result = Json::parse(first.out);
+    // Three networks in four stages, two votes and the control; exact and rounded.
+    REQUIRE(result["summary"].size() == 2 * (12 + 2 + 1));
+    CHECK(result["attacks"].size() == 4 * result["summary"].size());
+    for (const Json& row : result["summary"]) {
+      if (row["model"] != "off-grid pixel") continue;
+      CHECK(row["false_alarms"] == 0);
+      CHECK(row["detection_rate"].get<double>() == (row["test"] == "exact" ? 1.0 : 0.0));
+      CHECK(row["accuracy"].is_null());
+    }
+    // Each size's images are counted once.
+    const Json sizes = Json::parse(place.read("a/sizes.json")), attacks = result["attacks"];
+    for (const Json& attack : attacks) {
+      int64_t images = 0;
+      for (const Json& size : sizes) {
+        const bool same = size["model"] == attack["model"] && size["stage"] == attack["stage"] &&
+                          size["test"] == attack["test"] && size["attack"] == attack["attack"];
+        if (same) images += size["images"].get<int64_t>();
+      }
+      CHECK(images == attack["images"].get<int64_t>());
+    }
+    // A trained network of the run is one that other commands take.
+    CHECK(place.caltrop({"eval", "-q", "--weights", "a/eat-1-bootstrap.safetensors"}).status == 0);
+    CHECK(place.defend("mia", {"--out", "a"}).error.find("--resume") != std::string::npos);
+  }
+
+  TEST_CASE("defend: a run killed anywhere ends with the files of one that was not") {
+    const Trained place;
+    const std::vector<std::string> flags = {"--models", "eat-2,eat-1", "--epochs", "2"};
+    const auto with = [&](const std::string& out, bool resume) {
+      std::vector<std::string> all = flags;
+      all.insert(all.end(), {"--out", out, "--cache", out + "-cache"});
+      if (resume) all.emplace_back("--resume");
+      return all;
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    REQUIRE(place.defend("eat", with("whole", false)).status == 0);
+    const auto whole = std::chrono::steady_clock::now() - begin;
+    int killed = 0;
+    for (const int percent : {15, 40, 60, 80}) {
+      const std::string out = "run" + std::to_string(percent);
+      const pid_t process = place.start(Trained::words("eat", with(out, false)));
+      std::this_thread::sleep_for(whole * percent / 100);
+      killed += stop(process);
+      const Outcome rest = place.defend("eat", with(out, true));
+      CAPTURE(rest.error);
+      REQUIRE(rest.status == 0);
+      check_same(place, "whole", out);
+      // A second kill in the middle of nothing: a finished run resumed changes nothing.
+      REQUIRE(place.defend("eat", with(out, true)).status == 0);
+      check_same(place, "whole", out);
+    }
+    CHECK(killed >= 2);
+    const Outcome other = place.defend("eat", {"--models", "eat-2", "--out", "whole", "--resume"});
+    CHECK((other.status == 1 && other.error.find("--models") != std::string::npos));
+  }
+
+  TEST_CASE("defend: a cached set that is damaged or of another model is made again, visibly") {
+    const Trained place;
+    const std::vector<std::string> flags = {"--models", "eat-2", "--cycles", "30", "--attacks", "gma,fgsm"};
+    const auto run = [&](const std::string& out, const std::vector<std::string>& more = {}) {
+      std::vector<std::string> all = flags;
+      all.insert(all.end(), {"--out", out});
+      all.insert(all.end(), more.begin(), more.end());
+      const Outcome outcome = place.defend("eat", all);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      return outcome.error;
+    };
+    CHECK(run("a").empty());
+    const std::string train = place.cached("mnist-train-fgsm"), test = place.cached("mnist-test-fgsm");
+    // Cut short.
+    fs::resize_file(train, fs::file_size(train) / 2);
+    const std::string damaged = run("b");
+    CHECK(is_one_line(damaged));
+    CHECK(damaged.find("it is made again") != std::string::npos);
+    check_same(place, "a", "b");
+    // Another set under its name.
+    fs::copy_file(test, train, fs::copy_options::overwrite_existing);
+    const std::string foreign = run("c");
+    CHECK(foreign.find("another model, data set or version; it is made again") != std::string::npos);
+    check_same(place, "a", "c");
+    CHECK(run("d").empty());
+    // Another model, seed or attack finds nothing in the cache that fits it.
+    const size_t before = contents(place.file("cache")).size();
+    REQUIRE(place.caltrop(tiny_training({"--out", "net2", "--seed", "5"})).status == 0);
+    run("e", {"--weights", "net2/model.safetensors"});
+    CHECK(contents(place.file("cache")).size() == 2 * before);
+    run("f", {"--seed", "3"});
+    CHECK(contents(place.file("cache")).size() == 3 * before);
+    // The rounding of images is none of the cache's business.
+    run("g", {"--eight-bits"});
+    CHECK(contents(place.file("cache")).size() == 3 * before);
+    const Json rounded = Json::parse(place.read("g/eat.json"))["summary"];
+    for (const Json& row : rounded) CHECK(row["test"] == "8 bits");
+  }
+
+  TEST_CASE("defend: what cannot be done is refused before any work") {
+    const Trained place;
+    struct Case {
+      std::vector<std::string> flags;
+      int status;
+      std::string says;
+    };
+    const std::vector<Case> cases = {
+        {{"--cycles", "40,25"}, 2, "--cycles must rise"},
+        {{"--cycles", "25,25"}, 2, "--cycles must rise"},
+        {{"--cycles", "100"}, 2, "leaves no clean image"},
+        {{"--cycles", "0"}, 2, "--cycles: expected"},
+        {{"--cycles", "-5"}, 2, "--cycles: expected"},
+        {{"--cycles", "150", "--share-of", "clean"}, 2, "--cycles: expected"},
+        {{"--cycles", "nan"}, 2, "--cycles: expected"},
+        {{"--cycles", "0.1"}, 1, "are none"},
+        {{"--pool", "20"}, 1, "--pool 20: the cycle of 15 % needs 21 attacked images"},
+        {{"--models", "eat-4"}, 2, "--models"},
+        {{"--attacks", "gma,gma"}, 2, "named twice"},
+        {{"--attacks", "square"}, 2, "--attacks"},
+        {{"--schedule", "steps"}, 2, "--schedule"},
+        {{"--epochs", "0"}, 2, "--epochs"},
+        {{"--lr", "0"}, 2, "--lr"},
+        {{"--scale", "huge"}, 2, "--scale"},
+        {{"--weights", "none.safetensors"}, 1, "none.safetensors: no such file"},
+        {{"--resume"}, 2, "--resume needs the --out"},
+        {{"--out", "net"}, 1, "net"},
+        {{"--cache", "net/model.safetensors", "--out", "never"}, 1, "cannot create the folder"},
+    };
+    for (const Case& one : cases) {
+      CAPTURE(one.says);
+      const Outcome outcome = place.defend("eat", one.flags);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == one.status);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(one.says) != std::string::npos);
+      CHECK_FALSE(fs::exists(place.file("runs")));
+      CHECK_FALSE(fs::exists(place.file("never")));
+    }
+    // Ten images cannot fill eleven classes; the folder does not remain.
+    const Outcome few = place.defend("mia", {"--limit", "10", "--out", "few"});
+    CHECK(few.status == 1);
+    CHECK(is_one_line(few.error));
+    CHECK(few.error.find("the bootstrap of eat-1 holds no image of class") != std::string::npos);
+    CHECK_FALSE(fs::exists(place.file("few")));
+    const Outcome usage = place.caltrop({"defend", "eet"});
+    CHECK((usage.status == 2 && usage.error.find("did you mean eat?") != std::string::npos));
+  }
+
+  TEST_CASE("defend: a disk that is full in the middle costs one line, and nothing that was done") {
+    const Trained place;
+    REQUIRE(place.defend("eat", {"--models", "eat-2", "--out", "whole"}).status == 0);
+    // Files above 100 kB cannot be written: the first checkpoint is larger, what was crafted is there
+    // already.
+    std::string line = "ulimit -f 200; exec \"$CALTROP\"";
+    for (const std::string& word : Trained::words("eat", {"--models", "eat-2", "--out", "cut"}))
+      line += " " + word;
+    const Outcome cut = place.shell(line);
+    CAPTURE(cut.error);
+    CHECK(cut.status == 1);
+    CHECK(is_one_line(cut.error));
+    CHECK(cut.error.find("cut/") != std::string::npos);
+    for (const auto& [name, bytes] : contents(place.file("cut"))) {
+      CHECK((name == "config.json" || name == "metrics.jsonl"));
+    }
+    REQUIRE(place.defend("eat", {"--models", "eat-2", "--out", "cut", "--resume"}).status == 0);
+    check_same(place, "whole", "cut");
+  }
+
+  TEST_CASE("defend: the tables, counted by hand") {
+    // Two clean classes, four clean images; two lanes with three attacked images.
+    const Images clean(cpu_backend(), {1, 1, 1}, std::vector<uint8_t>{0, 1, 2, 3},
+                       std::vector<int32_t>{0, 0, 1, 1});
+    std::vector<PoolLane> lanes(2);
+    lanes[0] = {"fgsm", attack_defaults(AttackKind::fgsm), {0.1f, 2.0f}};
+    lanes[1] = {"cw", attack_defaults(AttackKind::cw), {std::numeric_limits<float>::infinity()}};
+    AttackedPool pool{{1, 1, 1}, 3, {}, {0, 0}, {0.5f, 0.5f, 0.5f}};
+    pool.items = {{.position = 0, .lane = 0, .size = 0.1f, .fooled = true},
+                  {.position = 1, .lane = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
+                  {.position = 2, .lane = 0, .size = 2.0f}};
+    DetectionReport report(lanes, 2);
+    // Clean: right, right, a false alarm, wrong class. Attacked: found, missed, found.
+    report.add({"m", "s", {0, 0, 2, 0, 2, 1, 2}}, clean, {"exact", pool});
+    const Json row = report.summary().json()[0];
+    const auto is = [](const Json& value, double expected) {
+      return std::abs(value.get<double>() - expected) < 1e-12;
+    };
+    CHECK(is(row["accuracy"], 4.0 / 7));
+    CHECK(is(row["detection_accuracy"], 5.0 / 7));
+    CHECK(is(row["detection_rate"], 2.0 / 3));
+    CHECK(is(row["detection_f1"], 2.0 / 3));  // precision 2/3
+    CHECK(is(row["false_alarms"], 0.25));
+    CHECK(is(row["clean_accuracy"], 0.5));
+    // F1: class 0: 2*2/(2+3), class 1: 0, attacked: 2*2/(3+3)
+    CHECK(is(row["f1"], (0.8 + 0 + 2.0 / 3) / 3));
+    const Json attacks = report.attacks().json();
+    REQUIRE(attacks.size() == 2);
+    CHECK((is(attacks[0]["recall"], 1) && is(attacks[0]["fooled"], 0.5) &&
+           is(attacks[0]["accuracy"], 4.0 / 6)));
+    CHECK((is(attacks[1]["recall"], 0) && is(attacks[1]["accuracy"], 2.0 / 5)));
+    const Json sizes = report.sizes().json();
+    REQUIRE(sizes.size() == 3);
+    CHECK((is(sizes[0]["recall"], 1) && sizes[0]["attack"] == "fgsm"));
+    CHECK((is(sizes[2]["size"], 2) && sizes[2]["attack"] == "cw"));  // 1.5 fits the size 2
+    CHECK_THROWS_AS(report.add({"m", "s", {0}}, clean, {"exact", pool}), Error);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
