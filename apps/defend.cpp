@@ -183,31 +183,35 @@ class Defence {
       StagedTraining training(model, stages_of(sets, m), how);
       if (m == first && !checkpoint.tensors.empty())
         training.load(checkpoint, folder.file(kCheckpoint).string());
-      const int64_t before = static_cast<int64_t>(m) * training.epochs();
+      const auto earlier = static_cast<int64_t>(m);  // networks, each of as many epochs and images
       if (!log) {
-        const int64_t done = before + training.done(),
-                      all = static_cast<int64_t>(names.size()) * training.epochs();
+        const auto members = static_cast<int64_t>(names.size());
+        const int64_t done = earlier * training.epochs() + training.done();
         log = std::make_unique<MetricsLog>(folder.file("metrics.jsonl"), done);
-        if (folder.resumed()) console_.say("resumed after epoch {} of {}", done, all);
-        progress = std::make_unique<ProgressLine>(console_, "", all, "epochs", done);
+        if (folder.resumed()) console_.say("resumed after epoch {} of {}", done, members * training.epochs());
+        const int64_t images = training.images(training.epochs());
+        progress = std::make_unique<ProgressLine>(console_, "", members * images, "images",
+                                                  earlier * images + training.images(training.done()));
       }
-      train_member(m, model, training, test, folder, *log, *progress, before);
+      train_member(m, model, training, test, folder, *log, *progress);
     }
     progress->finish();
     return log->lines();
   }
 
   void train_member(size_t member, const Model& model, StagedTraining& training, const AugmentedImages& test,
-                    const RunFolder& folder, MetricsLog& log, ProgressLine& progress, int64_t before) {
+                    const RunFolder& folder, MetricsLog& log, ProgressLine& progress) {
     const std::string name = member_names(options_)[member];
+    const auto earlier = static_cast<int64_t>(member);
     while (training.done() < training.epochs()) {
-      progress.label(name);
-      const StageEpoch epoch = training.next([&](int64_t) { progress.at(before + training.done()); });
+      const int64_t before = earlier * training.images(training.epochs()) + training.images(training.done());
+      progress.label(name + ", " + training.stage());
+      const StageEpoch epoch = training.next([&](int64_t images) { progress.at(before + images); });
       const std::string stage = stage_names()[epoch.stage];
       const std::vector<float> logits = predict(model, test);
       const std::vector<int32_t> said = argmax_rows(logits, model.outputs());
       const double accuracy = summarize(Confusion(model.outputs(), test.labels(), said)).accuracy;
-      log.append({{"epoch", before + training.done()},
+      log.append({{"epoch", earlier * training.epochs() + training.done()},
                   {"model", name},
                   {"stage", stage},
                   {"stage_epoch", epoch.epoch},
@@ -228,7 +232,6 @@ class Defence {
       training.save(file);
       file.metadata["member"] = std::to_string(member);
       write_safetensors(folder.file(kCheckpoint), file);
-      progress.at(before + training.done());
     }
   }
 

@@ -77,6 +77,7 @@ std::vector<PoolLane> pool_recipe(const PoolRecipeOptions& options) {
       cw.steps = options.cw_steps;
       cw.cw.rounds = options.cw_rounds;
       cw.cw.first_constant = options.cw_constant;
+      cw.cw.learning_rate = options.cw_rate;
       lanes.push_back(lane_of(name, cw, Norm::l2, {std::numeric_limits<float>::infinity()}, options.seed));
     } else {
       fail("[augment] unknown attack '{}': expected gma, pgd, fgsm or cw", shown(name));
@@ -149,6 +150,8 @@ Crafted craft_lane(const Classifier& classifier, const Images& images, const Poo
         crafted.linf[k] = row.linf;
         crafted.l2[k] = row.l2;
         crafted.fooled[k] = row.success;
+        // An attack that looks for the nearest adversarial image and finds none has made no image.
+        if (is_minimum_norm(lane.options.kind) && !row.success) continue;
         std::copy_n(delta.begin() + static_cast<int64_t>(i * pixels), pixels,
                     crafted.delta.begin() + static_cast<int64_t>(k * pixels));
       }

@@ -2,16 +2,15 @@
 // attacked images with one class more, which stands for all attacks.
 //
 // Training and test images are divided before anything is attacked: a pool is made of the images of one part
-// alone. A pool is planned, crafted and put together in three steps, so that what is crafted can be kept and
-// shared:
-//   plan_pool   place j takes attack j mod (number of attacks), so attacks are even in every prefix; of that
-//   attack
-//               its sizes in turn (under each of its norms); and image j of a random order of the images
-//   craft       the places of one lane (an attack under one norm), on the undefended network
-//   make_pool   the attacked images in the order of their places. An image that the attack left as it was is
-//   not
-//               adversarial whatever it is called: a network cannot tell it from its clean twin, which has
-//               another label. Such images are dropped unless they are asked for, and counted
+// alone. It is planned, crafted and put together in three steps, so that what is crafted can be kept:
+//
+//   plan_pool   Place j takes attack j mod (number of attacks), so attacks are even in every prefix; of that
+//               attack its sizes in turn, under each of its norms; and image j of a random order.
+//   craft_lane  The places of one lane (an attack under one norm), on the undefended network.
+//   make_pool   The attacked images in the order of their places. One that the attack left as it was (CW: for
+//               which it found nothing) is not adversarial, whatever it is called: it has a clean twin with
+//               another label. Such images are counted, and dropped unless they are asked for.
+//
 // The pools of cycles are prefixes of one pool, hence nested.
 #pragma once
 
@@ -42,7 +41,7 @@ struct PoolRecipeOptions {
   GmaSizeOptions gma = {};
   std::vector<float> big_sizes = {1, 2, 3};  // Table 2: PGD and FGSM have these beside the sizes of GMA
   int64_t cw_steps = 1000, cw_rounds = 9;    // Table 2: 1000
-  float cw_constant = 1e-3f;
+  float cw_constant = 1e-3f, cw_rate = 0.01f;
   uint64_t seed = 0;
 };
 // An Error for an unknown attack, one named twice, or none.

@@ -1,5 +1,6 @@
 #include "defense/eat.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -38,12 +39,28 @@ StagedTraining::StagedTraining(Model& model, std::vector<Stage> stages, const St
   optimizer_.emplace(options_.rule, model_.parameters());
 }
 
-StageEpoch StagedTraining::next(const BatchProgress& progress) {
+std::pair<size_t, int64_t> StagedTraining::place() const {
   if (done_ >= epochs_) fail("[eat] expected at most {} epochs", epochs_);
-  StageEpoch result;
-  int64_t first = 0;  // epochs of the stages before
-  while (done_ >= first + stages_[result.stage].epochs) first += stages_[result.stage++].epochs;
-  const Stage& stage = stages_[result.stage];
+  size_t stage = 0;
+  int64_t first = 0;
+  while (done_ >= first + stages_[stage].epochs) first += stages_[stage++].epochs;
+  return {stage, first};
+}
+
+int64_t StagedTraining::images(int64_t epochs) const {
+  int64_t sum = 0;
+  for (const Stage& stage : stages_) {
+    const int64_t here = std::min(epochs, stage.epochs);
+    sum += here * stage.images->count();
+    epochs -= here;
+  }
+  return sum;
+}
+
+StageEpoch StagedTraining::next(const BatchProgress& progress) {
+  const auto [current, first] = place();
+  StageEpoch result{.stage = current};
+  const Stage& stage = stages_[current];
   if (done_ == first) begin(result.stage);
   const TrainingOptions how{
       .epochs = epochs_, .batch = options_.batch, .seed = options_.seed, .schedule = options_.schedule};

@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "defense/augment.h"
@@ -57,6 +58,9 @@ class StagedTraining {
 
   int64_t epochs() const { return epochs_; }  // of all stages
   int64_t done() const { return done_; }
+  // Images that the first `epochs` of all epochs go through.
+  int64_t images(int64_t epochs) const;
+  const std::string& stage() const { return stages_[place().first].name; }  // of the next epoch
   // Trains the next epoch; an Error where the loss or the weights are no longer finite.
   StageEpoch next(const BatchProgress& progress = {});
 
@@ -65,6 +69,8 @@ class StagedTraining {
   void load(const SafeTensorFile& file, const std::string& name);
 
  private:
+  // The stage of the next epoch, and the epochs of the stages before it.
+  std::pair<size_t, int64_t> place() const;
   void begin(size_t stage);
 
   Model& model_;
