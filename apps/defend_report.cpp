@@ -15,13 +15,16 @@ Cell quotient(int64_t part, int64_t whole) {
   return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
 }
 
-// The recall of attacked images, and whether they had fooled the undefended network.
+// What became of attacked images. Those that had fooled the undefended network are the ones that matter.
 struct Recall {
-  int64_t images = 0, detected = 0, fooled = 0;
-  void add(const PoolItem& item, bool found) {
+  int64_t images = 0, detected = 0, fooled = 0, fooled_detected = 0, wrong = 0;
+  void add(const PoolItem& item, const Images& clean, int32_t answer, int32_t attacked) {
+    const int32_t truth = clean.labels()[static_cast<size_t>(item.image)];
     ++images;
-    detected += found;
+    detected += answer == attacked;
     fooled += item.fooled;
+    fooled_detected += item.fooled && answer == attacked;
+    wrong += answer != attacked && answer != truth;
   }
 };
 
@@ -37,6 +40,17 @@ Metrics metrics_over(const Answers& answers, const Images& clean, const Attacked
     said.push_back(answers.predictions[static_cast<size_t>(clean.count()) + i]);
   }
   return summarize(Confusion(attacked + 1, labels, said));
+}
+
+template <typename Takes>
+Recall recall_over(const Answers& answers, const Images& clean, const AttackedPool& pool, int32_t attacked,
+                   const Takes& takes) {
+  Recall recall;
+  for (size_t i = 0; i < pool.items.size(); ++i) {
+    const int32_t answer = answers.predictions[static_cast<size_t>(clean.count()) + i];
+    if (takes(pool.items[i])) recall.add(pool.items[i], clean, answer, attacked);
+  }
+  return recall;
 }
 
 bool knows_classes(const Answers& answers) {
@@ -59,6 +73,8 @@ DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t att
                 {"detection_accuracy", "detection acc.", Kind::percent},
                 {"detection_f1", "its F1", Kind::percent},
                 {"detection_rate", "detected", Kind::percent},
+                {"fooling_detected", "of fooling", Kind::percent},
+                {"wrong", "wrong class", Kind::percent},
                 {"false_alarms", "false alarms", Kind::percent},
                 {"clean_accuracy", "clean accuracy", Kind::percent}}),
       attacks_({{"model", "model"},
@@ -68,6 +84,8 @@ DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t att
                 {"images", "images", Kind::count},
                 {"fooled", "fool the undefended", Kind::percent},
                 {"recall", "detected", Kind::percent},
+                {"fooling_recall", "of fooling", Kind::percent},
+                {"wrong", "wrong class", Kind::percent},
                 {"accuracy", "accuracy", Kind::percent},
                 {"f1", "F1", Kind::percent}}),
       sizes_({{"model", "model"},
@@ -94,17 +112,22 @@ void DetectionReport::add(const Answers& answers, const Images& clean, const Def
   }
   const Confusion detection(2, truth, alarms);
   const ClassMetrics positive = class_metrics(detection, 1);
-  Cell accuracy, f1, clean_accuracy;
+  const auto all_items = [](const PoolItem&) {
+    return true;
+  };
+  const Recall recall = recall_over(answers, clean, test.pool, attacked_, all_items);
+  Cell accuracy, f1, clean_accuracy, wrong;
   if (knows_classes(answers)) {
-    const Metrics all =
-        metrics_over(answers, clean, test.pool, attacked_, [](const PoolItem&) { return true; });
+    const Metrics all = metrics_over(answers, clean, test.pool, attacked_, all_items);
     accuracy = all.accuracy;
     f1 = all.f1;
+    wrong = quotient(recall.wrong, recall.images);
     clean_accuracy = quotient(right, n);
   }
   summary_.row({answers.model, answers.stage, test.name, n, attacked, accuracy, f1,
                 quotient(detection.correct(), detection.count()), positive.f1, positive.recall,
-                quotient(detection.at(0, 1), n), clean_accuracy});
+                quotient(recall.fooled_detected, recall.fooled), wrong, quotient(detection.at(0, 1), n),
+                clean_accuracy});
   add_attacks(answers, clean, test);
   add_sizes(answers, clean, test);
 }
@@ -119,21 +142,17 @@ void DetectionReport::add_attacks(const Answers& answers, const Images& clean,
     const auto takes = [&](const PoolItem& item) {
       return lanes_[static_cast<size_t>(item.lane)].attack == name;
     };
-    Recall recall;
-    for (size_t i = 0; i < test.pool.items.size(); ++i) {
-      const PoolItem& item = test.pool.items[i];
-      if (takes(item))
-        recall.add(item, answers.predictions[static_cast<size_t>(clean.count()) + i] == attacked_);
-    }
-    Cell accuracy, f1;
+    const Recall recall = recall_over(answers, clean, test.pool, attacked_, takes);
+    Cell accuracy, f1, wrong;
     if (knows_classes(answers)) {
       const Metrics all = metrics_over(answers, clean, test.pool, attacked_, takes);
+      wrong = quotient(recall.wrong, recall.images);
       accuracy = all.accuracy;
       f1 = all.f1;
     }
     attacks_.row({answers.model, answers.stage, test.name, name, recall.images,
-                  quotient(recall.fooled, recall.images), quotient(recall.detected, recall.images), accuracy,
-                  f1});
+                  quotient(recall.fooled, recall.images), quotient(recall.detected, recall.images),
+                  quotient(recall.fooled_detected, recall.fooled), wrong, accuracy, f1});
   }
 }
 
@@ -153,8 +172,8 @@ void DetectionReport::add_sizes(const Answers& answers, const Images& clean, con
       const auto fits = std::lower_bound(thresholds.begin(), thresholds.end(), item.l2);
       if (fits != thresholds.end()) size = *fits;
     }
-    cells[{item.lane, size}].add(item,
-                                 answers.predictions[static_cast<size_t>(clean.count()) + i] == attacked_);
+    cells[{item.lane, size}].add(item, clean, answers.predictions[static_cast<size_t>(clean.count()) + i],
+                                 attacked_);
   }
   for (const auto& [key, recall] : cells) {
     const PoolLane& lane = lanes_[static_cast<size_t>(key.first)];

@@ -24,8 +24,9 @@ class DetectionReport {
   void add(const Answers& answers, const Images& clean, const DefenceData::Test& test);
 
   // One row per detector and test set: 11-way accuracy and macro F1 (Eq. 7-10), then detection alone, in
-  // which attacked is positive: its accuracy, F1 and rate (recall), the false alarms among clean images, and
-  // the share of clean images that got their own class.
+  // which attacked is positive: its accuracy, F1 and rate (recall), the rate among images that fool the
+  // undefended network, the share of attacked images that get a wrong class (neither detected nor right), the
+  // false alarms among clean images, and the share of clean images that get their own class.
   const Table& summary() const { return summary_; }
   // ... and attack: recall; accuracy and F1 over the clean images and those of this attack.
   const Table& attacks() const { return attacks_; }

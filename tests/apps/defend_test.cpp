@@ -242,9 +242,10 @@ TEST_SUITE("apps") {
     lanes[0] = {"fgsm", attack_defaults(AttackKind::fgsm), {0.1f, 2.0f}};
     lanes[1] = {"cw", attack_defaults(AttackKind::cw), {std::numeric_limits<float>::infinity()}};
     AttackedPool pool{{1, 1, 1}, 3, {}, {0, 0}, {0.5f, 0.5f, 0.5f}};
-    pool.items = {{.position = 0, .lane = 0, .size = 0.1f, .fooled = true},
-                  {.position = 1, .lane = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
-                  {.position = 2, .lane = 0, .size = 2.0f}};
+    pool.items = {
+        {.position = 0, .lane = 0, .size = 0.1f, .fooled = true},
+        {.position = 1, .image = 2, .lane = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
+        {.position = 2, .image = 1, .lane = 0, .size = 2.0f}};
     DetectionReport report(lanes, 2);
     // Clean: right, right, a false alarm, wrong class. Attacked: found, missed, found.
     report.add({"m", "s", {0, 0, 2, 0, 2, 1, 2}}, clean, {"exact", pool});
@@ -256,6 +257,8 @@ TEST_SUITE("apps") {
     CHECK(is(row["detection_accuracy"], 5.0 / 7));
     CHECK(is(row["detection_rate"], 2.0 / 3));
     CHECK(is(row["detection_f1"], 2.0 / 3));  // precision 2/3
+    CHECK(is(row["fooling_detected"], 1));    // the one that fooled
+    CHECK(is(row["wrong"], 0));               // the one that was missed got its class, 1
     CHECK(is(row["false_alarms"], 0.25));
     CHECK(is(row["clean_accuracy"], 0.5));
     // F1: class 0: 2*2/(2+3), class 1: 0, attacked: 2*2/(3+3)
@@ -269,6 +272,10 @@ TEST_SUITE("apps") {
     REQUIRE(sizes.size() == 3);
     CHECK((is(sizes[0]["recall"], 1) && sizes[0]["attack"] == "fgsm"));
     CHECK((is(sizes[2]["size"], 2) && sizes[2]["attack"] == "cw"));  // 1.5 fits the size 2
+    report.add({"n", "s", {0, 0, 1, 1, 0, 0, 1}}, clean, {"exact", pool});
+    CHECK((is(report.summary().json()[1]["wrong"], 2.0 / 3) &&
+           is(report.summary().json()[1]["fooling_detected"], 0)));
+    CHECK(is(report.attacks().json()[3]["wrong"], 1));
     CHECK_THROWS_AS(report.add({"m", "s", {0}}, clean, {"exact", pool}), Error);
   }
 }
