@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/defend_adaptive.h"
 #include "apps/defend_data.h"
 #include "apps/defend_flags.h"
 #include "apps/defend_report.h"
@@ -52,9 +53,9 @@ void declare(Flags& flags, DefendFlags& options, bool mia) {
           " DIR/checkpoint.safetensors     after the last finished epoch\n"
           " DIR/pool.csv                   the attacked images, of each attack and norm\n"
           " DIR/summary.csv                accuracy, F1, detection, false alarms of each model and stage\n"
-          " DIR/attacks.csv, sizes.csv     the same per attack, and recall per size\n"
-          " DIR/" +
-          stem +
+          " DIR/attacks.csv, sizes.csv     the same per attack, and recall per size\n" +
+          std::string(mia ? " DIR/adaptive.csv               the vote under an attack that knows it\n" : "") +
+          " DIR/" + stem +
           ".json                   as --json\n CACHE/*.npz                    attacked images, by content");
   flags.section("JSON",
                 "out, pool, summary, attacks (the tables), stop_rule (the epochs that met the paper's rule)");
@@ -265,6 +266,8 @@ class Defence {
     folder.write_table("summary", report.summary());
     folder.write_table("attacks", report.attacks());
     folder.write_table("sizes", report.sizes());
+    Json adaptive = Json::array();
+    if (mia_ && *options_.adaptive > 0) adaptive = attack_vote(target.data.test, folder);
     Json met = Json::array();
     for (const Json& line : lines) {
       if (line.at("stop_rule") == true) {
@@ -275,11 +278,29 @@ class Defence {
     const Json result = {{"pool", pool.json()},
                          {"summary", report.summary().json()},
                          {"attacks", report.attacks().json()},
+                         {"adaptive", adaptive},
                          {"stop_rule", met}};
     folder.write_json(mia_ ? "mia.json" : "eat.json", result);
     Json shown = {{"out", out}};
     shown.update(result);
     console_.result(shown);
+  }
+
+  Json attack_vote(const Images& test, const RunFolder& folder) {
+    std::vector<std::unique_ptr<Model>> models;
+    std::vector<const Model*> networks;
+    for (size_t m = 0; m < options_.members.size(); ++m) {
+      models.push_back(std::make_unique<Model>(parse_architecture(line_of(options_.members[m])), test.shape(),
+                                               test.backend()));
+      models.back()->load(read_safetensors(folder.file(weights_of(m, options_.cycles.size()))));
+      networks.push_back(models.back().get());
+    }
+    const Table table =
+        adaptive_table(networks, test, *options_.adaptive, attacked_, options_.common.seed, console_);
+    console_.blank();
+    console_.say(table);
+    folder.write_table("adaptive", table);
+    return table.json();
   }
 
   DefendFlags& options_;

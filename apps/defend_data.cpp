@@ -13,7 +13,7 @@ namespace {
 
 // To be raised when an attack's results change.
 constexpr int kCraftVersion = 1;
-constexpr size_t kPlacesPerFile = 2000;
+constexpr size_t kPlacesPerFile = 500;
 
 std::string crc_of(std::span<const PoolPlace> places) {
   uLong crc = 0;

@@ -9,13 +9,13 @@ namespace {
 
 // What --scale stands for. 0: all images.
 struct Scale {
-  int64_t train, test, epochs, bootstrap_epochs, cw_steps, cw_rounds;
+  int64_t train, test, epochs, bootstrap_epochs, adaptive, cw_steps, cw_rounds;
   double cw_constant, cw_rate;
 };
 Scale scale_of(const std::string& name) {
-  if (name == "smoke") return {400, 200, 1, 1, 20, 2, 1.0, 0.5};
-  if (name == "quick") return {10000, 2000, 3, 6, 100, 3, 1.0, 0.1};
-  return {0, 0, 10, 50, 1000, 9, 1e-3, 0.01};
+  if (name == "smoke") return {400, 200, 1, 1, 10, 20, 2, 1.0, 0.5};
+  if (name == "quick") return {10000, 2000, 3, 6, 100, 100, 3, 1.0, 0.1};
+  return {0, 0, 10, 50, 1000, 1000, 9, 1e-3, 0.01};
 }
 
 }  // namespace
@@ -60,6 +60,13 @@ void add_defend_flags(Flags& flags, DefendFlags& options, bool mia) {
                 "as many as the last cycle needs");
   flags.integer("test-attacked", options.test_attacked, 1, std::numeric_limits<int32_t>::max(), "N",
                 "attacked test images", "as many as clean ones");
+  if (mia) {
+    flags.integer(
+        "adaptive", options.adaptive, 0, std::numeric_limits<int32_t>::max(), "N",
+        "attack the vote itself on the first N test images, with APGD that avoids the class of attacked "
+        "images; 0 for not",
+        "by --scale: 10, 100, 1000");
+  }
   flags.choice("gma-norm", options.gma_norm, {"both", "linf", "l2"}, "how GMA's sizes are measured");
   flags.choice("gma-base", options.gma_base, {"e", "10"}, "sizes V e^-i, or V 10^-i");
   flags.choice("gma-grid", options.gma_grid, {"full", "literal"},
@@ -93,6 +100,7 @@ void resolve(DefendFlags& options) {
   const Scale scale = scale_of(options.scale);
   if (!options.data.limit && scale.train > 0) options.data.limit = scale.train;
   if (!options.test_images && scale.test > 0) options.test_images = scale.test;
+  if (!options.adaptive) options.adaptive = scale.adaptive;
   if (!options.epochs) options.epochs = scale.epochs;
   if (!options.bootstrap_epochs) options.bootstrap_epochs = scale.bootstrap_epochs;
   if (!options.cw_steps) options.cw_steps = scale.cw_steps;

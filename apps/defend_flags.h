@@ -20,7 +20,7 @@ struct DefendFlags {
   std::vector<std::string> members = {"eat-1", "eat-2", "eat-3"};
   std::vector<double> cycles;  // percent
   std::string share_of = "all", optimizer_state = "carry", schedule = "constant", unchanged = "drop";
-  std::optional<int64_t> epochs, bootstrap_epochs, test_images, test_attacked, pool;
+  std::optional<int64_t> epochs, bootstrap_epochs, test_images, test_attacked, pool, adaptive;
   int64_t batch = 128;
   double rate = 1e-3;
   std::vector<std::string> attacks = {"gma", "pgd", "fgsm", "cw"};

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "defense/detection.h"
 #include "engine/error.h"
 #include "engine/random.h"
 #include "engine/text.h"
@@ -39,10 +40,6 @@ std::vector<Group> groups_of(std::span<const PoolLane> lanes) {
     }
   }
   return groups;
-}
-
-float rounded(float value) {
-  return static_cast<float>(std::lround(value * 255.0f)) / 255.0f;
 }
 
 void copy_rows(Backend& backend, float* to, const float* from, int64_t values) {
@@ -206,7 +203,7 @@ AttackedPool make_pool(const Images& images, int64_t planned, std::span<const La
     std::vector<float> attacked(size);
     for (size_t p = 0; p < size; ++p) {
       const float value = std::clamp(clean[p] + source.part->delta[source.row * size + p], 0.0f, 1.0f);
-      attacked[p] = options.eight_bits ? rounded(value) : value;
+      attacked[p] = options.eight_bits ? rounded_to_8_bits(value) : value;
     }
     if (attacked == clean) {
       ++pool.unchanged[static_cast<size_t>(source.lane)];

@@ -5,6 +5,10 @@
 
 namespace caltrop {
 
+float rounded_to_8_bits(float value) {
+  return static_cast<float>(std::lround(value * 255.0f)) / 255.0f;
+}
+
 bool off_grid(std::span<const float> image) {
   return std::any_of(image.begin(), image.end(), [](float value) {
     const float level = std::round(value * 255.0f);

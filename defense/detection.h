@@ -12,6 +12,9 @@
 
 namespace caltrop {
 
+// The nearest k/255: what a file of pictures would hold of a pixel in [0,1].
+float rounded_to_8_bits(float value);
+
 // Whether some pixel is no k/255 in fp32, k = 0..255.
 bool off_grid(std::span<const float> image);
 std::vector<bool> off_grid(const ImageSource& images);

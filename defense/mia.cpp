@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "engine/random.h"
@@ -109,6 +110,13 @@ int64_t Ensemble::chunk() const {
   int64_t least = networks_[0]->chunk();
   for (const Model* network : networks_) least = std::min(least, network->chunk());
   return least;
+}
+
+std::vector<int32_t> Ensemble::vote(const Tensor& x) const {
+  const NoGrad values_only;
+  std::vector<std::vector<float>> logits;
+  for (const Model* network : networks_) logits.push_back(network->forward(x).to_host());
+  return majority_vote(logits, outputs());
 }
 
 std::vector<int32_t> Ensemble::vote(const ImageSource& images, int64_t batch) const {

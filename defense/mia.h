@@ -47,6 +47,7 @@ class Ensemble final : public Classifier {
   const std::vector<const Model*>& networks() const { return networks_; }
   // The hard vote over many images.
   std::vector<int32_t> vote(const ImageSource& images, int64_t batch = 0) const;
+  std::vector<int32_t> vote(const Tensor& x) const;
 
  private:
   std::vector<const Model*> networks_;

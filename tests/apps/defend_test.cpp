@@ -78,6 +78,14 @@ TEST_SUITE("apps") {
       CHECK(row["detection_rate"].get<double>() == (row["test"] == "exact" ? 1.0 : 0.0));
       CHECK(row["accuracy"].is_null());
     }
+    // Under the attack that knows it, the vote has one of three answers, and larger sizes do not help it.
+    REQUIRE(result["adaptive"].size() == 8);
+    for (const Json& row : result["adaptive"]) {
+      const double all =
+          row["right"].get<double>() + row["detected"].get<double>() + row["wrong"].get<double>();
+      CHECK(std::abs(all - 1) < 1e-9);
+    }
+    CHECK(result["adaptive"][3]["wrong"].get<double>() >= result["adaptive"][0]["wrong"].get<double>());
     // Each size's images are counted once.
     const Json sizes = Json::parse(place.read("a/sizes.json")), attacks = result["attacks"];
     for (const Json& attack : attacks) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "attacks/attack_images.h"
+#include "defense/evading.h"
 #include "defense/mia.h"
 #include "engine/autograd.h"
 #include "tests/attacks/setup.h"
@@ -122,9 +123,34 @@ TEST_SUITE("defense") {
                                                     predict(c, images)};
     CHECK(votes == majority_vote(logits, 10));
 
+    CHECK(votes == all.vote(images.pixels(row_range(0, 20))));
+
     const Model other = make_model("flatten | dense 3", {12, 12, 1});
     CHECK_THROWS_AS(Ensemble({&a, &other}), Error);
     CHECK_THROWS_AS(Ensemble({}), Error);
+  }
+
+  TEST_CASE("evading: what an attack sees of a detector, and when it succeeds") {
+    // Classes 0, 1 and attacked (2), read off two pixels: z = (a, b, 0.5).
+    const Model model = linear({1, 0, 0, 1, 0, 0}, {0, 0, 0.5f});
+    const Network network(model);
+    const std::vector<int32_t> labels = {1, 0};
+    const Evading evading(network, labels);
+    CHECK(evading.outputs() == 2);
+    const Tensor x = Tensor::from(cpu_backend(), {2, 1, 2, 1}, {0.25f, 0.375f, 0.75f, 0.0f});
+    const std::vector<int64_t> images = {0, 1};
+    const std::vector<float> z = evading.logits(x, {.images = images}).to_host();
+    CHECK(z == std::vector<float>{0.25f, 0.5f, 0.75f, 0.0f});  // max(0.375, 0.5) for image 0's class 1
+    CHECK_THROWS_AS((void)evading.logits(x, {}), Error);
+
+    // Images (0, 1/255) of class 1: class 0 wins only above the alarm's 0.5, not from 0.3 on.
+    const Images set(cpu_backend(), {1, 2, 1}, std::vector<uint8_t>{0, 1, 0, 1}, std::vector<int32_t>{1, 1});
+    const std::vector<float> sizes = {0.3f, 0.6f};
+    const AttackOptions pgd = attack_of(AttackKind::pgd, Norm::linf);
+    const Evading known(network, set.labels());
+    const AttackReport report = attack_images(known, set, sizes, pgd, {.rows = row_range(0, 2)});
+    CHECK(report.sizes[0].successes == 0);
+    CHECK(report.sizes[1].successes == 2);
   }
 }
 

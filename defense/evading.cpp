@@ -1,0 +1,31 @@
+#include "defense/evading.h"
+
+#include "engine/error.h"
+#include "engine/ops.h"
+
+namespace caltrop {
+
+Evading::Evading(const Classifier& detector, const std::vector<int32_t>& labels)
+    : detector_(detector), labels_(labels) {
+  const int64_t classes = detector.outputs() - 1;
+  if (classes < 2) fail("[evading] expected a detector of at least two classes and one for attacked images");
+  std::vector<float> columns(static_cast<size_t>((classes + 1) * classes)),
+      last(static_cast<size_t>(classes + 1));
+  for (int64_t k = 0; k < classes; ++k) columns[static_cast<size_t>(k * classes + k)] = 1;
+  last.back() = 1;
+  classes_ = Tensor::from(backend(), {classes + 1, classes}, columns);
+  alarm_ = Tensor::from(backend(), {classes + 1, 1}, last);
+}
+
+Tensor Evading::logits(const Tensor& x, const Query& query) const {
+  if (static_cast<int64_t>(query.images.size()) != x.dim(0))
+    fail("[evading] expected the number of each image");
+  std::vector<int32_t> truth;
+  for (const int64_t image : query.images) truth.push_back(labels_.at(static_cast<size_t>(image)));
+  const Tensor y = one_hot(Labels(backend(), std::span<const int32_t>(truth)), outputs());
+  const Tensor z = detector_.logits(x, query);
+  const Tensor clean = matmul(z, classes_), alarm = matmul(z, alarm_);
+  return y * maximum(clean, alarm) + (1.0f - y) * clean;
+}
+
+}  // namespace caltrop

@@ -1,0 +1,37 @@
+// Attacks that know the defence (Carlini & Wagner 2017, "Adversarial Examples Are Not Easily Detected"): a
+// detector with a class for attacked images is only fooled by a class that is neither the right one nor that.
+//
+// Evading shows such a classifier, with logits z (n,K+1) whose last is `attacked`, to an attack as one of K
+// classes:
+//   z'_y = max(z_y, z_K) for the true class y of each image,   z'_k = z_k for the others
+// so that every attack on z', whatever its loss, climbs towards max_{k not in {y,K}} z_k > max(z_y, z_K), and
+// succeeds where that holds. No attack needs to know of detectors.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "attacks/classifier.h"
+
+namespace caltrop {
+
+class Evading final : public Classifier {
+ public:
+  // `labels`: the true class of each image of the set that is attacked, by its number. Both must outlive it.
+  Evading(const Classifier& detector, const std::vector<int32_t>& labels);
+
+  Tensor logits(const Tensor& x, const Query& query) const override;
+  const ImageShape& input() const override { return detector_.input(); }
+  int64_t outputs() const override { return detector_.outputs() - 1; }
+  Backend& backend() const override { return detector_.backend(); }
+  int64_t chunk() const override { return detector_.chunk(); }
+  bool random() const override { return detector_.random(); }
+  int64_t passes() const override { return detector_.passes(); }
+
+ private:
+  const Classifier& detector_;
+  const std::vector<int32_t>& labels_;
+  Tensor classes_, alarm_;  // (K+1,K) and (K+1,1): pick the columns of z
+};
+
+}  // namespace caltrop
