@@ -28,8 +28,8 @@ class TrainingStep {
         predicted_(model.backend(), size) {}
 
   // Trains on `rows`. Losses and predictions, as met before the update, go to device memory.
-  void run(const ImageSource& images, std::span<const int64_t> rows, uint64_t step, float factor, float* losses,
-           int32_t* predicted) {
+  void run(const ImageSource& images, std::span<const int64_t> rows, uint64_t step, float factor,
+           float* losses, int32_t* predicted) {
     const Phase mini_batch("mini-batch");
     Backend& backend = model_.backend();
     images.pixels(rows, x_);
