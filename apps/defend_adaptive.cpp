@@ -26,7 +26,8 @@ Table adaptive_table(const std::vector<const Model*>& networks, const Images& te
   const std::vector<int64_t> rows = row_range(0, std::min(images, test.count()));
   ProgressLine progress(console, "adaptive attack", 2 * static_cast<int64_t>(rows.size()), "images");
   for (size_t b = 0; b < budgets.size(); ++b) {
-    const auto& [norm, sizes] = budgets[b];
+    const Norm norm = budgets[b].first;
+    const auto& sizes = budgets[b].second;  // by name, since clang 14 captures no structured binding
     AttackOptions attack = attack_defaults(AttackKind::apgd_ce);
     attack.norm = norm;
     attack.seed = static_cast<uint64_t>(seed);

@@ -34,7 +34,7 @@ Places all_places(int64_t count) {
 Tensor take(const Tensor& x, std::span<const int64_t> places) {
   Shape shape = x.shape();
   shape[0] = static_cast<int64_t>(places.size());
-  const Tensor y = Tensor::uninitialized(x.backend(), shape);
+  Tensor y = Tensor::uninitialized(x.backend(), shape);
   const int64_t size = row_size(x);
   for (size_t first = 0; first < places.size();) {
     size_t last = first + 1;

@@ -65,6 +65,7 @@ Found deepfool(Workbench& bench, const Rows& rows) {
   Tensor x = rows.origin, total = Tensor::zeros(backend, rows.origin.shape());
   for (int64_t k = 0; k < options.steps && !places.empty(); ++k) {
     std::vector<Labels> candidates;
+    candidates.reserve(ranks.size());
     for (const std::vector<int32_t>& rank : ranks) candidates.push_back(bench.labels(take(rank, places)));
     const auto differences = [&](const Tensor& z) {
       std::vector<Tensor> f;
