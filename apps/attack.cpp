@@ -287,11 +287,7 @@ void run(AttackCommand& options, const Flags& flags) {
 }  // namespace
 
 Run attack_command(Flags& flags) {
-  auto options = std::make_shared<AttackCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<AttackCommand>(flags, declare, run);
 }
 
 }  // namespace caltrop

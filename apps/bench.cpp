@@ -160,11 +160,10 @@ Run bench_command(Flags& flags) {
 namespace {
 
 Run bench_device_command(Flags& flags, const std::string& device) {
-  auto options = std::make_shared<BenchOptions>();
-  declare(flags, *options, device);
-  return [options, &flags] {
-    run(*options, flags);
+  const auto declare_device = [&device](Flags& to, BenchOptions& options) {
+    declare(to, options, device);
   };
+  return make_command<BenchOptions>(flags, declare_device, run);
 }
 
 }  // namespace

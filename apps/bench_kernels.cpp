@@ -308,11 +308,7 @@ void run(KernelOptions& options, const Flags& flags) {
 }  // namespace
 
 Run bench_kernels_command(Flags& flags) {
-  auto options = std::make_shared<KernelOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<KernelOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -2,12 +2,23 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "apps/flags.h"
 
 namespace caltrop {
 
 using Run = std::function<void()>;
+
+// A command of options that declare(flags, options) fills, and run(options, flags) then reads.
+template <typename Options, typename Declare, typename Body>
+Run make_command(Flags& flags, const Declare& declare, Body run) {
+  auto options = std::make_shared<Options>();
+  declare(flags, *options);
+  return [options, run, &flags] {
+    run(*options, flags);
+  };
+}
 
 Run info_command(Flags& flags);
 Run train_command(Flags& flags);

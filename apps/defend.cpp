@@ -311,11 +311,12 @@ class Defence {
 };
 
 Run defend_command(Flags& flags, bool mia) {
-  auto options = std::make_shared<DefendFlags>();
-  declare(flags, *options, mia);
-  return [options, &flags, mia] {
-    Defence(*options, flags, mia).run();
+  const auto declare_one = [mia](Flags& to, DefendFlags& options) {
+    declare(to, options, mia);
   };
+  return make_command<DefendFlags>(flags, declare_one, [mia](DefendFlags& options, const Flags& given) {
+    Defence(options, given, mia).run();
+  });
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // caltrop demo: the main job in a minute or two: train a network, attack it, look at what happened.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "apps/attack_report.h"
 #include "apps/commands.h"
@@ -219,11 +218,8 @@ class Demo {
 }  // namespace
 
 Run demo_command(Flags& flags) {
-  auto options = std::make_shared<DemoCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    Demo(*options, flags).run();
-  };
+  return make_command<DemoCommand>(
+      flags, declare, [](DemoCommand& options, const Flags& given) { Demo(options, given).run(); });
 }
 
 }  // namespace caltrop

@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <memory>
 #include <optional>
 
 #include "apps/commands.h"
@@ -230,11 +229,7 @@ void run(EmulateOptions& options, const Flags& flags) {
 }  // namespace
 
 Run emulate_command(Flags& flags) {
-  auto options = std::make_shared<EmulateOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<EmulateOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

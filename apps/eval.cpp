@@ -1,7 +1,6 @@
 // caltrop eval: how good a network is on images it was not trained on.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "apps/commands.h"
 #include "apps/evaluation.h"
@@ -97,11 +96,7 @@ void run(EvalOptions& options, const Flags& flags) {
 }  // namespace
 
 Run eval_command(Flags& flags) {
-  auto options = std::make_shared<EvalOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<EvalOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

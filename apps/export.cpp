@@ -1,12 +1,11 @@
 // caltrop export: weights and images for other programs.
-#include <memory>
 
+#include "data/export.h"
 #include "apps/attacked_set.h"
 #include "apps/commands.h"
 #include "apps/run_folder.h"
 #include "apps/setup.h"
 #include "apps/text_layout.h"
-#include "data/export.h"
 #include "engine/torch_layout.h"
 
 namespace caltrop {
@@ -140,11 +139,7 @@ void run(ExportOptions& options, const Flags& flags) {
 }  // namespace
 
 Run export_command(Flags& flags) {
-  auto options = std::make_shared<ExportOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<ExportOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <memory>
 
 #include "apps/attack_report.h"
 #include "apps/commands.h"
@@ -169,11 +168,8 @@ class Analysis {
 }  // namespace
 
 Run gma_analyze_command(Flags& flags) {
-  auto options = std::make_shared<AnalyzeCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    Analysis(*options, flags).run();
-  };
+  return make_command<AnalyzeCommand>(
+      flags, declare, [](AnalyzeCommand& options, const Flags& given) { Analysis(options, given).run(); });
 }
 
 }  // namespace caltrop

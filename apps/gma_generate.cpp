@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <memory>
 #include <system_error>
 
 #include "apps/commands.h"
@@ -268,11 +267,8 @@ class Generation {
 }  // namespace
 
 Run gma_generate_command(Flags& flags) {
-  auto options = std::make_shared<GenerateCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    Generation(*options, flags).run();
-  };
+  return make_command<GenerateCommand>(
+      flags, declare, [](GenerateCommand& options, const Flags& given) { Generation(options, given).run(); });
 }
 
 }  // namespace caltrop

@@ -2,7 +2,6 @@
 // network.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "apps/commands.h"
 #include "apps/console.h"
@@ -309,11 +308,8 @@ class Poisoning {
 }  // namespace
 
 Run gma_poison_command(Flags& flags) {
-  auto options = std::make_shared<PoisonCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    Poisoning(*options, flags).run();
-  };
+  return make_command<PoisonCommand>(
+      flags, declare, [](PoisonCommand& options, const Flags& given) { Poisoning(options, given).run(); });
 }
 
 }  // namespace caltrop

@@ -1,5 +1,4 @@
 // caltrop gma visual: the paper's visual analysis (3.3, 6.1, Figures 6 and 10), with figures beside the eye.
-#include <memory>
 
 #include "apps/commands.h"
 #include "apps/console.h"
@@ -77,11 +76,7 @@ void run(VisualCommand& options, const Flags& flags) {
 }  // namespace
 
 Run gma_visual_command(Flags& flags) {
-  auto options = std::make_shared<VisualCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<VisualCommand>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -1,6 +1,5 @@
 // caltrop info: what is here.
 #include <fstream>
-#include <memory>
 #include <vector>
 
 #include "apps/build_info.h"
@@ -184,11 +183,7 @@ void run(InfoOptions& options, const Flags& flags) {
 }  // namespace
 
 Run info_command(Flags& flags) {
-  auto options = std::make_shared<InfoOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<InfoOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

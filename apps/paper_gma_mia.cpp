@@ -2,7 +2,6 @@
 // numbers.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 #include "apps/commands.h"
 #include "apps/console.h"
@@ -203,38 +202,20 @@ class PaperStudy {
                  {"paper", "paper", K::percent, 2}});
     for (const StudyResult& r : results_) {
       const PaperNumbers paper = paper_numbers(r.dataset, r.model);
-      table.row({r.dataset,
-                 r.model,
-                 std::string("clean"),
-                 {},
-                 {},
-                 r.attacked,
-                 r.clean,
-                 optional_cell(paper.clean)});
+      const auto row = [&](std::string attack, Cell norm, Cell size, double accuracy, Cell printed) {
+        table.row({r.dataset, r.model, std::move(attack), std::move(norm), std::move(size), r.attacked,
+                   accuracy, std::move(printed)});
+      };
+      row("clean", {}, {}, r.clean, optional_cell(paper.clean));
       for (const StudyResult::Gma& gma : r.gma) {
-        const std::string norm = to_string(gma.norm);
-        table.row({r.dataset,
-                   r.model,
-                   std::string("GMA, mean of sizes"),
-                   norm,
-                   {},
-                   r.attacked,
-                   gma.pooled,
-                   paper.gma});
-        table.row({r.dataset,
-                   r.model,
-                   std::string("GMA, worst of sizes"),
-                   norm,
-                   {},
-                   r.attacked,
-                   gma.worst,
-                   paper.gma});
+        row("GMA, mean of sizes", to_string(gma.norm), {}, gma.pooled, paper.gma);
+        row("GMA, worst of sizes", to_string(gma.norm), {}, gma.worst, paper.gma);
       }
       for (const StudyResult::Big& attack : r.big) {
         const auto printed = paper.others.find(attack.name);
         for (const AccuracyAt& size : attack.sizes) {
-          table.row({r.dataset, r.model, attack.name, std::string("l2"), size.eps, r.attacked, size.accuracy,
-                     printed == paper.others.end() ? Cell{} : Cell{printed->second}});
+          row(attack.name, std::string("l2"), size.eps, size.accuracy,
+              printed == paper.others.end() ? Cell{} : Cell{printed->second});
         }
       }
     }
@@ -317,11 +298,8 @@ class PaperStudy {
 }  // namespace
 
 Run paper_gma_mia_command(Flags& flags) {
-  auto options = std::make_shared<PaperCommand>();
-  declare(flags, *options);
-  return [options, &flags] {
-    PaperStudy(*options, flags).run();
-  };
+  return make_command<PaperCommand>(
+      flags, declare, [](PaperCommand& options, const Flags& given) { PaperStudy(options, given).run(); });
 }
 
 }  // namespace caltrop

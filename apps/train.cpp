@@ -1,6 +1,5 @@
 // caltrop train: epochs of mini-batches, a checkpoint after each, weights at the end.
 #include <cmath>
-#include <memory>
 
 #include "apps/commands.h"
 #include "apps/console.h"
@@ -233,11 +232,8 @@ class Training {
 }  // namespace
 
 Run train_command(Flags& flags) {
-  auto options = std::make_shared<TrainOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    Training(*options, flags).run();
-  };
+  return make_command<TrainOptions>(
+      flags, declare, [](TrainOptions& options, const Flags& given) { Training(options, given).run(); });
 }
 
 }  // namespace caltrop

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <optional>
 
 #include "apps/commands.h"
@@ -302,11 +301,7 @@ void run(VerifyOptions& options, const Flags&) {
 }  // namespace
 
 Run verify_command(Flags& flags) {
-  auto options = std::make_shared<VerifyOptions>();
-  declare(flags, *options);
-  return [options, &flags] {
-    run(*options, flags);
-  };
+  return make_command<VerifyOptions>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -8,6 +8,7 @@
 
 #include "attacks/attack.h"
 #include "engine/error.h"
+#include "engine/named.h"
 
 namespace caltrop {
 namespace {
@@ -72,20 +73,14 @@ bool is_white_box(AttackKind kind) {
 }
 
 AutoAttackVersion parse_version(std::string_view name) {
-  for (size_t k = 0; k < kVersions.size(); ++k) {
-    if (name == kVersions[k]) return static_cast<AutoAttackVersion>(k);
-  }
-  fail("unknown version '{}': expected standard, plus or rand", name);
+  return parse_named<AutoAttackVersion>("version", name, kVersions);
 }
 std::string to_string(AutoAttackVersion version) {
   return kVersions[static_cast<size_t>(version)];
 }
 
 Norm parse_norm(std::string_view name) {
-  for (size_t k = 0; k < kNorms.size(); ++k) {
-    if (name == kNorms[k]) return static_cast<Norm>(k);
-  }
-  fail("unknown norm '{}': expected linf, l2 or l1", name);
+  return parse_named<Norm>("norm", name, kNorms);
 }
 std::string to_string(Norm norm) {
   return kNorms[static_cast<size_t>(norm)];

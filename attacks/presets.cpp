@@ -3,6 +3,7 @@
 #include <array>
 
 #include "engine/error.h"
+#include "engine/named.h"
 
 namespace caltrop {
 namespace {
@@ -158,10 +159,7 @@ bool authors(PresetAttack& preset, Kind kind, Norm norm) {
 }  // namespace
 
 Preset parse_preset(std::string_view name) {
-  for (size_t k = 0; k < kNames.size(); ++k) {
-    if (name == kNames[k]) return static_cast<Preset>(k);
-  }
-  fail("unknown preset '{}': expected foolbox, torchattacks, cleverhans, art or autoattack", name);
+  return parse_named<Preset>("preset", name, kNames);
 }
 std::string to_string(Preset preset) {
   return kNames[static_cast<size_t>(preset)];

@@ -6,6 +6,7 @@
 
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/named.h"
 #include "engine/random.h"
 
 namespace caltrop {
@@ -94,11 +95,7 @@ size_t block_end(const std::vector<LayerSpec>& layers, size_t first, bool fuse_c
 }  // namespace
 
 Initializer parse_initializer(std::string_view name) {
-  for (size_t i = 0; i < kInitializers.size(); ++i) {
-    if (name == kInitializers[i]) return static_cast<Initializer>(i);
-  }
-  fail("unknown initialiser '{}': expected he_uniform, he_normal, glorot_uniform, glorot_normal or torch",
-       name);
+  return parse_named<Initializer>("initialiser", name, kInitializers);
 }
 
 std::string to_string(Initializer initializer) {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "engine/error.h"
+#include "engine/named.h"
 
 namespace caltrop {
 namespace {
@@ -26,10 +27,7 @@ std::string state_name(size_t parameter, int slot) {
 }  // namespace
 
 Rule parse_rule(std::string_view name) {
-  for (size_t i = 0; i < kRules.size(); ++i) {
-    if (name == kRules[i]) return static_cast<Rule>(i);
-  }
-  fail("unknown optimiser '{}': expected sgd, adam, rmsprop or adagrad", name);
+  return parse_named<Rule>("optimiser", name, kRules);
 }
 
 std::string to_string(Rule rule) {

@@ -19,10 +19,6 @@ namespace caltrop::CALTROP_WORLD {
 #ifdef CALTROP_CUDNN_LIBRARY
 namespace {
 
-bool is_asked(const Conv2d& s) {
-  return cuda_convolutions() == Convolutions::cudnn && s.n > 0;
-}
-
 enum class Direction : uint8_t { forward, input, weight };
 
 struct Plan {
@@ -100,48 +96,49 @@ class Filter {
   Scratch<float> turned_;
 };
 
+// call(handle, plan, workspace) where cuDNN was asked for and has an algorithm. Whether it was.
+template <typename Call>
+bool by_cudnn(Stream& stream, Direction direction, const Conv2d& s, const Call& call) {
+  if (cuda_convolutions() != Convolutions::cudnn || s.n == 0) return false;
+  const cudnnHandle_t on = handle().on(stream);
+  const Plan& plan = plan_of(direction, s, on);
+  if (!plan.fits) return false;
+  const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
+  call(on, plan, workspace.data());
+  return true;
+}
+
 }  // namespace
 
 bool conv2d_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
-  if (!is_asked(s)) return false;
-  const cudnnHandle_t on = handle().on(stream);
-  const Plan& plan = plan_of(Direction::forward, s, on);
-  if (!plan.fits) return false;
-  const Filter filter(stream, s, w);
-  const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
-  CALTROP_CALL(cudnn(), cudnnConvolutionForward, on, &kOne, plan.shapes.x, x, plan.shapes.filter,
-               filter.data(), plan.shapes.convolution, static_cast<cudnnConvolutionFwdAlgo_t>(plan.algorithm),
-               workspace.data(), plan.workspace, &kZero, plan.shapes.y, y);
-  return true;
+  return by_cudnn(stream, Direction::forward, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+    const Filter filter(stream, s, w);
+    CALTROP_CALL(cudnn(), cudnnConvolutionForward, on, &kOne, plan.shapes.x, x, plan.shapes.filter,
+                 filter.data(), plan.shapes.convolution,
+                 static_cast<cudnnConvolutionFwdAlgo_t>(plan.algorithm), workspace, plan.workspace, &kZero,
+                 plan.shapes.y, y);
+  });
 }
 
 bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
-  if (!is_asked(s)) return false;
-  const cudnnHandle_t on = handle().on(stream);
-  const Plan& plan = plan_of(Direction::input, s, on);
-  if (!plan.fits) return false;
-  const Filter filter(stream, s, w);
-  const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
-  CALTROP_CALL(cudnn(), cudnnConvolutionBackwardData, on, &kOne, plan.shapes.filter, filter.data(),
-               plan.shapes.y, g, plan.shapes.convolution,
-               static_cast<cudnnConvolutionBwdDataAlgo_t>(plan.algorithm), workspace.data(), plan.workspace,
-               &kZero, plan.shapes.x, dx);
-  return true;
+  return by_cudnn(stream, Direction::input, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+    const Filter filter(stream, s, w);
+    CALTROP_CALL(cudnn(), cudnnConvolutionBackwardData, on, &kOne, plan.shapes.filter, filter.data(),
+                 plan.shapes.y, g, plan.shapes.convolution,
+                 static_cast<cudnnConvolutionBwdDataAlgo_t>(plan.algorithm), workspace, plan.workspace,
+                 &kZero, plan.shapes.x, dx);
+  });
 }
 
 bool conv2d_dweight_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
-  if (!is_asked(s)) return false;
-  const cudnnHandle_t on = handle().on(stream);
-  const Plan& plan = plan_of(Direction::weight, s, on);
-  if (!plan.fits) return false;
-  const int64_t terms = s.kh * s.kw * s.cin;
-  const Scratch<float> turned(stream, terms * s.cout);
-  const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
-  CALTROP_CALL(cudnn(), cudnnConvolutionBackwardFilter, on, &kOne, plan.shapes.x, x, plan.shapes.y, g,
-               plan.shapes.convolution, static_cast<cudnnConvolutionBwdFilterAlgo_t>(plan.algorithm),
-               workspace.data(), plan.workspace, &kZero, plan.shapes.filter, turned.data());
-  permute(stream, Dims{2, {s.cout, terms}}, kTurned, turned.data(), dw);
-  return true;
+  return by_cudnn(stream, Direction::weight, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+    const int64_t terms = s.kh * s.kw * s.cin;
+    const Scratch<float> turned(stream, terms * s.cout);
+    CALTROP_CALL(cudnn(), cudnnConvolutionBackwardFilter, on, &kOne, plan.shapes.x, x, plan.shapes.y, g,
+                 plan.shapes.convolution, static_cast<cudnnConvolutionBwdFilterAlgo_t>(plan.algorithm),
+                 workspace, plan.workspace, &kZero, plan.shapes.filter, turned.data());
+    permute(stream, Dims{2, {s.cout, terms}}, kTurned, turned.data(), dw);
+  });
 }
 
 #else

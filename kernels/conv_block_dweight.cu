@@ -50,6 +50,37 @@ struct Corner {
   }
 };
 
+// kCount taps of a filter, every `step`-th from `first` on, and where their pixels lie from the corner of a window.
+template <int kCount>
+struct Taps {
+  int offset[kCount], ky[kCount], kx[kCount];
+  bool padded;
+
+  __device__ Taps(const ConvShape& conv, int taps, int first, int step)
+      : padded(conv.pad_h > 0 || conv.pad_w > 0) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int next = first + i * step, tap = next < taps ? next : taps - 1;  // the last again: not stored
+      ky[i] = tap / conv.cin / conv.kw;
+      kx[i] = tap / conv.cin % conv.kw;
+      offset[i] = (ky[i] * conv.w + kx[i]) * conv.cin + tap % conv.cin;
+    }
+  }
+
+  // Adds `gradient` times the pixel of each tap to its sum.
+  template <int kSums>
+  __device__ void add(const ConvShape& conv, const float* x, int64_t image, const Corner& corner,
+                      float gradient, float (&sums)[kSums]) const {
+    const float* from = x + ((image * conv.h + corner.y) * conv.w + corner.x) * static_cast<int64_t>(conv.cin);
+#pragma unroll
+    for (int t = 0; t < kCount; ++t) {
+      const int y = corner.y + ky[t], at_x = corner.x + kx[t];
+      const bool inside = !padded || (y >= 0 && y < conv.h && at_x >= 0 && at_x < conv.w);
+      sums[t] = fmaf(gradient, inside ? from[offset[t]] : 0.0f, sums[t]);
+    }
+  }
+};
+
 constexpr int kTaps = 9, kAhead = 4;
 
 __global__ void __launch_bounds__(kThreads)
@@ -59,16 +90,8 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int o = static_cast<int>(blockIdx.x) * kWarp + lane;
   const int first_tap = static_cast<int>(blockIdx.z) * kTaps;
-  const bool padded = conv.pad_h > 0 || conv.pad_w > 0;
-  int offset[kTaps], ky[kTaps], kx[kTaps];
+  const Taps<kTaps> taps(conv, c.taps, first_tap, 1);
   float sums[kTaps + 1] = {};
-#pragma unroll
-  for (int i = 0; i < kTaps; ++i) {
-    const int tap = first_tap + i < c.taps ? first_tap + i : c.taps - 1;  // the last again: not stored
-    ky[i] = tap / conv.cin / conv.kw;
-    kx[i] = tap / conv.cin % conv.kw;
-    offset[i] = (ky[i] * conv.w + kx[i]) * conv.cin + tap % conv.cin;
-  }
   const int64_t begin = blockIdx.y * c.chunk, windows_of_image = s.out_h * s.out_w;
   const int64_t end = begin + c.chunk < c.windows ? begin + c.chunk : c.windows;
   const int64_t image = begin / windows_of_image, first_of_image = image * windows_of_image;
@@ -87,14 +110,7 @@ __global__ void __launch_bounds__(kThreads)
       if (winner[i] == kDead) continue;
       const Window window(s, c, first + i, image, first_of_image);
       const Corner corner(s, window, static_cast<uint32_t>(winner[i]));
-      const float* from =
-          x + ((window.image * conv.h + corner.y) * conv.w + corner.x) * static_cast<int64_t>(conv.cin);
-#pragma unroll
-      for (int t = 0; t < kTaps; ++t) {
-        const int y = corner.y + ky[t], from_x = corner.x + kx[t];
-        const bool inside = !padded || (y >= 0 && y < conv.h && from_x >= 0 && from_x < conv.w);
-        sums[t] = fmaf(scaled[i], inside ? from[offset[t]] : 0.0f, sums[t]);
-      }
+      taps.add(conv, x, window.image, corner, scaled[i], sums);
       sums[kTaps] += scaled[i];
     }
   }
@@ -120,16 +136,8 @@ __global__ void __launch_bounds__(kThreads)
   const int o = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarp;
   if (o >= conv.cout) return;
   const int first_tap = static_cast<int>(blockIdx.z) * kWarp * kLaneTaps + lane;
-  const bool padded = conv.pad_h > 0 || conv.pad_w > 0;
-  int offset[kLaneTaps], ky[kLaneTaps], kx[kLaneTaps];
+  const Taps<kLaneTaps> taps(conv, c.taps, first_tap, kWarp);
   float sums[kLaneTaps] = {}, bias = 0.0f;
-#pragma unroll
-  for (int i = 0; i < kLaneTaps; ++i) {
-    const int next = first_tap + i * kWarp, tap = next < c.taps ? next : c.taps - 1;
-    ky[i] = tap / conv.cin / conv.kw;
-    kx[i] = tap / conv.cin % conv.kw;
-    offset[i] = (ky[i] * conv.w + kx[i]) * conv.cin + tap % conv.cin;
-  }
   const int64_t begin = blockIdx.y * c.chunk, windows_of_image = s.out_h * s.out_w;
   const int64_t end = begin + c.chunk < c.windows ? begin + c.chunk : c.windows;
   const int64_t image = begin / windows_of_image, first_of_image = image * windows_of_image;
@@ -144,14 +152,7 @@ __global__ void __launch_bounds__(kThreads)
       const float each = __shfl_sync(kFullMask, scaled, next);
       const Window window(s, c, first + next, image, first_of_image);
       const Corner corner(s, window, static_cast<uint32_t>(__shfl_sync(kFullMask, winner, next)));
-      const float* from =
-          x + ((window.image * conv.h + corner.y) * conv.w + corner.x) * static_cast<int64_t>(conv.cin);
-#pragma unroll
-      for (int t = 0; t < kLaneTaps; ++t) {
-        const int y = corner.y + ky[t], from_x = corner.x + kx[t];
-        const bool read = !padded || (y >= 0 && y < conv.h && from_x >= 0 && from_x < conv.w);
-        sums[t] = fmaf(each, read ? from[offset[t]] : 0.0f, sums[t]);
-      }
+      taps.add(conv, x, window.image, corner, each, sums);
     }
   }
 #pragma unroll

@@ -10,18 +10,17 @@ is an error, not a time. Times are of whole jobs, by the host's clock around blo
 """
 
 import argparse
-import json
 import platform
 import statistics
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import mnist
 import numpy as np
+from job_result import write_result
 
 BATCH, STEPS, EPS, STEP_SIZE = 128, 10, 0.3, 0.075
 RATE, BETA1, BETA2, SMALL = 1e-3, 0.9, 0.999, 1e-8
@@ -217,14 +216,7 @@ def main():
         jobs[job] = {"variants": variants}
     result = {"device": device.device_kind, "versions": {"python": platform.python_version(), "jax": jax.__version__},
               "precision": "fp32, highest", "jobs": jobs}
-    text = json.dumps(result, indent=1) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-    else:
-        Path(options.json).write_text(text)
-    failed = [f"{j} {v}" for j, job in jobs.items() for v, variant in job["variants"].items() if "error" in variant]
-    if failed:
-        sys.exit(f"error: failed: {', '.join(failed)}")
+    write_result(result, options.json)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,15 @@ against accuracy thresholds; a wrong one is an error, not a time. Times are betw
 """
 
 import argparse
-import json
 import platform
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import mnist
 import torch
 import torch.nn.functional as F
+from job_result import write_result
 from torch_zoo import MODELS, require
 
 BATCH, STEPS, EPS, STEP_SIZE = 128, 10, 0.3, 0.075
@@ -251,14 +250,7 @@ def main():
               "versions": {"python": platform.python_version(), "torch": torch.__version__,
                            "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()},
               "precision": "fp32, TF32 off", "jobs": jobs}
-    text = json.dumps(result, indent=1) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-    else:
-        Path(options.json).write_text(text)
-    failed = [f"{j} {v}" for j, job in jobs.items() for v, variant in job["variants"].items() if "error" in variant]
-    if failed:
-        sys.exit(f"error: failed: {', '.join(failed)}")
+    write_result(result, options.json)
 
 
 if __name__ == "__main__":
