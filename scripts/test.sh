@@ -5,9 +5,11 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
   cat <<'END'
-usage: scripts/test.sh [--sanitize] [--tidy] [--fuzz SECONDS]
+usage: scripts/test.sh [--emulated] [--sanitize] [--tidy] [--fuzz SECONDS]
 
-  --sanitize       also build into build-sanitize under AddressSanitizer and UBSan, and run the suite there
+  --emulated       also build the emulated device into build-emulated with clang++ under AddressSanitizer and UBSan,
+                   and run the checks of every op and ladder there
+  --sanitize       also build everything into build-sanitize under both, and run the suite there
   --tidy           also check the sources with clang-format and clang-tidy
   --fuzz SECONDS   also build into build-fuzz with clang, and run each fuzz target for so long
 
@@ -15,9 +17,10 @@ It can be repeated, and works offline once the packages are there.
 END
 }
 
-sanitize=no tidy=no fuzz=0
+emulated=no sanitize=no tidy=no fuzz=0
 while [ $# -gt 0 ]; do
   case $1 in
+    --emulated) emulated=yes ;;
     --sanitize) sanitize=yes ;;
     --tidy) tidy=yes ;;
     --fuzz)
@@ -32,7 +35,7 @@ done
 
 extra=()
 [ "$tidy" = no ] || extra+=(clang-format clang-tidy)
-[ "$fuzz" = 0 ] || extra+=(clang libclang-rt-14-dev)
+[ "$emulated$fuzz" = no0 ] || extra+=(clang libclang-rt-14-dev)
 "$root/scripts/install_deps.sh" ${extra[@]+"${extra[@]}"}
 
 section() { printf '\n== %s\n' "$*"; }
@@ -87,6 +90,14 @@ if [ "$fuzz" != 0 ]; then
   export root fuzz
   # shellcheck disable=SC2016
   printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'fuzz_one "$1"' fuzz
+fi
+
+if [ "$emulated" = yes ]; then
+  section "the emulated device by clang++, under AddressSanitizer and UBSan"
+  "$root/scripts/build.sh" "$root/build-emulated" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_SANITIZE=ON -DCALTROP_CUDA=OFF \
+    -- test_emulation test_emulated_ops
+  "$root/build-emulated/tests/test_emulation"
+  "$root/build-emulated/tests/test_emulated_ops"
 fi
 
 if [ "$sanitize" = yes ]; then

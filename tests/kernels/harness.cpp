@@ -4,8 +4,6 @@
 
 #include <cstdlib>
 
-#include "kernels/cpu_backend.h"
-#include "kernels/devices.h"
 #include "kernels/emulation/emulation.h"
 
 namespace caltrop::test {
@@ -53,37 +51,13 @@ void Report::compare_sums(const std::string& what, std::span<const float> actual
   compare(what, actual, expected, tolerance);
 }
 
-namespace {
-
-// CALTROP_LANES=cuda runs one lane alone (under a tool that makes the others slow); the rest count as absent.
-void keep_asked_lanes(std::vector<Lane>& lanes) {
-  const char* asked = std::getenv("CALTROP_LANES");
-  if (asked == nullptr || *asked == 0) return;
-  for (Lane& lane : lanes) {
-    if (!lane.name.starts_with(asked)) lane.absent = "left out: CALTROP_LANES is " + std::string(asked);
-  }
-}
-
-}  // namespace
-
-std::vector<Lane> all_lanes() {
-  std::vector<Lane> lanes;
-  for (const CpuTarget& target : cpu_targets()) {
-    lanes.push_back({"cpu/" + target.name, target.supported ? "" : "this machine lacks these instructions",
-                     &cpu_backend(), [name = target.name] {
-                       set_cpu_target(name);
-                     }});
-  }
-  const DeviceState cuda = cuda_state();
-  const char* const absent[] = {"not built", "no device", ""};
-  lanes.push_back(
-      {"cuda", absent[static_cast<int>(cuda)], cuda == DeviceState::ready ? &cuda_backend() : nullptr, [] {
-       }});
+std::vector<Lane> emulated_lanes() {
   struct Emulated {
     std::string name;
     emu::Schedule schedule;
     bool aligned;
   };
+  std::vector<Lane> lanes;
   for (const Emulated& lane : {Emulated{"forward", {emu::Order::forward, true}, false},
                                Emulated{"reverse", {emu::Order::reverse, false}, true},
                                Emulated{"shuffled", {emu::Order::shuffled, true}, false}}) {
@@ -92,19 +66,28 @@ std::vector<Lane> all_lanes() {
                        aligned_arrays = lane.aligned;
                      }});
   }
-  keep_asked_lanes(lanes);
+  return lanes;
+}
+
+std::vector<Lane> asked_lanes() {
+  std::vector<Lane> lanes = all_lanes();
+  const char* asked = std::getenv("CALTROP_LANES");
+  if (asked == nullptr || *asked == 0) return lanes;
+  for (Lane& lane : lanes) {
+    if (!lane.name.starts_with(asked)) lane.absent = "left out: CALTROP_LANES is " + std::string(asked);
+  }
   return lanes;
 }
 
 void for_each_lane(const std::function<void(Backend&)>& body) {
-  for (const Lane& lane : all_lanes()) {
+  for (const Lane& lane : asked_lanes()) {
     if (!lane.absent.empty()) continue;
     INFO("lane ", lane.name);
     lane.enter();
     body(*lane.backend);
+    if (lane.leave) lane.leave();
     aligned_arrays = false;
   }
-  set_cpu_target("");
 }
 
 }  // namespace caltrop::test

@@ -150,11 +150,15 @@ struct Lane {
   std::string name;
   std::string absent;  // why it cannot run here; empty where it can
   Backend* backend;
-  std::function<void()> enter;
+  std::function<void()> enter, leave = {};
 };
-// Every lane that exists, present or absent. An absent one is a visible SKIP in parity_test.cpp, never a
-// pass.
+// The emulated device, in each order of threads.
+std::vector<Lane> emulated_lanes();
+// Every lane of a test program, present or absent: each program has one definition (lanes.cpp).
 std::vector<Lane> all_lanes();
+// The same; where CALTROP_LANES=cuda is in the environment, only lanes whose names begin so are present
+// (under a tool that makes the others slow). An absent one is a visible SKIP in parity_test.cpp, never a pass.
+std::vector<Lane> asked_lanes();
 // Runs body on each present lane, with its name in doctest's messages.
 void for_each_lane(const std::function<void(Backend&)>& body);
 
