@@ -178,6 +178,10 @@ const std::vector<BenchJob>& bench_jobs() {
       job_of<Inference>("inference_eat1", "logits of 10,000 images, EAT-1", "eat-1"),
       job_of<Inference>("inference_eat2", "logits of 10,000 images, EAT-2", "eat-2"),
       job_of<Inference>("inference_eat3", "logits of 10,000 images, EAT-3", "eat-3"),
+      {"inference_ensemble", "votes of EAT-1, -2, -3 on 10,000 images",
+       [](BenchBed& bed) {
+         return ensemble_job(bed, true);
+       }},
       {"pgd10_target", "PGD-10 on 10,000 images: L-inf, eps 0.3, step 0.075, Target", pgd_job},
       {"gma_target", "GMA's 30 sizes on 1,000 images: PGD-10 in L-inf, Target", gma_job},
   };

@@ -46,4 +46,7 @@ struct BenchJob {
 };
 const std::vector<BenchJob>& bench_jobs();
 
+// bench_ensemble.cpp: the vote of EAT-1, -2, -3 on the test images.
+std::unique_ptr<TimedWork> ensemble_job(BenchBed& bed, bool fused);
+
 }  // namespace caltrop

@@ -21,7 +21,7 @@ CALTROP names the binary (default: build/caltrop), PEERS_PYTHON a Python with th
 END
 }
 
-jobs=train_epoch_target,train_epoch_eat3,inference_target,inference_eat1,inference_eat2,inference_eat3,pgd10_target,gma_target
+jobs=train_epoch_target,train_epoch_eat3,inference_target,inference_eat1,inference_eat2,inference_eat3,inference_ensemble,pgd10_target,gma_target
 rounds=2 repeats=3 threads=2 fraction=1 out_dir=$root/bench/results tune=()
 while [ $# -gt 0 ]; do
   case $1 in

@@ -10,21 +10,6 @@
 #include "engine/text.h"
 
 namespace caltrop {
-namespace {
-
-// Adds softmax(z) to `sums`, in double, shifted by the maximum.
-void add_softmax(const float* z, int64_t classes, std::vector<double>& sums) {
-  const float top = *std::max_element(z, z + classes);
-  std::vector<double> e(static_cast<size_t>(classes));
-  double total = 0;
-  for (int64_t k = 0; k < classes; ++k) {
-    total += e[static_cast<size_t>(k)] = std::exp(static_cast<double>(z[k]) - static_cast<double>(top));
-  }
-  for (size_t k = 0; k < e.size(); ++k) sums[k] += e[k] / total;
-}
-
-}  // namespace
-
 std::vector<int64_t> bootstrap(std::span<const int64_t> rows, uint64_t seed, uint64_t member) {
   if (rows.empty()) fail("[mia] expected at least one image to draw from");
   Random random(seed, Purpose::bootstrap, member);
@@ -43,28 +28,18 @@ void expect_all_classes(std::span<const int32_t> labels, int64_t classes, std::s
 }
 
 std::vector<int32_t> majority_vote(std::span<const std::vector<float>> logits, int64_t classes) {
-  if (logits.empty() || classes < 1) fail("[mia] expected the logits of at least one network");
+  if (logits.empty() || logits.size() > kMostNetworks || classes < 1)
+    fail("[mia] expected the logits of 1 to {} networks, got {}", kMostNetworks, logits.size());
   for (const std::vector<float>& one : logits) {
     if (one.size() != logits[0].size() || one.size() % static_cast<size_t>(classes) != 0) {
       fail("[mia] expected as many rows of {} logits from each network, got {} and {} values", classes,
            logits[0].size(), one.size());
     }
   }
-  std::vector<int32_t> answers;
-  for (size_t begin = 0; begin < logits[0].size(); begin += static_cast<size_t>(classes)) {
-    std::vector<int> votes(static_cast<size_t>(classes));
-    std::vector<double> sums(static_cast<size_t>(classes));
-    for (const std::vector<float>& one : logits) {
-      const float* const z = one.data() + begin;
-      ++votes[static_cast<size_t>(std::max_element(z, z + classes) - z)];
-      add_softmax(z, classes, sums);
-    }
-    size_t best = 0;
-    for (size_t k = 1; k < votes.size(); ++k) {
-      if (votes[k] > votes[best] || (votes[k] == votes[best] && sums[k] > sums[best])) best = k;
-    }
-    answers.push_back(static_cast<int32_t>(best));
-  }
+  std::vector<const float*> each;
+  for (const std::vector<float>& one : logits) each.push_back(one.data());
+  std::vector<int32_t> answers(logits[0].size() / static_cast<size_t>(classes));
+  cpu_backend().vote(static_cast<int64_t>(answers.size()), classes, each, answers.data());
   return answers;
 }
 
@@ -76,7 +51,8 @@ EnsembleMean parse_ensemble_mean(std::string_view name) {
 
 Ensemble::Ensemble(std::vector<const Model*> networks, EnsembleMean mean)
     : networks_(std::move(networks)), mean_(mean) {
-  if (networks_.empty()) fail("[mia] expected at least one network");
+  if (networks_.empty() || networks_.size() > kMostNetworks)
+    fail("[mia] expected 1 to {} networks, got {}", kMostNetworks, networks_.size());
   for (const Model* network : networks_) {
     if (!(network->input() == input()) || network->outputs() != outputs() ||
         &network->backend() != &backend()) {
@@ -114,15 +90,15 @@ int64_t Ensemble::chunk() const {
 
 std::vector<int32_t> Ensemble::vote(const Tensor& x) const {
   const NoGrad values_only;
-  std::vector<std::vector<float>> logits;
-  for (const Model* network : networks_) logits.push_back(network->forward(x).to_host());
-  return majority_vote(logits, outputs());
+  return caltrop::vote(forward_together(networks_, x)).to_host();
 }
 
 std::vector<int32_t> Ensemble::vote(const ImageSource& images, int64_t batch) const {
-  std::vector<std::vector<float>> logits;
-  for (const Model* network : networks_) logits.push_back(predict(*network, images, batch));
-  return majority_vote(logits, outputs());
+  std::vector<int32_t> answers(static_cast<size_t>(images.count()));
+  for_chunks(backend(), images.count(), batch > 0 ? batch : chunk(), [&](int64_t begin, int64_t end) {
+    std::ranges::copy(vote(images.pixels(row_range(begin, end))), answers.begin() + begin);
+  });
+  return answers;
 }
 
 }  // namespace caltrop

@@ -23,8 +23,7 @@ std::vector<int64_t> bootstrap(std::span<const int64_t> rows, uint64_t seed, uin
 // An Error that names a class that none of `labels` has.
 void expect_all_classes(std::span<const int32_t> labels, int64_t classes, std::string_view what);
 
-// Logits (n, classes) of each network, row-major -> n classes. Softmax and its sums in double, networks in
-// order.
+// The vote of networks whose logits (n, classes), row-major, are on the host -> n classes.
 std::vector<int32_t> majority_vote(std::span<const std::vector<float>> logits, int64_t classes);
 
 // What the logits of an Ensemble are: log of the mean softmax, or the mean of the logits.
@@ -45,7 +44,7 @@ class Ensemble final : public Classifier {
   int64_t passes() const override { return static_cast<int64_t>(networks_.size()); }
 
   const std::vector<const Model*>& networks() const { return networks_; }
-  // The hard vote over many images.
+  // The hard vote: each image goes through all networks, and comes out as a class.
   std::vector<int32_t> vote(const ImageSource& images, int64_t batch = 0) const;
   std::vector<int32_t> vote(const Tensor& x) const;
 

@@ -44,6 +44,39 @@ std::vector<float> predict(const Model& model, const ImageSource& images, int64_
   return logits;
 }
 
+namespace {
+
+bool same_geometry(const Model::FirstBlock& a, const Model::FirstBlock& b) {
+  const Shape &v = a.weight.shape(), &w = b.weight.shape();
+  return a.options == b.options && v[0] == w[0] && v[1] == w[1];
+}
+
+}  // namespace
+
+std::vector<Tensor> forward_together(std::span<const Model* const> networks, const Tensor& x) {
+  std::vector<std::optional<Model::FirstBlock>> blocks;
+  for (const Model* network : networks) blocks.push_back(network->first_block());
+  std::vector<Tensor> logits(networks.size());
+  for (size_t k = 0; k < networks.size(); ++k) {
+    if (logits[k]) continue;
+    std::vector<size_t> group;
+    std::vector<BlockWeights> weights;
+    for (size_t m = k; blocks[k] && m < networks.size() && group.size() < kMostNetworks; ++m) {
+      if (!blocks[m] || !same_geometry(*blocks[k], *blocks[m])) continue;
+      group.push_back(m);
+      weights.push_back({blocks[m]->weight, blocks[m]->bias});
+    }
+    if (group.size() < 2) {
+      logits[k] = networks[k]->forward(x);
+      continue;
+    }
+    const std::vector<Tensor> y = conv_blocks(x, weights, blocks[k]->options);
+    for (size_t i = 0; i < group.size(); ++i)
+      logits[group[i]] = networks[group[i]]->forward_after_first_block(y[i]);
+  }
+  return logits;
+}
+
 std::vector<int32_t> argmax_rows(const std::vector<float>& rows, int64_t classes) {
   std::vector<int32_t> best;
   for (auto row = rows.begin(); row != rows.end(); row += classes) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "engine/images.h"
@@ -25,6 +26,10 @@ void for_chunks(Backend& backend, int64_t count, int64_t batch,
 // Logits of all images, (count, outputs) row-major on the host.
 std::vector<float> predict(const Model& model, const ImageSource& images, int64_t batch = 0,
                            const Progress& progress = {});
+
+// Logits of each network for the same images. Networks that begin with convolution blocks of one geometry
+// compute these together, reading the images once; the values are those of Model::forward.
+std::vector<Tensor> forward_together(std::span<const Model* const> networks, const Tensor& x);
 
 // The first largest of each row of `classes` values.
 std::vector<int32_t> argmax_rows(const std::vector<float>& rows, int64_t classes);

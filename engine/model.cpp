@@ -158,11 +158,16 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
   if (options.parameters && options.parameters->size() != places_.size()) {
     fail("[model] expected {} parameters, got {}", places_.size(), options.parameters->size());
   }
+  return run_steps(0, x, options);
+}
+
+Tensor Model::run_steps(size_t first, const Tensor& x, const ForwardOptions& options) const {
   // Of the residual blocks around the present layer: their input and, from the shortcut on, their body's
   // result.
   std::vector<Tensor> aside;
   Tensor y = x;
-  for (const Step& step : steps_) {
+  for (size_t k = first; k < steps_.size(); ++k) {
+    const Step& step = steps_[k];
     if (const auto* branch = std::get_if<BranchSpec>(&architecture_.layers[step.first])) {
       if (branch->point == BranchPoint::residual) {
         aside.push_back(y);
@@ -175,17 +180,13 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
     } else if (options.fuse && step.last > step.first + 1) {
       y = run_block(step, y, options);
     } else {
-      for (size_t k = step.first; k < step.last; ++k) y = run_layer(k, y, options);
+      for (size_t layer = step.first; layer < step.last; ++layer) y = run_layer(layer, y, options);
     }
   }
   return y;
 }
 
-Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const {
-  const Tensor &weight = tensor(step.first, "weight", options), &bias = tensor(step.first, "bias", options);
-  if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
-    return dense(x, weight, bias, fused(*block_activation(architecture_.layers[step.first + 1])));
-  }
+ConvBlockOptions Model::block_options(const Step& step) const {
   const auto& conv = std::get<ConvSpec>(architecture_.layers[step.first]);
   ConvBlockOptions block;
   block.conv = {conv.stride_h, conv.stride_w, conv.pad_h, conv.pad_w};
@@ -197,7 +198,23 @@ Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions&
       block.pool_w = pool->window_w;
     }
   }
-  return conv_block(x, weight, bias, block);
+  return block;
+}
+
+std::optional<Model::FirstBlock> Model::first_block() const {
+  const Step& step = steps_[0];
+  if (!std::holds_alternative<ConvSpec>(architecture_.layers[step.first]) || step.last == step.first + 1) {
+    return std::nullopt;
+  }
+  return FirstBlock{tensor(step.first, "weight", {}), tensor(step.first, "bias", {}), block_options(step)};
+}
+
+Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const {
+  const Tensor &weight = tensor(step.first, "weight", options), &bias = tensor(step.first, "bias", options);
+  if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
+    return dense(x, weight, bias, fused(*block_activation(architecture_.layers[step.first + 1])));
+  }
+  return conv_block(x, weight, bias, block_options(step));
 }
 
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {

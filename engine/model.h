@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,16 @@ class Model {
   // x (n,h,w,c) in [0,1] -> logits (n,outputs). Safe to call from several threads unless `training`.
   Tensor forward(const Tensor& x, const ForwardOptions& options = {}) const;
 
+  // The convolution block that the network begins with: several networks that see the same images can compute
+  // theirs together (engine/inference.h, forward_together). Nothing where it begins otherwise.
+  struct FirstBlock {
+    Tensor weight, bias;
+    ConvBlockOptions options;
+  };
+  std::optional<FirstBlock> first_block() const;
+  // From the output of that block to the logits.
+  Tensor forward_after_first_block(const Tensor& y) const { return run_steps(1, y, {}); }
+
   // Whether training draws random numbers: a captured step would draw the same ones again.
   bool draws_random_numbers() const;
 
@@ -72,6 +83,8 @@ class Model {
     size_t first, last;
   };
   const Tensor& tensor(size_t layer, const char* name, const ForwardOptions& options) const;
+  ConvBlockOptions block_options(const Step& step) const;
+  Tensor run_steps(size_t first, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x,

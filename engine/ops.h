@@ -59,6 +59,7 @@ Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation ac
 
 struct ConvOptions {
   int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
+  bool operator==(const ConvOptions&) const = default;
 };
 // x (n,h,w,cin), w (kh,kw,cin,cout) -> (n,oh,ow,cout). The adjoints take the shape they produce.
 Tensor conv2d(const Tensor& x, const Tensor& w, const ConvOptions& options = {});
@@ -75,12 +76,20 @@ struct ConvBlockOptions {
   ConvOptions conv = {};
   Activation activation = Activation::none;
   int64_t pool_h = 1, pool_w = 1;  // max-pool, stride = window
+  bool operator==(const ConvBlockOptions&) const = default;
 };
 // maxpool(activation(conv2d(x, w) + bias)) as one fused op; the composed form is its oracle, and its
 // derivative where a graph of the gradient is asked for.
 Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options);
 Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias,
                            const ConvBlockOptions& options);
+// conv_block for each of several networks that see the same images. Where no gradient is asked for they are
+// read once; else this is so many conv_blocks.
+struct BlockWeights {
+  Tensor w, bias;
+};
+std::vector<Tensor> conv_blocks(const Tensor& x, const std::vector<BlockWeights>& networks,
+                                const ConvBlockOptions& options);
 
 // Batch norm over all axes but the last. mean and variance (biased) have shape (c).
 struct BatchMoments {
@@ -98,6 +107,8 @@ Tensor dropout(const Tensor& x, float p, uint64_t seed, uint64_t stream);
 Tensor softmax(const Tensor& z);
 Tensor log_softmax(const Tensor& z);
 Labels argmax(const Tensor& z);
+// The majority vote of networks with logits (n,k) each; ties: kernels/backend.h.
+Labels vote(const std::vector<Tensor>& logits);
 Tensor one_hot(const Labels& labels, int64_t classes);
 Tensor pick(const Tensor& z, const Labels& labels);  // z[r, label[r]] -> (n)
 Tensor row_max(const Tensor& z);                     // first maximum -> (n)

@@ -150,19 +150,33 @@ Tensor conv_block_composed(const Tensor& x, const Tensor& w, const Tensor& bias,
   return maxpool(y, {options.pool_h, options.pool_w, options.pool_h, options.pool_w});
 }
 
-Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options) {
-  CALTROP_COUNT_OP("conv_block");
-  const Conv2d conv = conv_shape("conv_block", x.shape(), w.shape(), options.conv);
+namespace {
+
+ConvBlock block_shape(const char* op, const Tensor& x, const Tensor& w, const Tensor& bias,
+                      const ConvBlockOptions& options) {
+  const Conv2d conv = conv_shape(op, x.shape(), w.shape(), options.conv);
   const ConvBlock block{conv, options.activation, options.pool_h, options.pool_w};
   if (bias.shape() != Shape{conv.cout})
-    fail("[conv_block] expected a bias of shape ({}), got {}", conv.cout, to_string(bias.shape()));
+    fail("[{}] expected a bias of shape ({}), got {}", op, conv.cout, to_string(bias.shape()));
   if (block.pool_h < 1 || block.pool_w < 1 || block.pool_h * block.pool_w >= kDead || block.out_h() < 1 ||
       block.out_w() < 1) {
-    fail("[conv_block] expected a window of 1 to {} elements that fits {}x{}, got {}x{}", kDead - 1,
-         conv.out_h(), conv.out_w(), block.pool_h, block.pool_w);
+    fail("[{}] expected a window of 1 to {} elements that fits {}x{}, got {}x{}", op, kDead - 1, conv.out_h(),
+         conv.out_w(), block.pool_h, block.pool_w);
   }
+  return block;
+}
+
+Shape output_shape(const ConvBlock& block) {
+  return {block.conv.n, block.out_h(), block.out_w(), block.conv.cout};
+}
+
+}  // namespace
+
+Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvBlockOptions& options) {
+  CALTROP_COUNT_OP("conv_block");
+  const ConvBlock block = block_shape("conv_block", x, w, bias, options);
   Backend& backend = x.backend();
-  Tensor y = Tensor::uninitialized(backend, {conv.n, block.out_h(), block.out_w(), conv.cout});
+  Tensor y = Tensor::uninitialized(backend, output_shape(block));
   const bool backward = recording() && (x.tracked() || w.tracked() || bias.tracked());
   Buffer<uint8_t> winner;
   Buffer<float> slope;
@@ -201,6 +215,39 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
     }
     return d;
   });
+}
+
+std::vector<Tensor> conv_blocks(const Tensor& x, const std::vector<BlockWeights>& networks,
+                                const ConvBlockOptions& options) {
+  CALTROP_COUNT_OP("conv_blocks");
+  if (networks.empty() || networks.size() > kMostNetworks)
+    fail("[conv_blocks] expected 1 to {} networks, got {}", kMostNetworks, networks.size());
+  const bool backward =
+      recording() &&
+      (x.tracked() || std::any_of(networks.begin(), networks.end(), [](const BlockWeights& network) {
+         return network.w.tracked() || network.bias.tracked();
+       }));
+  std::vector<Tensor> y;
+  if (backward) {
+    for (const auto& [w, bias] : networks) y.push_back(conv_block(x, w, bias, options));
+    return y;
+  }
+  const Shape& first = networks[0].w.shape();
+  ConvBlock all{};
+  std::vector<BlockFilters> filters;
+  for (const auto& [w, bias] : networks) {
+    ConvBlock block = block_shape("conv_blocks", x, w, bias, options);
+    if (w.dim(0) != first[0] || w.dim(1) != first[1]) {
+      fail("[conv_blocks] expected filters of one size, got {} and {}", to_string(first),
+           to_string(w.shape()));
+    }
+    y.push_back(Tensor::uninitialized(x.backend(), output_shape(block)));
+    filters.push_back({w.data(), bias.data(), y.back().mutable_data(), block.conv.cout});
+    block.conv.cout += all.conv.cout;
+    all = block;
+  }
+  x.backend().conv_blocks(all, x.data(), filters);
+  return y;
 }
 
 BatchMoments batch_moments(const Tensor& x) {

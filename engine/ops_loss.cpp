@@ -68,6 +68,24 @@ Labels argmax(const Tensor& z) {
   return index;
 }
 
+Labels vote(const std::vector<Tensor>& logits) {
+  CALTROP_COUNT_OP("vote");
+  if (logits.empty() || logits.size() > kMostNetworks)
+    fail("[vote] expected the logits of 1 to {} networks, got {}", kMostNetworks, logits.size());
+  std::vector<const float*> each;
+  for (const Tensor& z : logits) {
+    check_rows("vote", z);
+    if (z.shape() != logits[0].shape()) {
+      fail("[vote] expected logits of one shape, got {} and {}", to_string(logits[0].shape()),
+           to_string(z.shape()));
+    }
+    each.push_back(z.data());
+  }
+  const Labels answer(logits[0].backend(), logits[0].dim(0));
+  logits[0].backend().vote(logits[0].dim(0), logits[0].dim(1), each, answer.data());
+  return answer;
+}
+
 Tensor one_hot(const Labels& labels, int64_t classes) {
   Tensor y = Tensor::uninitialized(labels.backend(), {labels.count(), classes});
   labels.backend().one_hot(labels.count(), classes, labels.data(), y.mutable_data());

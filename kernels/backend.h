@@ -108,6 +108,15 @@ struct ConvBlock {
 };
 inline constexpr uint8_t kDead = 255;
 
+// The filters of one network's block, and where its output goes.
+struct BlockFilters {
+  const float* w;     // (kh,kw,cin,cout)
+  const float* bias;  // (cout), or null
+  float* y;           // (n, out_h, out_w, cout)
+  int64_t cout;
+};
+inline constexpr size_t kMostNetworks = 8;  // that are computed together, or vote
+
 enum class Norm : uint8_t { linf, l2, l1 };
 
 // One step of a gradient attack on `rows` images of `cols` pixels: step, project, clip to the box.
@@ -218,6 +227,9 @@ class Backend {
   // The fused block. bias may be null; winner and slope may be null when no backward pass will follow.
   virtual void conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias, float* y,
                           uint8_t* winner, float* slope) = 0;
+  // conv_block's y for each of several networks that see the same images, which are read once. `block` holds
+  // for all of them; its conv.cout is the sum of theirs. At most kMostNetworks.
+  virtual void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) = 0;
   virtual void conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner,
                                  const float* slope, const float* w, float* dx) = 0;
   // dbias may be null.
@@ -236,6 +248,10 @@ class Backend {
                                   bool stable, float* dz) = 0;
   // index[r] = position of the first maximum of row r.
   virtual void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) = 0;
+  // The majority vote of networks, of which each has logits (rows, cols) and votes for argmax. Of classes with
+  // equally many votes the one with the largest sum of softmax over the networks wins (in double, networks in
+  // order), of those equal the lowest. `logits` is a host array of 1 to kMostNetworks device arrays.
+  virtual void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) = 0;
   // y[r,k] = 1 where k == index[r], else 0.
   virtual void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) = 0;
 

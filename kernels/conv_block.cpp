@@ -160,6 +160,23 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
   });
 }
 
+void CpuBackend::conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) {
+  ConvBlock b = block;
+  b.conv = padded(block.conv);
+  const int64_t windows = b.out_h() * b.out_w();
+  parallel_for(block.conv.n, [&](int64_t n) {
+    const Scratch room(*this, image_size(b.conv) + b.pool_h * b.out_w() * b.pool_w * b.conv.cout);
+    const float* image = padded_image(block.conv, x, n, room.data());
+    ConvBlock own = b;
+    for (const BlockFilters& network : networks) {
+      own.conv.cout = network.cout;
+      HWY_DYNAMIC_DISPATCH(block_forward)
+      (own, image, network.w, network.bias, room.data() + image_size(b.conv),
+       network.y + n * windows * network.cout, nullptr, nullptr);
+    }
+  });
+}
+
 void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner,
                                    const float* slope, const float* w, float* dx) {
   const Conv2d& s = b.conv;

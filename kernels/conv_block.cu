@@ -5,125 +5,21 @@
 //   1 x 1 windows                       conv2d, then bias and activation in place
 //   other windows                       a thread for each pooled element goes through its window, four
 //                                       positions at a time
-//
-// The activation comes after the maximum: relu is monotone, and GELU falls and then rises, so its maximum
-// over a window is at the largest or the smallest value.
 
+#include "kernels/conv_block_pooled.cuh"
 #include "kernels/conv_block_windows.cuh"
-#include "kernels/conv_quads.cuh"
-#include "kernels/gpu_math.cuh"
 #include "kernels/gpu_ops.cuh"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
 
-// Where the pass leaves its results; winner and slope may be null.
-struct Pooled {
-  float* y;
-  uint8_t* winner;
-  float* slope;
-};
-
-// The largest and the smallest of the values met so far, each with the position where it first stood, and
-// their sum, which is NaN where one of them was: comparisons would lose it.
-struct Extremes {
-  float high, low, sum;
-  int high_at = 0, low_at = 0;
-  __device__ explicit Extremes(float first) : high(first), low(first), sum(first) {}
-  __device__ void meet(float value, int position) {
-    sum += value;
-    if (value > high) {
-      high = value;
-      high_at = position;
-    }
-    if (value < low) {
-      low = value;
-      low_at = position;
-    }
-  }
-};
-
-struct Result {
-  float y, slope;
-  uint8_t winner;
-};
-
-template <Activation kActivation>
-__device__ Result finished(const Extremes& e) {
-  float value = e.high, slope = 1.0f;
-  int winner = e.high_at;
-  if constexpr (kActivation == Activation::relu) {
-    value = e.high > 0.0f ? e.high : 0.0f;
-    winner = e.high > 0.0f ? winner : kDead;
-  }
-  if constexpr (kActivation == Activation::gelu) {
-    // GELU falls up to its valley and rises after it, and is negative below 0. The smallest value wins where
-    // all lie on the falling side; where the extremes lie on either side of the valley, below 0, both are
-    // evaluated.
-    constexpr float kValley = -0.751791525f;
-    const bool falling = e.high <= kValley;
-    float z = falling ? e.low : e.high;
-    winner = falling ? e.low_at : e.high_at;
-    Normal n = normal_of(z);
-    if (e.high > kValley && e.high < 0.0f && e.low < kValley) {
-      const Normal other = normal_of(e.low);
-      if (e.low * other.cdf > z * n.cdf) {
-        z = e.low;
-        n = other;
-        winner = e.low_at;
-      }
-    }
-    value = z * n.cdf;
-    slope = fmaf(z, n.pdf, n.cdf);
-  }
-  return {e.sum == e.sum ? value : e.sum, slope, static_cast<uint8_t>(winner)};
-}
-
-__device__ void store(const Result& result, const Pooled& to, int64_t at) {
-  to.y[at] = result.y;
-  if (to.winner) to.winner[at] = result.winner;
-  if (to.slope) to.slope[at] = result.slope;
-}
-
-// `vectors`: rows of all outputs are aligned for 4 channels at a time. Single values would cost four times
-// the transactions: the channels of one thread are neighbours, those of one warp are not.
 template <bool k3x3, Activation kActivation>
 __global__ void __launch_bounds__(128, 5) block_quad_kernel(QuadShape s, bool vectors, const float* x,
                                                             const float* w, const float* bias, Pooled to) {
   const QuadPlace at(s);
   float z[4][kQuadChannels];
   quad_sums<k3x3>(s, at, x, w, bias, z);
-  if (!at.valid) return;
-  const int64_t first = (at.image * s.quads_h * s.quads_w + at.quad) * s.conv.cout + at.o;
-#pragma unroll
-  for (int group = 0; group < kQuadChannels; group += 4) {
-    Result results[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      Extremes e(z[0][group + i]);
-      e.meet(z[1][group + i], 1);
-      e.meet(z[2][group + i], 2);
-      e.meet(z[3][group + i], 3);
-      results[i] = finished<kActivation>(e);
-    }
-    if (vectors && at.o + group < s.conv.cout) {
-      *reinterpret_cast<float4*>(to.y + first + group) =
-          make_float4(results[0].y, results[1].y, results[2].y, results[3].y);
-      if (to.slope) {
-        *reinterpret_cast<float4*>(to.slope + first + group) =
-            make_float4(results[0].slope, results[1].slope, results[2].slope, results[3].slope);
-      }
-      if (to.winner) {
-        *reinterpret_cast<uchar4*>(to.winner + first + group) =
-            make_uchar4(results[0].winner, results[1].winner, results[2].winner, results[3].winner);
-      }
-      continue;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (at.o + group + i < s.conv.cout) store(results[i], to, first + group + i);
-    }
-  }
+  store_quad<kActivation>(s, at, at.o, s.conv.cout, vectors, z, to);
 }
 
 template <Activation kActivation>
@@ -173,7 +69,7 @@ __global__ void block_window_kernel(WindowShape s, const float* x, const float* 
         if (first + p > 0 && first + p < positions) e.meet(z[p], first + p);
       }
     }
-    store(finished<kActivation>(e), to, i);
+    store_pooled(finished<kActivation>(e), to, i);
   }
 }
 
@@ -181,7 +77,7 @@ __global__ void block_window_kernel(WindowShape s, const float* x, const float* 
 template <Activation kActivation>
 __global__ void block_point_kernel(const float* bias, int64_t channels, Pooled to, int64_t count) {
   for (int64_t i = first_index(); i < count; i += index_step())
-    store(finished<kActivation>(Extremes(bias ? to.y[i] + bias[i % channels] : to.y[i])), to, i);
+    store_pooled(finished<kActivation>(Extremes(bias ? to.y[i] + bias[i % channels] : to.y[i])), to, i);
 }
 
 template <Activation kActivation>

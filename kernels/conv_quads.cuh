@@ -97,17 +97,17 @@ __device__ inline void load_quad_patch(const QuadShape& s, const QuadPlace& at, 
   }
 }
 
-// shared[tap][c][output channel of the block], zeros past the last channels.
-__device__ inline void load_quad_filters(const QuadShape& s, const float* w, int first_c, float* shared) {
+// shared[tap][c][output channel - first_o], zeros past the last of w's `cout` channels.
+__device__ inline void load_quad_filters(const QuadShape& s, const float* w, int cout, int first_o,
+                                         int first_c, float* shared) {
   const ConvShape& conv = s.conv;
   const int channels = s.warps * kQuadChannels, thread = static_cast<int>(threadIdx.x);
-  const int o = thread % channels, out = static_cast<int>(blockIdx.y) * channels + o;
+  const int o = thread % channels, out = first_o + o;
   for (int row = thread / channels; row < conv.kh * conv.kw * s.depth; row += kWarp / kQuadChannels) {
     const auto tap = static_cast<int>(s.by_depth.quotient(static_cast<uint32_t>(row)));
     const int c = first_c + row - tap * s.depth;
-    const bool inside = c < conv.cin && out < conv.cout;
-    shared[row * channels + o] =
-        inside ? w[(static_cast<int64_t>(tap) * conv.cin + c) * conv.cout + out] : 0.0f;
+    const bool inside = c < conv.cin && out < cout;
+    shared[row * channels + o] = inside ? w[(static_cast<int64_t>(tap) * conv.cin + c) * cout + out] : 0.0f;
   }
 }
 
@@ -174,20 +174,26 @@ __device__ inline void add_quad(const QuadShape& s, const QuadPlace& at, const f
   }
 }
 
+// z = the bias of `cout` channels from o on, at each position of the quad.
+__device__ inline void start_quad(const float* bias, int cout, int o, float (&z)[4][kQuadChannels]) {
+#pragma unroll
+  for (int i = 0; i < kQuadChannels; ++i) {
+    z[0][i] = bias && o + i < cout ? bias[o + i] : 0.0f;
+    z[1][i] = z[2][i] = z[3][i] = z[0][i];
+  }
+}
+
 // z = bias + the convolution. Called by all threads of a block.
 template <bool k3x3>
 __device__ inline void quad_sums(const QuadShape& s, const QuadPlace& at, const float* x, const float* w,
                                  const float* bias, float (&z)[4][kQuadChannels]) {
   float* filters = dynamic_shared<float>();
   float* patch = filters + s.depth * static_cast<int>(s.filters_of_channel());
-#pragma unroll
-  for (int o = 0; o < kQuadChannels; ++o) {
-    z[0][o] = bias && at.o + o < s.conv.cout ? bias[at.o + o] : 0.0f;
-    z[1][o] = z[2][o] = z[3][o] = z[0][o];
-  }
+  start_quad(bias, s.conv.cout, at.o, z);
+  const int first_o = static_cast<int>(blockIdx.y) * s.warps * kQuadChannels;
   for (int c = 0; c < s.conv.cin; c += s.depth) {
     if (c > 0) __syncthreads();
-    load_quad_filters(s, w, c, filters);
+    load_quad_filters(s, w, s.conv.cout, first_o, c, filters);
     load_quad_patch(s, at, x, c, patch);
     __syncthreads();
     add_quad<k3x3>(s, at, patch, filters, s.conv.cin - c < s.depth ? s.conv.cin - c : s.depth, z);

@@ -182,6 +182,11 @@ void GpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
   const Stream::Op range(stream_, "conv_block");
   CALTROP_WORLD::conv_block(stream_, block, x, w, bias, y, winner, slope);
 }
+void GpuBackend::conv_blocks(const ConvBlock& block, const float* x,
+                             std::span<const BlockFilters> networks) {
+  const Stream::Op range(stream_, "conv_blocks");
+  CALTROP_WORLD::conv_blocks(stream_, block, x, networks);
+}
 void GpuBackend::conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner,
                                    const float* slope, const float* w, float* dx) {
   const Stream::Op range(stream_, "conv_block_dinput");
@@ -213,6 +218,10 @@ void GpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, 
 void GpuBackend::argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) {
   const Stream::Op range(stream_, "argmax");
   CALTROP_WORLD::argmax(stream_, rows, cols, x, index);
+}
+void GpuBackend::vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) {
+  const Stream::Op range(stream_, "vote");
+  CALTROP_WORLD::vote(stream_, rows, cols, logits, answer);
 }
 void GpuBackend::one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) {
   const Stream::Op range(stream_, "one_hot");

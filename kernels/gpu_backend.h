@@ -46,6 +46,7 @@ class GpuBackend final : public Backend {
 
   void conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias, float* y,
                   uint8_t* winner, float* slope) override;
+  void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) override;
   void conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner, const float* slope,
                          const float* w, float* dx) override;
   void conv_block_dweight(const ConvBlock& block, const float* x, const float* g, const uint8_t* winner,
@@ -57,6 +58,7 @@ class GpuBackend final : public Backend {
   void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
                           float* dz) override;
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override;
+  void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override;
   void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override;
 
   void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,

@@ -40,6 +40,10 @@ void avgpool_adjoint(Stream& stream, const Pool2d& shape, const float* g, float*
 // conv_block.cu
 void conv_block(Stream& stream, const ConvBlock& block, const float* x, const float* w, const float* bias,
                 float* y, uint8_t* winner, float* slope);
+// conv_blocks.cu; networks: host
+void conv_blocks(Stream& stream, const ConvBlock& block, const float* x,
+                 std::span<const BlockFilters> networks);
+// conv_block_dinput.cu, conv_block_dweight.cu
 void conv_block_dinput(Stream& stream, const ConvBlock& block, const float* g, const uint8_t* winner,
                        const float* slope, const float* w, float* dx);
 void conv_block_dweight(Stream& stream, const ConvBlock& block, const float* x, const float* g,
@@ -54,6 +58,9 @@ void cross_entropy_seed(Stream& stream, int64_t rows, int64_t cols, const float*
                         bool stable, float* dz);
 void argmax(Stream& stream, int64_t rows, int64_t cols, const float* x, int32_t* index);
 void one_hot(Stream& stream, int64_t rows, int64_t cols, const int32_t* index, float* y);
+
+// vote.cu; logits: a host array of device arrays
+void vote(Stream& stream, int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer);
 
 // random.cu; streams and rows are device arrays of `rows` and `count` entries
 void random(Stream& stream, Distribution kind, uint64_t seed, const uint64_t* streams, int64_t rows,

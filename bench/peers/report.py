@@ -19,6 +19,7 @@ TITLES = {
     "inference_eat1": "EAT-1, inference, 10,000 images",
     "inference_eat2": "EAT-2, inference, 10,000 images",
     "inference_eat3": "EAT-3, inference, 10,000 images",
+    "inference_ensemble": "EAT-1, -2, -3 and their vote, 10,000 images",
     "pgd10_target": "Target, PGD-10, 10,000 images",
     "gma_target": "Target, GMA sweep (30 sizes, PGD-10), 1,000 images",
 }

@@ -25,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 JOBS = ["train_epoch_target", "train_epoch_eat3", "inference_target", "inference_eat1", "inference_eat2",
-        "inference_eat3", "pgd10_target", "gma_target"]
+        "inference_eat3", "inference_ensemble", "pgd10_target", "gma_target"]
 LIBRARIES = {"pgd10_target": ["foolbox", "torchattacks"]}
 STOCK = {}
 LIBRARY_CONFIG = {"allocator": "keep", "channels_last": True, "frozen": True}

@@ -28,6 +28,22 @@ MODELS = {
 }
 
 
+class Vote(nn.Module):
+    """The majority vote of EAT-1, -2, -3 as scores (n, 11): votes, and less than one more that decides their ties."""
+
+    def __init__(self):
+        super().__init__()
+        self.networks = nn.ModuleList(MODELS[name]() for name in ("eat1", "eat2", "eat3"))
+
+    def forward(self, x):
+        logits = torch.stack([network(x) for network in self.networks])
+        votes = nn.functional.one_hot(logits.argmax(2), logits.shape[2]).sum(0)
+        return votes + logits.softmax(2).sum(0) / (len(self.networks) + 1)
+
+
+MODELS["ensemble"] = Vote
+
+
 @dataclass(frozen=True)
 class Config:
     """One way to run a job. `allocator` belongs to the process: the driver sets it before Python starts."""

@@ -257,9 +257,9 @@ TEST_SUITE("apps") {
 
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
-    for (const std::string name :
-         {"info", "train", "eval", "attack", "gma generate", "gma analyze", "gma poison", "gma visual",
-          "paper gma-mia", "demo", "export", "bench", "bench cpu", "bench cuda", "bench kernels"}) {
+    for (const std::string name : {"info", "train", "eval", "attack", "gma generate", "gma analyze",
+                                   "gma poison", "gma visual", "paper gma-mia", "demo", "export", "bench",
+                                   "bench cpu", "bench cuda", "bench ensemble", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);

@@ -233,6 +233,13 @@ std::vector<OpCase> block_cases() {
           return conv_block_composed(in[0], in[1], in[2], options);
         };
         list.push_back(composed);
+        OpCase twice = c;
+        twice.op = "conv_blocks(Tensor,vector<BlockWeights>,ConvBlockOptions)";
+        twice.run = [options](const Tensors& in) {
+          const std::vector<Tensor> y = conv_blocks(in[0], {{in[1], in[2]}, {in[1], in[2]}}, options);
+          return y[0] * 2.0f - y[1];
+        };
+        list.push_back(twice);
       }
     }
   }

@@ -66,6 +66,15 @@ Values one_hot_of(const std::vector<int32_t>& index, int64_t classes) {
   return y;
 }
 
+Values one_hot_of_argmax(const Values& z) {
+  std::vector<int32_t> index;
+  for (int64_t r = 0; r < kRows; ++r) {
+    const auto row = z.begin() + r * kClasses;
+    index.push_back(static_cast<int32_t>(std::max_element(row, row + kClasses) - row));
+  }
+  return one_hot_of(index, kClasses);
+}
+
 }  // namespace
 
 std::vector<OpCase> loss_cases() {
@@ -76,14 +85,13 @@ std::vector<OpCase> loss_cases() {
                            [](const Values& z) { return reference::log_softmax(kRows, kClasses, z); }));
   list.push_back(constant(on_logits(
       "argmax(Tensor)", "as one-hot", [](const Tensor& z) { return one_hot(argmax(z), kClasses); },
-      [](const Values& z) {
-        std::vector<int32_t> index;
-        for (int64_t r = 0; r < kRows; ++r) {
-          const auto row = z.begin() + r * kClasses;
-          index.push_back(static_cast<int32_t>(std::max_element(row, row + kClasses) - row));
-        }
-        return one_hot_of(index, kClasses);
-      })));
+      one_hot_of_argmax)));
+  list.push_back(constant(on_logits(
+      "vote(vector<Tensor>)", "as one-hot",
+      [](const Tensor& z) {
+        return one_hot(vote({-z, z, z}), kClasses);
+      },
+      one_hot_of_argmax)));
   list.push_back(constant(on_logits(
       "one_hot(Labels,int64_t)", "", [](const Tensor&) { return one_hot(labels(), 6); },
       [](const Values&) { return one_hot_of(kLabels, 6); })));

@@ -241,6 +241,26 @@ TEST_SUITE("engine") {
          [&] {
            (void)log_softmax(random({2, 0}, 1));
          }},
+        {"[conv_blocks] expected 1 to 8 networks, got 0",
+         [&] {
+           (void)conv_blocks(image, {}, {});
+         }},
+        {"[conv_blocks] expected filters of one size, got (3,3,2,4) and (1,1,2,4)",
+         [&] {
+           (void)conv_blocks(image, {{w, bias}, {random({1, 1, 2, 4}, 6), bias}}, {});
+         }},
+        {"[conv_blocks] expected a bias of shape (4), got (2,3)",
+         [&] {
+           (void)conv_blocks(image, {{w, a}}, {});
+         }},
+        {"[vote] expected the logits of 1 to 8 networks, got 9",
+         [&] {
+           (void)vote(std::vector<Tensor>(9, a));
+         }},
+        {"[vote] expected logits of one shape, got (2,3) and (2,4)",
+         [&] {
+           (void)vote({a, random({2, 4}, 7)});
+         }},
         {"[argmax] expected rows of logits (n,k), got (4)",
          [&] {
            (void)argmax(b);

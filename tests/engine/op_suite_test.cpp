@@ -300,8 +300,10 @@ TEST_SUITE("engine") {
   TEST_CASE("every op of ops.h has a case") {
     std::set<std::string> tested, declared;
     for (const OpCase& c : all_cases()) tested.insert(c.op);
-    for (const std::string& declaration : declarations(CALTROP_SOURCE_DIR "/engine/ops.h"))
+    for (const std::string& declaration : declarations(CALTROP_SOURCE_DIR "/engine/ops.h")) {
+      if (declaration.find("operator==") != std::string::npos) continue;  // of options
       declared.insert(signature(declaration));
+    }
     CHECK(declared.size() >= 60);
     for (const std::string& op : declared) CHECK_MESSAGE(tested.count(op), "no case for ", op);
     for (const std::string& op : tested) CHECK_MESSAGE(declared.count(op), "not in ops.h: ", op);

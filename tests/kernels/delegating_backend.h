@@ -68,6 +68,9 @@ class DelegatingBackend : public Backend {
                   uint8_t* winner, float* slope) override {
     inner_.conv_block(block, x, w, bias, y, winner, slope);
   }
+  void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) override {
+    inner_.conv_blocks(block, x, networks);
+  }
   void conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner, const float* slope,
                          const float* w, float* dx) override {
     inner_.conv_block_dinput(block, g, winner, slope, w, dx);
@@ -91,6 +94,9 @@ class DelegatingBackend : public Backend {
   }
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override {
     inner_.argmax(rows, cols, x, index);
+  }
+  void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override {
+    inner_.vote(rows, cols, logits, answer);
   }
   void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override {
     inner_.one_hot(rows, cols, index, y);

@@ -53,6 +53,16 @@ struct BlockTakesGeluForMonotone : Base {
     for (int64_t i = 0; i < b.pooled(); ++i) y[i] = static_cast<float>(reference::gelu(y[i]));
   }
 };
+struct BlocksTakeTheFirstBias : Base {
+  using Base::Base;
+  void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) override {
+    std::vector<BlockFilters> wrong(networks.begin(), networks.end());
+    for (BlockFilters& network : wrong) {
+      if (network.cout == wrong[0].cout) network.bias = wrong[0].bias;
+    }
+    inner_.conv_blocks(block, x, wrong);
+  }
+};
 struct BlockGradientTransposesTheWindow : Base {
   using Base::Base;
   void conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner, const float* slope,
@@ -123,6 +133,24 @@ struct ArgmaxTakesTheLast : Base {
       for (int64_t k = index[r]; k < cols; ++k)
         index[r] = x[r * cols + k] == best ? static_cast<int32_t>(k) : index[r];
     }
+  }
+};
+struct TiesGoToTheFirstNetwork : Base {
+  using Base::Base;
+  void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override {
+    inner_.vote(rows, cols, logits, answer);
+    if (logits.size() == 2) inner_.argmax(rows, cols, logits[0], answer);
+  }
+};
+struct SoftmaxDecidesAlone : Base {
+  using Base::Base;
+  void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override {
+    std::vector<float> sum(static_cast<size_t>(rows * cols)), one(sum.size());
+    for (const float* z : logits) {
+      inner_.softmax(rows, cols, z, one.data());
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += one[i];
+    }
+    inner_.argmax(rows, cols, sum.data(), answer);
   }
 };
 struct OneHotForgetsZeros : Base {

@@ -1,0 +1,58 @@
+// The majority vote of networks. Nearly every row is decided by its votes; exponentials are taken for ties
+// alone.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/cpu_backend.h"
+#include "kernels/parallel.h"
+
+namespace caltrop {
+namespace {
+
+constexpr int64_t kGrain = 256;  // rows
+
+// softmax(z)[k]
+double share_of(const float* z, int64_t cols, int64_t k) {
+  const double highest = *std::max_element(z, z + cols);
+  double sum = 0.0;
+  for (int64_t i = 0; i < cols; ++i) sum += std::exp(z[i] - highest);
+  return std::exp(z[k] - highest) / sum;
+}
+
+}  // namespace
+
+void CpuBackend::vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) {
+  parallel_ranges(rows, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      std::array<int32_t, kMostNetworks> choices{};
+      for (size_t m = 0; m < logits.size(); ++m) {
+        const float* z = logits[m] + r * cols;
+        choices[m] = static_cast<int32_t>(std::max_element(z, z + cols) - z);
+      }
+      const auto votes_for = [&](int32_t k) {
+        return std::count(choices.begin(), choices.begin() + logits.size(), k);
+      };
+      const auto sum_of_softmax = [&](int32_t k) {
+        double sum = 0.0;
+        for (const float* z : logits) sum += share_of(z + r * cols, cols, k);
+        return sum;
+      };
+      int32_t best = choices[0];
+      for (size_t m = 1; m < logits.size(); ++m) {
+        const int32_t k = choices[m];
+        if (k == best || votes_for(k) < votes_for(best)) continue;
+        if (votes_for(k) > votes_for(best)) {
+          best = k;
+        } else {
+          const int32_t low = std::min(k, best), high = std::max(k, best);
+          best = sum_of_softmax(high) > sum_of_softmax(low) ? high : low;
+        }
+      }
+      answer[r] = best;
+    }
+  });
+}
+
+}  // namespace caltrop
