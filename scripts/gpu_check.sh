@@ -14,7 +14,7 @@ usage: scripts/gpu_check.sh [OUT] [--rehearse] [--rounds N] [--only A,B,...] [--
   --rehearse  on a machine without a GPU: configure and build with nvcc, run the suite on the CPU and the emulation, and
               the ladders' checks; what needs a GPU is recorded as skipped
   --rounds    alternations of Caltrop and its peers (default 2)
-  --only      these stages alone: configure build device suite peers agreement ladder memcheck racecheck initcheck
+  --only      these stages alone: configure build device suite peers agreement ladder ensemble memcheck racecheck initcheck
               synccheck
   --budget    seconds for all together (default 540; none in a rehearsal): what does not fit is recorded as skipped, and
               can be made up with --only
@@ -65,7 +65,7 @@ mkdir -p "$out/logs" && out=$(cd "$out" && pwd)
 stages=$out/stages.tsv
 : >"$stages"
 # An earlier run's results are not this run's.
-rm -rf "$out"/agreement* "$out"/kernels.json "$out"/caltrop-*.json "$out"/torch-*.json "$out"/jax-*.json
+rm -rf "$out"/agreement* "$out"/kernels.json "$out"/ensemble.json "$out"/caltrop-*.json "$out"/torch-*.json "$out"/jax-*.json
 if [ -n "${CALTROP_PACKAGES:-}" ]; then
   # shellcheck disable=SC1091
   . "$CALTROP_PACKAGES/env.sh" || { echo "error: $CALTROP_PACKAGES was not made by scripts/carry_packages.sh" >&2; exit 2; }
@@ -192,6 +192,11 @@ peers() {
   done
   exit "$status"
 }
+# The rehearsal takes the CPU: it shows that both paths vote alike.
+ensemble() {
+  needs_mnist
+  "$caltrop" bench ensemble --device "$([ -n "$gpu" ] && echo cuda || echo cpu)" --json "$out/ensemble.json"
+}
 
 # What tells most comes first: a borrowed GPU may be gone before the last.
 stage configure 120 configure
@@ -201,6 +206,7 @@ stage suite 300 suite
 stage peers 300 peers
 stage agreement 180 agreement
 stage ladder 180 ladder
+stage ensemble 60 ensemble
 stage memcheck 180 memcheck
 stage racecheck 180 racecheck
 stage initcheck 180 initcheck

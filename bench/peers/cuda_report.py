@@ -123,6 +123,11 @@ def markdown(result):
                   f"{'ok' if c['passed'] else 'FAILED'} |" for c in result["agreement"]["checks"]]
     if result["jobs"]:
         lines += ["", *peers_lines(result["jobs"])]
+    if result["ensemble"]:
+        lines += ["", f"## The vote of EAT-1, -2, -3 on {result['ensemble']['images']:,} images, {result['ensemble']['device']}", "",
+                  "| path | median, ms | times fused |", "|---|---|---|"]
+        lines += [f"| {name} | {1e3 * path['seconds']:.3g} | {result['ensemble']['ratios'][name]:.2f} |"
+                  for name, path in result["ensemble"]["paths"].items()]
     if result["kernels"]:
         lines += ["", *ladder_lines(result["kernels"])]
     return "\n".join(lines) + "\n"
@@ -143,7 +148,8 @@ def main():
               "host": f"{platform.system()} {platform.machine()}", "commit": commit(Path(__file__).resolve().parents[2]),
               "rehearsal": options.rehearsal == "yes", "stages": read_stages(folder / "stages.tsv"),
               "suite": summary[-1] if summary else None, "agreement": read(folder / "agreement.json"),
-              "jobs": combine(folder), "kernels": read(folder / "kernels.json")}
+              "jobs": combine(folder), "kernels": read(folder / "kernels.json"),
+              "ensemble": read(folder / "ensemble.json")}
     target = Path(options.out_dir)
     target.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", options.gpu.lower()).strip("-")
