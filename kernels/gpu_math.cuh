@@ -35,7 +35,8 @@ __device__ inline float exp_of(float x) {
 // exp(t^2) erfc(t) for t >= 0.
 __device__ inline float scaled_erfc(float t) {
   constexpr float kR[] = {CALTROP_SCALED_ERFC};
-  return polynomial(kR, (t - 3.0f) / (t + 3.0f));
+  constexpr float kCenter = CALTROP_SCALED_ERFC_CENTER;
+  return polynomial(kR, (t - kCenter) / (t + kCenter));
 }
 
 __device__ inline float erf_of(float x) {
@@ -50,12 +51,20 @@ struct Normal {
   float cdf, pdf;
 };
 
-// Phi(x) = erfc(-x / sqrt 2) / 2 and phi(x) = exp(-x^2 / 2) / sqrt(2 pi). R is held at t = 10, where the
-// density is 0; fminf drops a NaN there, but the density keeps it.
+// Phi(x) = erfc(-x / sqrt 2) / 2 and phi(x) = exp(-x^2 / 2) / sqrt(2 pi). The exponential is kept 2^64 times too
+// large until the last product, so that it underflows gradually without a second factor; from 15.5 on all is
+// zero. Of a NaN this makes numbers: callers multiply by x.
 __device__ inline Normal normal_of(float x) {
-  const float density = exp_of(x * x * -0.5f);
-  const float tail = density * scaled_erfc(fminf(fabsf(x) * 0.707106781f, 10.0f)) * 0.5f;
-  return {x < 0.0f ? tail : 1.0f - tail, density * 0.398942280f};
+  constexpr float kExp2[] = {CALTROP_EXP2}, kR[] = {CALTROP_SCALED_ERFC};
+  constexpr float kLog2 = -0.72134752f;  // of exp(-1/2)
+  constexpr float kRound = 12582912.0f;  // as in exp_of
+  constexpr float kCenter = CALTROP_SCALED_ERFC_CENTER * 1.41421356f;
+  const float t = fminf(fabsf(x), 15.5f), square = t * t;
+  const float shifted = fmaf(square, kLog2, kRound), rest = fmaf(square, kLog2, kRound - shifted);
+  const uint32_t power = __float_as_uint(shifted) - __float_as_uint(kRound) + 127 + 64;
+  const float density = polynomial(kExp2, rest) * __uint_as_float(power << 23);
+  const float tail = density * polynomial(kR, (t - kCenter) / (t + kCenter)) * 0x1p-65f;
+  return {x < 0.0f ? tail : 1.0f - tail, density * (0.398942280f * 0x1p-64f)};
 }
 
 __device__ inline float gelu_of(float x) {

@@ -31,8 +31,8 @@ HWY_INLINE Vec polynomial(const float (&coefficients)[N], Vec x) {
 HWY_INLINE Vec scaled_erfc(Vec t) {
   constexpr float kR[] = {CALTROP_SCALED_ERFC};
   const Floats d;
-  const Vec three = hn::Set(d, 3.0f);
-  return polynomial(kR, hn::Div(hn::Sub(t, three), hn::Add(t, three)));
+  const Vec center = hn::Set(d, CALTROP_SCALED_ERFC_CENTER);
+  return polynomial(kR, hn::Div(hn::Sub(t, center), hn::Add(t, center)));
 }
 
 HWY_INLINE Vec erf_of(Vec x) {
@@ -51,14 +51,25 @@ struct Normal {
   Vec cdf, pdf;
 };
 
-// Phi(x) = erfc(-x / sqrt 2) / 2 and phi(x) = exp(-x^2 / 2) / sqrt(2 pi), from one exponential.
+// Phi(x) = erfc(-x / sqrt 2) / 2 and phi(x) = exp(-x^2 / 2) / sqrt(2 pi), from one exponential: Highway's takes
+// any argument, here it is never above 0. It is kept 2^64 times too large until the last product, so that it
+// underflows gradually without a second factor; from 15.5 on all is zero.
 HWY_INLINE Normal normal_of(Vec x) {
+  constexpr float kExp2[] = {CALTROP_EXP2};
+  constexpr float kR[] = {CALTROP_SCALED_ERFC};
   const Floats d;
-  const Vec t = hn::Mul(hn::Abs(x), hn::Set(d, 0.707106781f));
-  const Vec density = hn::Exp(d, hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5f)));
-  const Vec tail = hn::Mul(hn::Mul(density, scaled_erfc(hn::Min(t, hn::Set(d, 10.0f)))), hn::Set(d, 0.5f));
+  const hn::RebindToSigned<Floats> di;
+  const Vec t = hn::Min(hn::Abs(x), hn::Set(d, 15.5f)), square = hn::Mul(t, t);
+  const Vec log2 = hn::Set(d, -0.72134752f);  // of exp(-1/2)
+  const auto whole = hn::NearestInt(hn::Mul(square, log2));
+  const Vec rest = hn::MulSub(square, log2, hn::ConvertTo(d, whole));
+  const Vec power = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(whole, hn::Set(di, 127 + 64))));
+  const Vec density = hn::Mul(polynomial(kExp2, rest), power);
+  const Vec center = hn::Set(d, CALTROP_SCALED_ERFC_CENTER * 1.41421356f);
+  const Vec ratio = polynomial(kR, hn::Div(hn::Sub(t, center), hn::Add(t, center)));
+  const Vec tail = hn::Mul(hn::Mul(density, ratio), hn::Set(d, 0x1p-65f));
   const Vec cdf = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
-  return {cdf, hn::Mul(density, hn::Set(d, 0.398942280f))};
+  return {cdf, hn::Mul(density, hn::Set(d, 0.398942280f * 0x1p-64f))};
 }
 
 HWY_INLINE Vec relu_of(Vec x) {  // NaN stays
