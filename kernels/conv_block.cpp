@@ -27,13 +27,17 @@ namespace caltrop::HWY_NAMESPACE {
 void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
                    float* y, uint8_t* winner, float* slope) {
   const Pooled to{y, winner, slope};
+  const auto run = [&]<Activation act>() HWY_ATTR {
+    return winner ? forward_windows<act, true>(b, image, w, bias, rows, to)
+                  : forward_windows<act, false>(b, image, w, bias, rows, to);
+  };
   switch (b.activation) {
     case Activation::none:
-      return forward_windows<Activation::none>(b, image, w, bias, rows, to);
+      return run.template operator()<Activation::none>();
     case Activation::relu:
-      return forward_windows<Activation::relu>(b, image, w, bias, rows, to);
+      return run.template operator()<Activation::relu>();
     case Activation::gelu:
-      return forward_windows<Activation::gelu>(b, image, w, bias, rows, to);
+      return run.template operator()<Activation::gelu>();
   }
 }
 

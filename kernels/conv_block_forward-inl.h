@@ -29,8 +29,9 @@ HWY_INLINE void store_bytes(IntVec v, uint8_t* to, int64_t count) {
   }
 }
 
-// The largest and smallest of the values met so far, each with the position where it first stood, and their
-// sum, which is NaN where any of them was: comparisons would lose it.
+// The largest and smallest of the values met so far, each with the position where it first stood (where kPlaces:
+// a backward pass will ask), and their sum, which is NaN where any of them was: comparisons would lose it.
+template <bool kPlaces>
 struct Extremes {
   Vec high, low, sum;
   IntVec high_at, low_at, position;
@@ -45,9 +46,14 @@ struct Extremes {
 
   template <Activation act>
   HWY_INLINE void meet(Vec v) {
+    sum = hn::Add(sum, v);
+    if constexpr (!kPlaces) {
+      high = hn::Max(v, high);
+      if (act == Activation::gelu) low = hn::Min(v, low);
+      return;
+    }
     const Ints d;
     position = hn::Add(position, hn::Set(d, 1));
-    sum = hn::Add(sum, v);
     const Mask above = hn::Gt(v, high);
     high = hn::IfThenElse(above, v, high);
     high_at = hn::IfThenElse(hn::RebindMask(d, above), position, high_at);
@@ -69,8 +75,8 @@ struct Pooled {
   }
 };
 
-template <Activation act>
-HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
+template <Activation act, bool kPlaces>
+HWY_INLINE void finish(const Extremes<kPlaces>& e, const Pooled& to, int64_t count) {
   const Floats d;
   const Ints di;
   const auto store = [&](Vec y) HWY_ATTR {
@@ -78,12 +84,12 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
   };
   if (act == Activation::none) {
     store(e.high);
-    if (to.winner) store_bytes(e.high_at, to.winner, count);
+    if (kPlaces) store_bytes(e.high_at, to.winner, count);
   }
   if (act == Activation::relu) {
     const Vec zero = hn::Zero(d);
     store(hn::Max(e.high, zero));
-    if (to.winner) {
+    if (kPlaces) {
       const auto alive = hn::RebindMask(di, hn::Gt(e.high, zero));
       store_bytes(hn::IfThenElse(alive, e.high_at, hn::Set(di, kDead)), to.winner, count);
     }
@@ -107,7 +113,7 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
       at = hn::IfThenElse(hn::RebindMask(di, better), e.low_at, at);
     }
     store(hn::Mul(z, n.cdf));
-    if (to.winner) {
+    if (kPlaces) {
       store_bytes(at, to.winner, count);
       store_some(hn::MulAdd(z, n.pdf, n.cdf), to.slope, count);
     }
@@ -115,7 +121,7 @@ HWY_INLINE void finish(const Extremes& e, const Pooled& to, int64_t count) {
 }
 
 // W neighbouring 2x2 windows by V vectors of channels, from pooled position (oy, ox) on.
-template <Activation act, int W, int V>
+template <Activation act, bool kPlaces, int W, int V>
 HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, int64_t ox, const float* w,
                             const float* bias, int64_t channels, const Pooled& to) {
   const Conv2d& s = b.conv;
@@ -152,16 +158,16 @@ HWY_INLINE void square_tile(const ConvBlock& b, const float* image, int64_t oy, 
   for (int window = 0; window < W; ++window) {
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      Extremes e(z[4 * window][v]);
-      e.meet<act>(z[4 * window + 1][v]);
-      e.meet<act>(z[4 * window + 2][v]);
-      e.meet<act>(z[4 * window + 3][v]);
+      Extremes<kPlaces> e(z[4 * window][v]);
+      e.template meet<act>(z[4 * window + 1][v]);
+      e.template meet<act>(z[4 * window + 2][v]);
+      e.template meet<act>(z[4 * window + 3][v]);
       finish<act>(e, to.at(window * s.cout + v * kLanes), channels - v * kLanes);
     }
   }
 }
 
-template <Activation act>
+template <Activation act, bool kPlaces>
 HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
                                const Pooled& to) {
   constexpr int kWindows = kTileVectors / 2;  // sums of two windows fit 32 registers, of one 16
@@ -172,12 +178,12 @@ HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const flo
     for (int64_t oy = 0; oy < b.out_h(); ++oy) {
       int64_t ox = 0;
       for (; ox + kWindows <= out_w; ox += kWindows) {
-        square_tile<act, kWindows, V>(b, image, oy, ox, w + o, offset, channels,
-                                      to.at((oy * out_w + ox) * s.cout + o));
+        square_tile<act, kPlaces, kWindows, V>(b, image, oy, ox, w + o, offset, channels,
+                                               to.at((oy * out_w + ox) * s.cout + o));
       }
       for (; ox < out_w; ++ox) {
-        square_tile<act, 1, V>(b, image, oy, ox, w + o, offset, channels,
-                               to.at((oy * out_w + ox) * s.cout + o));
+        square_tile<act, kPlaces, 1, V>(b, image, oy, ox, w + o, offset, channels,
+                                        to.at((oy * out_w + ox) * s.cout + o));
       }
     }
   };
@@ -192,7 +198,7 @@ HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const flo
 }
 
 // Any window. rows: room for pool_h rows of outputs.
-template <Activation act>
+template <Activation act, bool kPlaces>
 HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
                               float* rows, const Pooled& to) {
   const Conv2d& s = b.conv;
@@ -205,9 +211,9 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
       for (int64_t c = 0; c < s.cout; c += kLanes) {
         const int64_t count = std::min(kLanes, s.cout - c);
         const float* z = rows + ox * b.pool_w * s.cout + c;
-        Extremes e(load_some(z, count));
+        Extremes<kPlaces> e(load_some(z, count));
         for (int64_t p = 1; p < b.pool_h * b.pool_w; ++p) {
-          e.meet<act>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
+          e.template meet<act>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
         }
         finish<act>(e, to.at((oy * b.out_w() + ox) * s.cout + c), count);
       }
@@ -215,13 +221,13 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
   }
 }
 
-template <Activation act>
+template <Activation act, bool kPlaces>
 HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
                                 float* rows, const Pooled& to) {
   if (b.pool_h == 2 && b.pool_w == 2) {
-    square_windows<act>(b, image, w, bias, to);
+    square_windows<act, kPlaces>(b, image, w, bias, to);
   } else {
-    other_windows<act>(b, image, w, bias, rows, to);
+    other_windows<act, kPlaces>(b, image, w, bias, rows, to);
   }
 }
 
