@@ -14,8 +14,6 @@
 #include "apps/text_layout.h"
 #include "engine/text.h"
 
-extern char** environ;
-
 namespace caltrop {
 namespace {
 
@@ -98,7 +96,7 @@ std::vector<std::string> helper_arguments(const EmulateOptions& options) {
         text.back() == ',' || text.size() > 32) {
       usage_error("--{}: expected indices like 3,2, got '{}'", name, text);
     }
-    arguments.push_back(name + "=" + text);
+    arguments.push_back(fmt::format("{}={}", name, text));
   }
   return arguments;
 }
@@ -117,6 +115,7 @@ Json run_helper(const std::vector<std::string>& arguments) {
   std::vector<std::string> words = {helper.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   int ends[2];

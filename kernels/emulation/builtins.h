@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
+// The names are CUDA's, and the types below are macros' arguments.
+// NOLINTBEGIN(bugprone-reserved-identifier,bugprone-macro-parentheses)
+
 // Shared memory is a plain static: one block runs at a time, and the compiler's red zones guard it.
 #define __shared__ static
 #define __global__
@@ -56,6 +59,7 @@ CALTROP_VECTOR4(uint4, unsigned, 16)
 CALTROP_VECTOR4(uchar4, unsigned char, 4)
 #undef CALTROP_VECTOR2
 #undef CALTROP_VECTOR4
+// NOLINTEND(bugprone-reserved-identifier,bugprone-macro-parentheses)
 
 inline constexpr int warpSize = 32;
 extern uint3 threadIdx, blockIdx;
