@@ -80,14 +80,13 @@ Image resize(const Image& image, int64_t height, int64_t width) {
   return result;
 }
 
-void write_png(const fs::path& path, int64_t height, int64_t width, int64_t channels,
-               std::span<const uint8_t> pixels) {
+std::string encode_png(int64_t height, int64_t width, int64_t channels, std::span<const uint8_t> pixels) {
   if (height < 1 || width < 1 || height > kMaxImagePixels / width || (channels != 1 && channels != 3)) {
-    fail("[write_png] expected at most {} pixels of 1 or 3 channels, got {} x {} x {}", kMaxImagePixels,
+    fail("[encode_png] expected at most {} pixels of 1 or 3 channels, got {} x {} x {}", kMaxImagePixels,
          height, width, channels);
   }
   if (static_cast<int64_t>(pixels.size()) != height * width * channels) {
-    fail("[write_png] expected {} x {} x {} values, got {}", height, width, channels, pixels.size());
+    fail("[encode_png] expected {} x {} x {} values, got {}", height, width, channels, pixels.size());
   }
   std::string file;
   const auto append = [](void* context, void* data, int size) {
@@ -96,10 +95,19 @@ void write_png(const fs::path& path, int64_t height, int64_t width, int64_t chan
   if (stbi_write_png_to_func(append, &file, static_cast<int>(width), static_cast<int>(height),
                              static_cast<int>(channels), pixels.data(),
                              static_cast<int>(width * channels)) == 0) {
-    fail("cannot write {}: the image could not be encoded", path.string());
+    fail("an image of {} x {} pixels could not be encoded as PNG", height, width);
   }
+  return file;
+}
+
+std::string encode_png(const Image& image) {
+  return encode_png(image.height, image.width, image.channels, image.pixels);
+}
+
+void write_png(const fs::path& path, int64_t height, int64_t width, int64_t channels,
+               std::span<const uint8_t> pixels) {
   // Figures can be drawn again, and a set has thousands of files: not worth a wait for the disk each.
-  write_file_atomically(path, file, Durability::unsynced);
+  write_file_atomically(path, encode_png(height, width, channels, pixels), Durability::unsynced);
 }
 
 void write_png(const fs::path& path, const Image& image) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace caltrop {
@@ -30,7 +31,11 @@ Image read_image(const std::filesystem::path& path, int64_t channels = 0);
 // Smooth interpolation (Mitchell filter to shrink, Catmull-Rom to enlarge; edges repeated).
 Image resize(const Image& image, int64_t height, int64_t width);
 
-// Writes a PNG whole or not at all. channels: 1 or 3; pixels: height x width x channels.
+// The bytes of a PNG file. channels: 1 or 3; pixels: height x width x channels.
+std::string encode_png(int64_t height, int64_t width, int64_t channels, std::span<const uint8_t> pixels);
+std::string encode_png(const Image& image);
+
+// Writes a PNG whole or not at all.
 void write_png(const std::filesystem::path& path, int64_t height, int64_t width, int64_t channels,
                std::span<const uint8_t> pixels);
 void write_png(const std::filesystem::path& path, const Image& image);

@@ -267,8 +267,9 @@ TEST_SUITE("apps") {
          "adversarial.npz",
          "summary.json"},
         {{"gma", "analyze", "--weights", weights, "--limit", "20"}, "gma-linf.csv", "analysis.json"},
-        {{"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1", "--images", "12"},
-         "model.safetensors",
+        {{"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1", "--images", "12",
+          "--defence-epochs", "1", "--adaptive", "2"},
+         "eat-1.safetensors",
          "demo.json"}};
     for (const Run& run : runs) {
       CAPTURE(run.words[0]);
@@ -381,18 +382,53 @@ TEST_SUITE("apps") {
 
   TEST_CASE("demo leaves what it says") {
     const Workplace place;
-    const Outcome outcome = place.caltrop({"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1",
-                                           "--images", "12", "--out", "d", "--quiet"});
+    const std::vector<std::string> words = {
+        "demo",     "--dataset", "digits",     "--limit", "300",     "--epochs",         "1",
+        "--images", "12",        "--adaptive", "2",       "--quiet", "--defence-epochs", "1"};
+    std::vector<std::string> first = words, other = words;
+    first.insert(first.end(), {"--out", "d"});
+    other.insert(other.end(), {"--out", "e", "--threads", "1"});
+    const Outcome outcome = place.caltrop(first);
     CAPTURE(outcome.error);
     REQUIRE(outcome.status == 0);
     const Files files = contents(place.file("d"));
-    for (const char* name : {"config.json", "demo.json", "model.safetensors", "attacks.csv", "gma-linf.csv",
-                             "gma-l2.csv", "images.png", "accuracy-by-size.gp", "accuracy-by-size.dat"}) {
+    for (const char* name :
+         {"config.json", "demo.json", "model.safetensors", "eat-1.safetensors", "eat-3.safetensors",
+          "metrics.jsonl", "attacks.csv", "gma-linf.csv", "gma-l2.csv", "defence.csv", "defence-by-size.csv",
+          "adaptive.csv", "images.png", "accuracy-by-size.gp", "accuracy-by-size.dat", "report.html"}) {
       CAPTURE(name);
       CHECK(files.contains(name));
     }
     CHECK(outcome.out.find("clean accuracy") != std::string::npos);
-    CHECK(Json::parse(files.at("demo.json"))["norms"].size() == 2);
+    const Json result = Json::parse(files.at("demo.json"));
+    CHECK(result["norms"].size() == 2);
+    CHECK(result["training"].size() == 1 + 3 * 5);
+    const Json& defence = result["defence"];
+    CHECK(defence["exact"].size() == 6);
+    for (const Json& row : defence["exact"]) {
+      for (const char* part : {"clean", "attacked", "fooling"}) {
+        const Json& fates = row[part];
+        CHECK(fates["flagged"].get<int>() + fates["right"].get<int>() + fates["wrong"].get<int>() ==
+              fates["images"].get<int>());
+      }
+    }
+    // Every image crafted here lies off the grid, and none after rounding.
+    CHECK(defence["exact"][5]["attacked"]["flagged"] == defence["exact"][5]["attacked"]["images"]);
+    CHECK(defence["8_bits"][5]["attacked"]["flagged"] == 0);
+    CHECK(defence["exact"][0]["fooling"]["wrong"] == defence["exact"][0]["fooling"]["images"]);
+    // What repeats the run is in the page, what depends on the machine is not.
+    CHECK(files.at("report.html")
+              .find("caltrop demo --dataset digits --limit 300 --epochs 1 --images 12 "
+                    "--defence-epochs 1 --adaptive 2 --seed 0") != std::string::npos);
+    REQUIRE(place.caltrop(other).status == 0);
+    check_equal(files, contents(place.file("e")));
+    // Too few images for a cycle are found out before any work.
+    const Outcome few =
+        place.caltrop({"demo", "--dataset", "digits", "--limit", "2", "--out", "never", "--quiet"});
+    CAPTURE(few.error);
+    CHECK(few.status == 1);
+    CHECK(few.error.find("15 % attacked images beside 2 clean ones are none") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 }
 
