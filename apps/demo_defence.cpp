@@ -215,8 +215,7 @@ void DemoDefence::judge_pools(DefenceResult& result) const {
     if (&pool != &pools_->exact) return;
 
     for (size_t i = 0; i < vote.size(); ++i) {
-      const bool missed =
-          i >= clean && undefended[i] != truth(i) && vote[i] != truth(i) && vote[i] != attacked_;
+      const bool missed = i >= clean && vote[i] != truth(i) && vote[i] != attacked_;
       const bool alarm = i < clean && vote[i] == attacked_;
       std::vector<Picture>& pictures = missed ? result.missed : result.alarms;
       if ((!missed && !alarm) || pictures.size() >= kPictures) continue;

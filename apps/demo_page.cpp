@@ -1,5 +1,8 @@
 #include "apps/demo_page.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "apps/attack_report.h"
 #include "apps/demo_examples.h"
 #include "apps/demo_pieces.h"
@@ -26,7 +29,8 @@ Html opening(const DemoResult& run) {
           run.dataset));
   html += element(
       "div", {{"class", "tiles"}},
-      tile(fmt::format("{:.1f} %", 100 * run.clean.accuracy), "of new images recognised, unattacked"),
+      tile(percent_words(std::llround(run.clean.accuracy * static_cast<double>(run.clean.n)), run.clean.n),
+           "of new images recognised, unattacked"),
       tile(percent_words(s.correct, s.images), fmt::format("recognised when each pixel may change by {}",
                                                            size_words(static_cast<double>(s.size)))),
       tile(percent_words(vote.fooling.flagged, vote.fooling.images),
@@ -38,12 +42,15 @@ Html opening(const DemoResult& run) {
 }
 
 Html trained(const DemoResult& run) {
+  const auto passes = std::count_if(run.epochs.begin(), run.epochs.end(),
+                                    [](const TrainingEpoch& epoch) { return epoch.stage.empty(); });
   Html html = heading("What was trained");
   html += paragraph(fmt::format(
-      "The network is called Target. It has {} adjustable numbers and saw {} images of {} classes. The "
+      "The network is called Target. It has {} adjustable numbers and saw {} images of {} classes, {}. The "
       "numbers began at random and changed a little after each group of images, so that the answers "
       "came closer to the right ones.",
-      grouped(run.parameters), grouped(run.train_images), run.class_names.size()));
+      grouped(run.parameters), grouped(run.train_images), run.class_names.size(),
+      passes == 1 ? "each once" : fmt::format("each {} times", passes)));
   html += paragraph(clean_words(run));
   Figure figure{.title = "Accuracy of Target after each pass over the training images",
                 .x_label = "pass",
@@ -77,7 +84,7 @@ Html card(const DemoResult& run, const Example& example) {
   return element("div", {{"class", "card"}}, three,
                  paragraph("Target said ", opinion_words(run, example.before, example.label), ", now says ",
                            opinion_words(run, example.after, example.label),
-                           ". The defence below: ", element("b", {}, class_name(run, example.vote)), "."));
+                           ". The vote: ", answer_words(run, example.vote, example.label), "."));
 }
 
 Html pictures(const DemoResult& run) {
@@ -88,15 +95,15 @@ Html pictures(const DemoResult& run) {
       "lighter or darker. That is how it learns. An attacker asks the same question with another aim, and "
       "moves "
       "every pixel a little in the direction that makes the answer worse.");
-  html +=
-      paragraph(fmt::format("Below is the first test image of each class; none was picked by hand. PGD, the "
-                            "attack, took ten such steps "
-                            "and changed no pixel by more than {0}, where black is 0 and white is 1. From "
-                            "left to right: the image, the "
-                            "attacked image, and the difference, magnified so that {0} fills the scale (red: "
-                            "lighter, blue: darker). In "
-                            "brackets: how sure the network says it is.",
-                            size));
+  html += paragraph(fmt::format(
+      "Below is the first test image of each class; none was picked by hand. PGD, the "
+      "attack, took ten such steps "
+      "and changed no pixel by more than {0}, where black is 0 and white is 1. From "
+      "left to right: the image, the "
+      "attacked image, and the difference, magnified so that {0} fills the scale (red: "
+      "lighter, blue: darker). In "
+      "brackets: how sure the network says it is. The vote is that of the defence, further below.",
+      size));
   Html cards;
   for (const Example& example : run.examples) cards += card(run, example);
   html += element("div", {{"class", "cards"}}, cards);
@@ -128,8 +135,8 @@ Html strip(const DemoResult& run, Norm norm) {
                      picture(run, image.attacked,
                              fmt::format("{} attacked with size {}", class_name(run, image.label), size)),
                      element("b", {}, size), element("br", {}),
-                     "Target: ", opinion_words(run, image.after, image.label), element("br", {}),
-                     "defence: ", class_name(run, image.vote));
+                     "Target: ", answer_words(run, image.after.says, image.label), element("br", {}),
+                     "vote: ", answer_words(run, image.vote, image.label));
   }
   Html html = question(fmt::format("The first test image under {}, from small to large", norm_words(norm)));
   html += element("div", {{"class", "strip"}}, cells);
@@ -215,7 +222,7 @@ std::string demo_page(const DemoResult& run) {
   main += controls_part(run);
   main += limits(run);
   main += again(run);
-  return html_page("en", fmt::format("One network, attacked and defended: {}", run.dataset),
+  return html_page("en", fmt::format("One network, attacked and defended: {}", data_words(run)),
                    element("main", {}, main));
 }
 

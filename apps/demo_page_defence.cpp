@@ -70,7 +70,8 @@ Html verdict_table(const DefenceResult& defence) {
   }
   const Verdicts& vote = defence.vote();
   return page_table(
-      fmt::format("{} clean and {} attacked test images. Fooling: the {} attacked ones to which Target "
+      fmt::format("{} clean (not attacked) and {} attacked test images. Fooling: the {} attacked ones to "
+                  "which Target "
                   "gives a wrong answer. The pixel check, which is explained below, stands in front "
                   "of Target.",
                   grouped(vote.clean.images), grouped(vote.attacked.images), grouped(vote.fooling.images)),
@@ -78,8 +79,8 @@ Html verdict_table(const DefenceResult& defence) {
 }
 
 Html attack_chart(const DefenceResult& defence) {
-  BarFigure figure{.title = "Attacked images that the vote flags, by attack",
-                   .y_label = "flagged, in percent",
+  BarFigure figure{.title = "Attacked images that the vote flags, by attack, in percent",
+                   .y_label = "",
                    .series = {"all", "those that fool Target"}};
   const auto share = [](const Fates& fates) {
     return fates.images > 0 ? fates.share(fates.flagged) : NAN;

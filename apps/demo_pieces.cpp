@@ -58,6 +58,11 @@ Html picture(const DemoResult& run, const std::vector<float>& pixels, const std:
                          {"height", std::to_string(shape.height)}});
 }
 
+Html answer_words(const DemoResult& run, int32_t says, int32_t label) {
+  const bool wrong = says != label && says != run.defence.attacked;
+  return element("b", {{"class", wrong ? "bad" : "good"}}, class_name(run, says));
+}
+
 Html opinion_words(const DemoResult& run, const Opinion& opinion, int32_t label) {
   const bool wrong = opinion.says != label;
   return element("b", {{"class", wrong ? "bad" : "good"}},
@@ -70,7 +75,10 @@ void fit_to_lowest(Figure& figure) {
   for (const Series& series : figure.series) {
     for (const double y : series.y) low = std::min(low, y);
   }
-  figure.y_low = std::max(0.0, std::floor(20 * low - 0.2) / 20);
+  for (const double floor : {0.95, 0.9, 0.8, 0.5, 0.0}) {
+    figure.y_low = floor;
+    if (low >= floor + 0.1 * (1 - floor)) return;
+  }
 }
 
 }  // namespace caltrop

@@ -27,6 +27,8 @@ std::string class_name(const DemoResult& run, int32_t label);  // "attacked" for
 // One image, or with `limit` a perturbation magnified so that +-limit fills the scale.
 Html picture(const DemoResult& run, const std::vector<float>& pixels, const std::string& description,
              float limit = 0);
+// A class, coloured by whether it is the right one or the alarm.
+Html answer_words(const DemoResult& run, int32_t says, int32_t label);
 // "3 (98 %), wrong"
 Html opinion_words(const DemoResult& run, const Opinion& opinion, int32_t label);
 

@@ -65,7 +65,7 @@ struct DefenceResult {
   std::vector<AttackVerdicts> by_attack;  // of the vote
   std::vector<SizeVerdicts> by_size;
   std::vector<AdaptiveVerdicts> adaptive;
-  // The first ones: attacked images with a wrong class from both, and clean ones that the vote flags.
+  // The first ones: attacked images that get past the vote, and clean ones that it flags.
   std::vector<Picture> missed, alarms;
 
   const Verdicts& undefended() const { return exact.front(); }

@@ -65,6 +65,13 @@ std::string percent_words(int64_t part, int64_t whole) {
   return fmt::format("{:.1f} %", share);
 }
 
+std::string data_words(const DemoResult& result) {
+  if (result.dataset == "mnist") return "MNIST";
+  if (result.dataset == "fashion-mnist") return "Fashion-MNIST";
+  if (result.dataset == "digits") return "digits, which the program drew itself";
+  return result.dataset;
+}
+
 std::string norm_words(Norm norm) {
   return norm == Norm::linf ? "L∞" : norm == Norm::l2 ? "L2" : "L1";
 }
@@ -154,17 +161,21 @@ std::string gma_words(const GmaAnalysis& analysis) {
 
 std::string gma_paper_words(const DemoResult& result) {
   if (result.dataset != "mnist" || result.gma.empty()) return "";
+  const GmaAnalysis& analysis = result.gma.front();
   double least = 1, most = 0;
-  for (const GmaSizeResult& size : result.gma.front().sizes) {
+  for (const GmaSizeResult& size : analysis.sizes) {
     least = std::min(least, size.accuracy());
     most = std::max(most, size.accuracy());
   }
+  const auto share = [&](double accuracy) {
+    return percent_words(std::llround(accuracy * static_cast<double>(analysis.images)), analysis.images);
+  };
   return fmt::format(
       "The paper gives one number for all of them, 0.62 % accuracy on MNIST, and does not say how size was "
-      "measured. Here, under {} alone, the accuracy lies anywhere between {:.1f} and {:.1f} %, depending on "
-      "the "
-      "size. No single number stands for all thirty.",
-      norm_words(result.gma.front().norm), 100 * least, 100 * most);
+      "measured. Here, under {} alone, the accuracy goes from {} at one size to {} at another: no single "
+      "number "
+      "stands for all thirty.",
+      norm_words(analysis.norm), share(most), share(least));
 }
 
 std::string found_words(const DefenceResult& result) {

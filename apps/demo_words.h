@@ -11,8 +11,9 @@ namespace caltrop {
 
 // "98.5 %". 0 and 100 % are said only of none and all: 9,999 of 10,000 are "> 99.9 %".
 std::string percent_words(int64_t part, int64_t whole);
-std::string norm_words(Norm norm);    // "L∞", "L2"
-std::string size_words(double size);  // "0.0996", "0.1"
+std::string data_words(const DemoResult& result);  // "MNIST"
+std::string norm_words(Norm norm);                 // "L∞", "L2"
+std::string size_words(double size);               // "0.0996", "0.1"
 
 // The network before any attack.
 std::string clean_words(const DemoResult& result);

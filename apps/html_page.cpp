@@ -53,6 +53,8 @@ std::string escaped(std::string_view text) {
       out += "&gt;";
     } else if (c == '"') {
       out += "&quot;";
+    } else if (text.starts_with(" %")) {
+      out += "\xC2\xA0";
     } else {
       out += one;
     }

@@ -12,7 +12,8 @@ namespace caltrop {
 class Html {
  public:
   Html() = default;
-  // Text. Control characters, and bytes that are no UTF-8, become U+FFFD.
+  // Text. Control characters, and bytes that are no UTF-8, become U+FFFD. No line ends between a number and its
+  // per cent sign.
   explicit Html(std::string_view text);
 
   Html& operator+=(const Html& more) {

@@ -99,7 +99,7 @@ Html y_grid(const Axis& y, const std::string& label) {
     grid += line("grid", kLeft, y(tick), kWidth - kRight, y(tick));
     grid += text(kLeft - 9, y(tick) + 5, "end", percent(tick));
   }
-  grid += text(0, 16, "start", label);
+  if (!label.empty()) grid += text(0, 16, "start", label);
   return grid;
 }
 
