@@ -47,8 +47,8 @@ Html trained(const DemoResult& run) {
   Html html = heading("What was trained");
   html += paragraph(fmt::format(
       "The network is called Target. It has {} adjustable numbers and saw {} images of {} classes, {}. The "
-      "numbers began at random and changed a little after each group of images, so that the answers "
-      "came closer to the right ones.",
+      "numbers began at random and changed a little after each group of images, so that the answers came "
+      "closer to the right ones.",
       grouped(run.parameters), grouped(run.train_images), run.class_names.size(),
       passes == 1 ? "each once" : fmt::format("each {} times", passes)));
   html += paragraph(clean_words(run));
@@ -93,17 +93,14 @@ Html pictures(const DemoResult& run) {
   html += paragraph(
       "A network can tell not only what it sees but also how its error would change if a pixel were a little "
       "lighter or darker. That is how it learns. An attacker asks the same question with another aim, and "
-      "moves "
-      "every pixel a little in the direction that makes the answer worse.");
+      "moves every pixel a little in the direction that makes the answer worse.");
   html += paragraph(fmt::format(
-      "Below is the first test image of each class; none was picked by hand. PGD, the "
-      "attack, took ten such steps "
-      "and changed no pixel by more than {0}, where black is 0 and white is 1. From "
-      "left to right: the image, the "
-      "attacked image, and the difference, magnified so that {0} fills the scale (red: "
-      "lighter, blue: darker). In "
-      "brackets: how sure the network says it is. The vote is that of the defence, further below.",
-      size));
+      "Below is the first test image of each class{1}; none was picked by hand. PGD, the attack, took ten "
+      "such steps and changed no pixel by more than {0}, where black is 0 and white is 1. From left to "
+      "right: the image, the attacked image, and the difference, magnified so that {0} fills the scale "
+      "({2}). In brackets: how sure the network says it is. The vote is that of the defence, further below.",
+      size, run.class_names.size() > 10 ? " but those after the tenth" : "",
+      run.shape.channels == 1 ? "red: lighter, blue: darker" : "grey: no change"));
   Html cards;
   for (const Example& example : run.examples) cards += card(run, example);
   html += element("div", {{"class", "cards"}}, cards);
@@ -120,8 +117,7 @@ Html pictures(const DemoResult& run) {
       fmt::format("Target under attack, {} test images", grouped(run.pictured_attack().images)), rows);
   html += note(
       "FGSM takes one step, PGD-10 ten. L∞ (L-infinity) is the largest change of any pixel. L2 is the length "
-      "of the "
-      "whole change: the root of the sum of the squares of all pixels’ changes.");
+      "of the whole change: the root of the sum of the squares of all pixels’ changes.");
   return html;
 }
 
@@ -148,20 +144,17 @@ Html sizes(const DemoResult& run) {
   html += paragraph(
       "GMA, the gradient-based miniature attack, is the subject of the paper that this program reproduces "
       "(Sanapala and Gondi 2025). It is the same idea at thirty prescribed sizes, from 0.00025 to 1.1. "
-      "Whether "
-      "those are miniature depends on the measure, which the paper does not name, so here are both.");
+      "Whether those are miniature depends on the measure, which the paper does not name, so here are both.");
   Figure figure = gma_figure(run.gma, "Target");
   for (size_t k = 0; k < run.gma.size(); ++k) figure.series[k].title = norm_words(run.gma[k].norm);
   html += svg_chart(figure, "Accuracy of Target under attacks of growing size, by both measures.");
   for (const GmaAnalysis& analysis : run.gma) html += paragraph(gma_words(analysis));
   html += note(
       "The paper calls a network fooled by a size where its accuracy falls below 50 %, and robust where it "
-      "stays "
-      "above 80 %. Between the two it says nothing.");
+      "stays above 80 %. Between the two it says nothing.");
   html += paragraph(
       "A picture file knows 255 steps from black to white. Under L∞ a change below half a step, 0.002, "
-      "disappears "
-      "when the image is saved; a change of 1 may replace any image by any other.");
+      "disappears when the image is saved; a change of 1 may replace any image by any other.");
   for (const Norm norm : {Norm::linf, Norm::l2}) html += strip(run, norm);
   html += said(gma_paper_words(run));
   return html;
@@ -181,16 +174,14 @@ Html limits(const DemoResult& run) {
           "than two lines of a table.",
           run.seed)),
       item(fmt::format(
-          "Small networks and small images, and {} images to learn a defence from. A share measured on "
-          "{} images is uncertain by up to {:.1f} points either way.",
+          "Small networks and small images, and {} images to learn a defence from. A share measured on {} "
+          "images is uncertain by up to {:.1f} points either way.",
           grouped(run.defence.clean_train), grouped(tested), 50 * (half.high - half.low))),
       item("The defence was tested on the kinds of attacks that it was trained on. What it does with others "
-           "is not "
-           "measured here."),
+           "is not measured here."),
       item("No attack here was tuned. That one fails shows that this one fails, not that none can succeed."),
       item("Flagging is not recognising: someone has to decide what happens to a flagged image, honest ones "
-           "among "
-           "them."));
+           "among them."));
   return html;
 }
 

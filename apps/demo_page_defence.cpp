@@ -71,9 +71,8 @@ Html verdict_table(const DefenceResult& defence) {
   const Verdicts& vote = defence.vote();
   return page_table(
       fmt::format("{} clean (not attacked) and {} attacked test images. Fooling: the {} attacked ones to "
-                  "which Target "
-                  "gives a wrong answer. The pixel check, which is explained below, stands in front "
-                  "of Target.",
+                  "which Target gives a wrong answer. The pixel check, which is explained below, stands in "
+                  "front of Target.",
                   grouped(vote.clean.images), grouped(vote.attacked.images), grouped(vote.fooling.images)),
       rows, vote.name);
 }
@@ -134,8 +133,7 @@ Html defence_part(const DemoResult& run) {
   Html html = heading("The defence, and what it did");
   html += paragraph(
       "The paper’s answer is MIA, the model integration approach: give networks one answer more, “attacked”, "
-      "and "
-      "teach them when to say so.");
+      "and teach them when to say so.");
   html += recipe(defence);
   html += training_chart(run);
   html += paragraph(found_words(defence));
@@ -149,8 +147,7 @@ Html defence_part(const DemoResult& run) {
   html += size_chart(defence, Norm::l2);
   html += note(
       "Images attacked with the smallest sizes are all but their clean ones. Where few are flagged and few "
-      "get "
-      "past, the vote gives most of them their own class, which does no harm.");
+      "get past, the vote gives most of them their own class, which does no harm.");
   html += gallery(run, "Attacked images that got past", defence.missed);
   html += gallery(run, "Clean images called attacked", defence.alarms);
   if (!defence.missed.empty() || !defence.alarms.empty()) {

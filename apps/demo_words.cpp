@@ -93,9 +93,8 @@ std::string clean_words(const DemoResult& result) {
         "about attacks.";
   } else if (clean.accuracy < kMost) {
     words +=
-        " That is not much. With more images or more passes it would learn better, and what follows says "
-        "more "
-        "about a small run than about attacks.";
+        " That is not much. More images or more passes may help; as it stands, what follows says "
+        "more about a small run than about attacks.";
   }
   return words;
 }
@@ -173,8 +172,7 @@ std::string gma_paper_words(const DemoResult& result) {
   return fmt::format(
       "The paper gives one number for all of them, 0.62 % accuracy on MNIST, and does not say how size was "
       "measured. Here, under {} alone, the accuracy goes from {} at one size to {} at another: no single "
-      "number "
-      "stands for all thirty.",
+      "number stands for all thirty.",
       norm_words(analysis.norm), share(most), share(least));
 }
 
@@ -250,8 +248,7 @@ std::string paper_words(const DemoResult& result) {
   const bool reached = attacked.share(attacked.flagged) >= kPaper;
   return fmt::format(
       "The paper reports that its vote finds 99.7 % on MNIST. This run {}: it finds {}, having learned from "
-      "{} "
-      "clean images, where the paper used all of MNIST.",
+      "{} clean images, where the paper used all of MNIST.",
       reached ? "reaches that" : "does not reach that", percent_words(attacked.flagged, attacked.images),
       grouped(result.defence.clean_train));
 }
@@ -300,15 +297,13 @@ std::string adaptive_words(const DefenceResult& result) {
   if (fates.wrong == 0) {
     return fmt::format(
         "None of {} got past the vote under any of the {} budgets; with so few images up to {:.1f} % still "
-        "might "
-        "(95 % interval). And one attack that fails proves little: stronger ones may not.",
+        "might (95 % interval). And one attack that fails proves little: stronger ones may not.",
         counted(fates.images, "image", "images"), result.adaptive.size(),
         100 * wilson_interval(0, fates.images).high);
   }
   std::string words = fmt::format(
       "At its best, with {} size {}, it gets {} of {} past the vote ({}), neither flagged nor given their "
-      "own "
-      "class; {} after rounding to 8 bits. ",
+      "own class; {} after rounding to 8 bits. ",
       norm_words(most->norm), size_words(static_cast<double>(most->size)), grouped(fates.wrong),
       counted(fates.images, "image", "images"), percent_words(fates.wrong, fates.images),
       grouped(most->rounded.wrong));
@@ -317,8 +312,7 @@ std::string adaptive_words(const DefenceResult& result) {
   if (past >= 0.1) return words + "An attacker who knows this defence gets past it often enough to rely on.";
   return words +
          "That is few, but it is one attack with one loss: a lower bound on what an attacker can do, and no "
-         "proof "
-         "of safety.";
+         "proof of safety.";
 }
 
 std::string short_words(const DemoResult& result) {
@@ -343,8 +337,9 @@ std::string short_words(const DemoResult& result) {
                                    : fmt::format(", and raises false alarms for {} of honest ones. ",
                                                  percent_words(vote.clean.flagged, vote.clean.images));
   if (no_worse(check, vote)) {
-    words += "A check that learns nothing does as well or better";
-    words += defeated_by_rounding(defence) ? ", until the images are rounded. " : ". ";
+    words += "One comparison per pixel, with nothing learned, does as well or better";
+    words +=
+        defeated_by_rounding(defence) ? ", until pixels are rounded as any image file rounds them. " : ". ";
   }
   if (const AdaptiveVerdicts* const most = strongest(defence)) {
     words += most->exact.wrong == 0

@@ -10,7 +10,7 @@ namespace {
 
 // In units of the drawing, which is stretched to the width of the page. The margins hold the larger letters
 // that a phone's style asks for.
-constexpr double kWidth = 640, kHeight = 340, kLeft = 74, kRight = 18, kTop = 36, kBottom = 60;
+constexpr double kWidth = 640, kHeight = 340, kLeft = 74, kRight = 18, kTop = 42, kBottom = 60;
 constexpr size_t kColours = 4;
 
 std::string at(double value) {
@@ -99,7 +99,7 @@ Html y_grid(const Axis& y, const std::string& label) {
     grid += line("grid", kLeft, y(tick), kWidth - kRight, y(tick));
     grid += text(kLeft - 9, y(tick) + 5, "end", percent(tick));
   }
-  if (!label.empty()) grid += text(0, 16, "start", label);
+  if (!label.empty()) grid += text(0, 17, "start", label);
   return grid;
 }
 

@@ -9,7 +9,8 @@ case ${1:-} in
 usage: scripts/quickstart.sh [flags of 'caltrop demo']
 
 Installs missing Debian packages (apt-get, with sudo when not root), builds Caltrop into build/ and runs the
-demonstration: it trains a network on real data, attacks it, and writes tables and figures into runs/.
+demonstration: it trains a network on real data, attacks it, trains a defence, and writes a page that tells what
+happened, with tables and figures, into runs/.
 It can be repeated, and works offline once the packages are there.
 END
     exit 0 ;;

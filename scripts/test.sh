@@ -5,24 +5,26 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
   cat <<'END'
-usage: scripts/test.sh [--emulated] [--sanitize] [--tidy] [--fuzz SECONDS]
+usage: scripts/test.sh [--emulated] [--sanitize] [--tidy] [--fuzz SECONDS] [--browser]
 
   --emulated       also build the emulated device into build-emulated with clang++ under AddressSanitizer and UBSan,
                    and run the checks of every op and ladder there
   --sanitize       also build everything into build-sanitize under both, and run the suite there
   --tidy           also check the sources with clang-format and clang-tidy
   --fuzz SECONDS   also build into build-fuzz with clang, and run each fuzz target for so long
+  --browser        also install Chromium, in which a test looks at the page of 'caltrop demo'
 
 It can be repeated, and works offline once the packages are there.
 END
 }
 
-emulated=no sanitize=no tidy=no fuzz=0
+emulated=no sanitize=no tidy=no fuzz=0 browser=no
 while [ $# -gt 0 ]; do
   case $1 in
     --emulated) emulated=yes ;;
     --sanitize) sanitize=yes ;;
     --tidy) tidy=yes ;;
+    --browser) browser=yes ;;
     --fuzz)
       [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { echo "error: --fuzz wants a number of seconds" >&2; exit 2; }
       fuzz=$2
@@ -36,6 +38,7 @@ done
 extra=()
 [ "$tidy" = no ] || extra+=(clang-format clang-tidy)
 [ "$emulated$fuzz" = no0 ] || extra+=(clang libclang-rt-14-dev)
+[ "$browser" = no ] || extra+=(chromium)
 "$root/scripts/install_deps.sh" ${extra[@]+"${extra[@]}"}
 
 section() { printf '\n== %s\n' "$*"; }

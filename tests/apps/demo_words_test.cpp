@@ -138,8 +138,7 @@ TEST_SUITE("apps") {
     GmaAnalysis analysis = good_run().gma[0];
     CHECK(gma_words(analysis) ==
           "Under L∞, 9 of the 30 sizes bring the accuracy below 50 %, the smallest of them 0.0996, or 25.4 "
-          "of the 255 "
-          "steps from black to white; 21 leave it above 80 %.");
+          "of the 255 steps from black to white; 21 leave it above 80 %.");
     for (GmaSizeResult& size : analysis.sizes) size.tries = {summary(0)};
     CHECK(gma_words(analysis) ==
           "Under L∞, none of the 30 sizes brings the accuracy below 50 %; 30 leave it above 80 %.");
@@ -225,15 +224,13 @@ TEST_SUITE("apps") {
     DemoResult run = good_run();
     CHECK(short_words(run) ==
           "Changes of at most 0.1 per pixel, where black is 0 and white is 1, turned 81.2 % of the network’s "
-          "right "
-          "answers wrong. A defence trained to notice attacked images flags 97.5 % of those that fool the "
-          "network, and "
-          "raises false alarms for 2.0 % of honest ones. A check that learns nothing does as well or better, "
-          "until the "
-          "images are rounded. An attacker who knows the defence gets 30.0 % of images past it.");
+          "right answers wrong. A defence trained to notice attacked images flags 97.5 % of those that fool "
+          "the network, and raises false alarms for 2.0 % of honest ones. One comparison per pixel, with "
+          "nothing learned, does as well or better, until pixels are rounded as any image file rounds them. "
+          "An attacker who knows the defence gets 30.0 % of images past it.");
     run.defence.exact[3].clean = fates(500, 485, 15);
     for (AdaptiveVerdicts& row : run.defence.adaptive) row.exact = fates(92, 8, 0);
-    CHECK_FALSE(says(short_words(run), "learns nothing"));
+    CHECK_FALSE(says(short_words(run), "nothing learned"));
     CHECK(says(short_words(run), "did not get past it in this short trial"));
   }
 
