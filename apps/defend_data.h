@@ -2,6 +2,8 @@
 // together.
 #pragma once
 
+#include <limits>
+#include <string>
 #include <vector>
 
 #include "apps/console.h"
@@ -9,26 +11,35 @@
 #include "apps/defend_flags.h"
 #include "apps/setup.h"
 #include "apps/table.h"
+#include "defense/eat.h"
 
 namespace caltrop {
 
 struct DefenceData {
-  std::vector<PoolLane> lanes;
+  std::vector<PoolLane> lanes;  // those that are trained on, then those that are not
   AttackedPool train;
-  // The test images as the defence is meant to see them, and the same rounded to 8 bits where they are not
-  // yet.
+  // The test images as the defence is meant to see them, the same rounded to 8 bits where they are not yet, and
+  // test images under attacks that are not trained on.
   struct Test {
-    std::string name;  // "exact", "8 bits"
+    std::string name;  // "exact", "8 bits", "unseen"
     AttackedPool pool;
+    size_t first_lane = 0, end_lane = std::numeric_limits<size_t>::max();
   };
   std::vector<Test> tests;
 };
 
-// Places of the two pools; an Error where a cycle needs more than there are.
+// Places of the pools; an Error where a cycle needs more than there are.
 struct PoolSizes {
-  int64_t train = 0, test = 0;
+  int64_t train = 0, test = 0, unseen = 0;
 };
 PoolSizes pool_sizes(const DefendFlags& options, int64_t clean_train, int64_t clean_test);
+
+// What --controls leave-out leaves out of training, one after the other.
+struct LeftOut {
+  std::string name;  // "gma", "big-sizes", "linf"
+  PoolFilter out;
+};
+std::vector<LeftOut> left_out(const DefendFlags& options, const std::vector<PoolLane>& trained);
 
 DefenceData prepare_data(const DefendFlags& options, const TrainedWithData& target, const PoolSizes& sizes,
                          Console& console);

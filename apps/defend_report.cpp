@@ -11,10 +11,6 @@ namespace {
 
 using Kind = Column::Kind;
 
-Cell quotient(int64_t part, int64_t whole) {
-  return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
-}
-
 // What became of attacked images. Those that had fooled the undefended network are the ones that matter.
 struct Recall {
   int64_t images = 0, detected = 0, fooled = 0, fooled_detected = 0, wrong = 0;
@@ -59,6 +55,10 @@ bool knows_classes(const Answers& answers) {
 }
 
 }  // namespace
+
+Cell quotient(int64_t part, int64_t whole) {
+  return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
+}
 
 DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t attacked)
     : lanes_(lanes),
@@ -135,8 +135,8 @@ void DetectionReport::add(const Answers& answers, const Images& clean, const Def
 void DetectionReport::add_attacks(const Answers& answers, const Images& clean,
                                   const DefenceData::Test& test) {
   std::vector<std::string> names;
-  for (const PoolLane& lane : lanes_) {
-    if (names.empty() || names.back() != lane.attack) names.push_back(lane.attack);
+  for (size_t k = test.first_lane; k < std::min(test.end_lane, lanes_.size()); ++k) {
+    if (names.empty() || names.back() != lanes_[k].attack) names.push_back(lanes_[k].attack);
   }
   for (const std::string& name : names) {
     const auto takes = [&](const PoolItem& item) {

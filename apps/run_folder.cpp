@@ -180,6 +180,13 @@ void RunFolder::write_json(const std::string& name, const Json& json) const {
   write(name, dump(json));
 }
 
+Json RunFolder::read_json(const std::string& name) const {
+  std::ifstream stream(file(name), std::ios::binary);
+  Json json = Json::parse(stream, nullptr, false);
+  if (!stream || json.is_discarded()) fail("{} is damaged; delete it", file(name).string());
+  return json;
+}
+
 void RunFolder::write_table(const std::string& stem, const Table& table) const {
   write(stem + ".csv", table.csv());
   write_json(stem + ".json", table.json());

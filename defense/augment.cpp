@@ -26,6 +26,36 @@ PoolLane lane_of(const std::string& attack, AttackOptions options, Norm norm, st
   return {attack, options, std::move(sizes)};
 }
 
+bool contains(std::span<const std::string> names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The lanes of one of pool_attacks().
+void add_lanes(const std::string& name, const PoolRecipeOptions& options, std::vector<PoolLane>& lanes) {
+  if (!contains(pool_attacks(), name)) {
+    fail("[augment] unknown attack '{}': expected gma, pgd, fgsm, cw, bim, mim or deepfool", shown(name));
+  }
+  if (name == "gma") {
+    for (const Norm norm : options.gma_norms) {
+      lanes.push_back(lane_of(name, gma_attack(AttackKind::pgd, norm), norm, eps_of(gma_sizes(options.gma)),
+                              options.seed));
+    }
+    return;
+  }
+  AttackOptions attack = attack_defaults(parse_attack(name));
+  if (!is_minimum_norm(attack.kind)) {
+    lanes.push_back(lane_of(name, attack, options.norm, all_sizes(options), options.seed));
+    return;
+  }
+  if (attack.kind == AttackKind::cw) {
+    attack.steps = options.cw_steps;
+    attack.cw.rounds = options.cw_rounds;
+    attack.cw.first_constant = options.cw_constant;
+    attack.cw.learning_rate = options.cw_rate;
+  }
+  lanes.push_back(lane_of(name, attack, Norm::l2, {std::numeric_limits<float>::infinity()}, options.seed));
+}
+
 // Where each attack's lanes begin and end: lanes of one name follow one another.
 struct Group {
   size_t first, count;
@@ -49,7 +79,12 @@ void copy_rows(Backend& backend, float* to, const float* from, int64_t values) {
 }  // namespace
 
 std::vector<std::string> pool_attacks() {
-  return {"gma", "pgd", "fgsm", "cw"};
+  return {"gma", "pgd", "fgsm", "cw", "bim", "mim", "deepfool"};
+}
+std::vector<std::string> unseen_attacks() {
+  std::vector<std::string> names = pool_attacks();
+  names.insert(names.end(), {"other-norm", "other-sizes"});
+  return names;
 }
 
 std::vector<PoolLane> pool_recipe(const PoolRecipeOptions& options) {
@@ -57,27 +92,36 @@ std::vector<PoolLane> pool_recipe(const PoolRecipeOptions& options) {
   std::vector<PoolLane> lanes;
   for (size_t k = 0; k < options.attacks.size(); ++k) {
     const std::string& name = options.attacks[k];
-    const auto before = options.attacks.begin() + static_cast<int64_t>(k);
-    if (std::find(options.attacks.begin(), before, name) != before) {
+    if (contains(std::span(options.attacks).first(k), name)) {
       fail("[augment] the attack {} is named twice", shown(name));
     }
-    if (name == "gma") {
-      for (const Norm norm : options.gma_norms) {
-        lanes.push_back(lane_of(name, gma_attack(AttackKind::pgd, norm), norm, eps_of(gma_sizes(options.gma)),
-                                options.seed));
-      }
-    } else if (name == "pgd" || name == "fgsm") {
-      lanes.push_back(
-          lane_of(name, attack_defaults(parse_attack(name)), options.norm, all_sizes(options), options.seed));
-    } else if (name == "cw") {
-      AttackOptions cw = attack_defaults(AttackKind::cw);
-      cw.steps = options.cw_steps;
-      cw.cw.rounds = options.cw_rounds;
-      cw.cw.first_constant = options.cw_constant;
-      cw.cw.learning_rate = options.cw_rate;
-      lanes.push_back(lane_of(name, cw, Norm::l2, {std::numeric_limits<float>::infinity()}, options.seed));
-    } else {
-      fail("[augment] unknown attack '{}': expected gma, pgd, fgsm or cw", shown(name));
+    add_lanes(name, options, lanes);
+  }
+  return lanes;
+}
+
+std::vector<PoolLane> unseen_recipe(const PoolRecipeOptions& trained, const std::vector<std::string>& attacks,
+                                    const std::vector<float>& other_sizes) {
+  std::vector<PoolLane> lanes;
+  const Norm other = trained.norm == Norm::linf ? Norm::l2 : Norm::linf;
+  for (size_t k = 0; k < attacks.size(); ++k) {
+    const std::string& name = attacks[k];
+    if (contains(trained.attacks, name)) fail("[augment] {} is no unseen attack: it is trained on", name);
+    if (contains(std::span(attacks).first(k), name))
+      fail("[augment] the attack {} is named twice", shown(name));
+    if (name != "other-norm" && name != "other-sizes") {
+      add_lanes(name, trained, lanes);
+      continue;
+    }
+    for (const std::string& seen : trained.attacks) {
+      if (seen == "gma" || is_minimum_norm(parse_attack(seen))) continue;
+      const bool norm = name == "other-norm";
+      const std::vector<float> sizes = !norm                 ? other_sizes
+                                       : other == Norm::linf ? eps_of(gma_sizes(trained.gma))
+                                                             : all_sizes(trained);
+      if (sizes.empty()) fail("[augment] other-sizes names no size");
+      lanes.push_back(lane_of(seen + "-" + name, attack_defaults(parse_attack(seen)),
+                              norm ? other : trained.norm, sizes, trained.seed));
     }
   }
   return lanes;
@@ -198,6 +242,7 @@ AttackedPool make_pool(const Images& images, int64_t planned, std::span<const La
   for (size_t j = 0; j < sources.size(); ++j) {
     const Source& source = sources[j];
     if (source.part == nullptr) fail("[augment] place {} of the pool was not crafted", j);
+    pool.cells.push_back({source.lane, source.part->size[source.row]});
     const int64_t image = source.part->image[source.row];
     const std::vector<float> clean = images.pixels(std::span(&image, 1)).to_host();
     std::vector<float> attacked(size);

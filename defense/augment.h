@@ -35,18 +35,26 @@ struct PoolLane {
 };
 
 struct PoolRecipeOptions {
-  std::vector<std::string> attacks = {"gma", "pgd", "fgsm", "cw"};
-  std::vector<Norm> gma_norms = {Norm::linf, Norm::l2};  // the paper names none
-  Norm norm = Norm::l2;  // of PGD and FGSM: sizes of 1 to 3 permit any image under L-inf
+  std::vector<std::string> attacks = {"gma", "pgd", "fgsm", "cw"};  // of pool_attacks()
+  std::vector<Norm> gma_norms = {Norm::linf, Norm::l2};             // the paper names none
+  Norm norm = Norm::l2;  // of all others with sizes: 1 to 3 permit any image under L-inf
   GmaSizeOptions gma = {};
-  std::vector<float> big_sizes = {1, 2, 3};  // Table 2: PGD and FGSM have these beside the sizes of GMA
+  std::vector<float> big_sizes = {1, 2, 3};  // Table 2: all but GMA have these beside the sizes of GMA
   int64_t cw_steps = 1000, cw_rounds = 9;    // Table 2: 1000
   float cw_constant = 1e-3f, cw_rate = 0.01f;
   uint64_t seed = 0;
 };
 // An Error for an unknown attack, one named twice, or none.
 std::vector<PoolLane> pool_recipe(const PoolRecipeOptions& options);
-std::vector<std::string> pool_attacks();  // the names that pool_recipe knows
+// gma, pgd, fgsm, bim, mim, and cw and deepfool, which look for the nearest adversarial image.
+std::vector<std::string> pool_attacks();
+
+// Attacks to test a defence with that it was not trained on: names of pool_attacks(), and of those that it was
+// trained on and that have a norm and sizes, "other-norm" (under L-inf GMA's sizes alone) and "other-sizes".
+// Their lanes are called "pgd-other-norm" and so on. An Error for an attack that `trained` holds.
+std::vector<PoolLane> unseen_recipe(const PoolRecipeOptions& trained, const std::vector<std::string>& attacks,
+                                    const std::vector<float>& other_sizes);
+std::vector<std::string> unseen_attacks();  // the names that it knows
 
 struct PoolPlace {
   int64_t position = 0;  // in the pool as planned
@@ -77,6 +85,11 @@ struct PoolItem {
   float size = 0, linf = 0, l2 = 0;
   bool fooled = false;
 };
+// What was planned for a place, whether or not an image came of it.
+struct PoolCell {
+  int64_t lane = 0;
+  float size = 0;
+};
 struct AttackedPoolOptions {
   bool eight_bits = false;      // attacked images are rounded to k/255 first, as files of pictures hold them
   bool keep_unchanged = false;  // also those equal to their clean image
@@ -84,9 +97,10 @@ struct AttackedPoolOptions {
 struct AttackedPool {
   ImageShape shape;
   int64_t planned = 0;
-  std::vector<PoolItem> items;     // by position
-  std::vector<int64_t> unchanged;  // of each lane: images equal to their clean image, dropped or not
-  std::vector<float> pixels;       // (items,h,w,c)
+  std::vector<PoolItem> items;       // by position
+  std::vector<int64_t> unchanged;    // of each lane: images equal to their clean image, dropped or not
+  std::vector<float> pixels;         // (items,h,w,c)
+  std::vector<PoolCell> cells = {};  // of all places planned
 
   int64_t count() const { return static_cast<int64_t>(items.size()); }
   // Items whose position is below `places`; an Error where fewer places were planned.

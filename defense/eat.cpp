@@ -9,18 +9,65 @@
 
 namespace caltrop {
 
-std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
-                                             const std::vector<double>& shares, ShareOf of) {
-  std::vector<std::vector<int64_t>> cycles;
+namespace {
+
+void expect_rising(const std::vector<double>& shares) {
+  if (shares.empty()) fail("[eat] expected at least one cycle");
   double before = 0;
   for (const double share : shares) {
     if (!(share > before))
       fail("the shares of the cycles must rise, got {:g} % after {:g} %", 100 * share, 100 * before);
     before = share;
+  }
+}
+
+}  // namespace
+
+std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
+                                             const std::vector<double>& shares, ShareOf of) {
+  expect_rising(shares);
+  std::vector<std::vector<int64_t>> cycles;
+  for (const double share : shares) {
     cycles.push_back(row_range(0, clean + pool.prefix(attacked_count(clean, share, of))));
   }
-  if (cycles.empty()) fail("[eat] expected at least one cycle");
   return cycles;
+}
+
+std::vector<std::vector<int64_t>> cycle_rows_without(int64_t clean, const AttackedPool& pool,
+                                                     const std::vector<double>& shares, ShareOf of,
+                                                     const PoolFilter& out) {
+  expect_rising(shares);
+  std::vector<int64_t> left;  // places
+  for (size_t j = 0; j < pool.cells.size(); ++j) {
+    if (!out(pool.cells[j])) left.push_back(static_cast<int64_t>(j));
+  }
+  std::vector<std::vector<int64_t>> cycles;
+  for (const double share : shares) {
+    const int64_t needed = attacked_count(clean, share, of);
+    if (needed > static_cast<int64_t>(left.size())) {
+      fail("without what is left out the pool has {} attacked images, but a cycle needs {}", left.size(),
+           needed);
+    }
+    cycles.push_back(row_range(0, clean));
+    for (int64_t k = 0; k < pool.prefix(left[static_cast<size_t>(needed) - 1] + 1); ++k) {
+      const auto place = static_cast<size_t>(pool.items[static_cast<size_t>(k)].position);
+      if (!out(pool.cells[place])) cycles.back().push_back(clean + k);
+    }
+  }
+  return cycles;
+}
+
+std::vector<int64_t> refilled(std::span<const int64_t> rows, int64_t count, uint64_t seed) {
+  const auto n = static_cast<int64_t>(rows.size());
+  if (count < n || (n == 0 && count > 0)) fail("[eat] expected at least {} rows to fill, got {}", n, count);
+  std::vector<int64_t> filled(rows.begin(), rows.end());
+  for (uint64_t round = 0; static_cast<int64_t>(filled.size()) < count; ++round) {
+    for (const int64_t k : Random(seed, Purpose::refill, round).permutation(n)) {
+      if (static_cast<int64_t>(filled.size()) == count) break;
+      filled.push_back(rows[static_cast<size_t>(k)]);
+    }
+  }
+  return filled;
 }
 
 uint64_t member_seed(uint64_t seed, uint64_t member) {

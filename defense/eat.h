@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,16 @@ inline constexpr double kStopRule = 0.80;  // the paper's "optimal performance":
 // not rise or the pool is too small.
 std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
                                              const std::vector<double>& shares, ShareOf of);
+// The same for training that must not see what `out` accepts: the places that are left are counted anew, as if they
+// had been all.
+using PoolFilter = std::function<bool(const PoolCell&)>;
+std::vector<std::vector<int64_t>> cycle_rows_without(int64_t clean, const AttackedPool& pool,
+                                                     const std::vector<double>& shares, ShareOf of,
+                                                     const PoolFilter& out);
+
+// `rows`, then some of them again in a random order until there are `count`: a smaller set that takes as many
+// updates in an epoch as a larger one.
+std::vector<int64_t> refilled(std::span<const int64_t> rows, int64_t count, uint64_t seed);
 
 struct Stage {
   std::string name;

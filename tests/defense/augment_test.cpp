@@ -166,6 +166,32 @@ TEST_SUITE("defense") {
     CHECK_THROWS_AS((void)some.pixels(std::vector{int64_t{7}}), Error);
   }
 
+  TEST_CASE("augment: unseen attacks are none of those that are trained on") {
+    PoolRecipeOptions trained = quick_recipe();
+    const std::vector<PoolLane> lanes =
+        unseen_recipe(trained, {"bim", "deepfool", "other-norm", "other-sizes"}, {0.7f, 5});
+    std::map<std::string, PoolLane> by_name;
+    for (const PoolLane& lane : lanes) by_name[lane.attack] = lane;
+    REQUIRE((lanes.size() == 6 && by_name.size() == 6));
+    CHECK(by_name.at("bim").sizes.size() == 33);
+    CHECK(std::isinf(by_name.at("deepfool").sizes.at(0)));
+    for (const char* name : {"pgd-other-norm", "fgsm-other-norm"}) {
+      CHECK(by_name.at(name).options.norm == Norm::linf);
+      CHECK(by_name.at(name).sizes.size() == 30);  // 1, 2 and 3 under L-inf permit any image
+    }
+    CHECK(by_name.at("pgd-other-sizes").sizes == std::vector<float>{0.7f, 5});
+    CHECK(by_name.at("pgd-other-sizes").options.norm == Norm::l2);
+    CHECK_THROWS_AS((void)unseen_recipe(trained, {"pgd"}, {1}), Error);
+    CHECK_THROWS_AS((void)unseen_recipe(trained, {"mim", "mim"}, {1}), Error);
+    CHECK_THROWS_AS((void)unseen_recipe(trained, {"square"}, {1}), Error);
+    CHECK_THROWS_AS((void)unseen_recipe(trained, {"other-sizes"}, {}), Error);
+    trained.norm = Norm::linf;
+    CHECK(unseen_recipe(trained, {"other-norm"}, {})[0].options.norm == Norm::l2);
+    trained.attacks = {"gma", "cw"};  // what was left out of training can be tested on
+    CHECK(unseen_recipe(trained, {"pgd", "fgsm"}, {}).size() == 2);
+    CHECK(unseen_recipe(trained, {"other-norm"}, {}).empty());
+  }
+
   TEST_CASE("augment: shares") {
     CHECK(attacked_count(600, 0.4, ShareOf::all) == 400);
     CHECK(attacked_count(600, 0.5, ShareOf::all) == 600);
@@ -177,7 +203,7 @@ TEST_SUITE("defense") {
     PoolRecipeOptions options;
     options.attacks = {"gma", "gma"};
     CHECK_THROWS_AS((void)pool_recipe(options), Error);
-    options.attacks = {"deepfool"};
+    options.attacks = {"square"};
     CHECK_THROWS_AS((void)pool_recipe(options), Error);
     options.attacks = {};
     CHECK_THROWS_AS((void)pool_recipe(options), Error);

@@ -46,6 +46,48 @@ TEST_SUITE("defense") {
                          "the pool has 100 attacked images, but a cycle needs 150", Error);
   }
 
+  TEST_CASE("eat: cycles without some of the pool hold as many places of the rest") {
+    AttackedPool pool = bright_pool(100);
+    for (int64_t j = 0; j < 100; ++j) pool.cells.push_back({j % 4, static_cast<float>(j)});
+    const PoolFilter first = [](const PoolCell& cell) {
+      return cell.lane == 0;
+    };
+    const auto cycles = cycle_rows_without(100, pool, {0.2, 0.4}, ShareOf::all, first);
+    REQUIRE(cycles.size() == 2);
+    // 25 places of lanes 1 to 3 are those below 34, without 0, 4, ...; 9, 19 and 29 were dropped.
+    CHECK(cycles[0].size() == 100 + 25 - 3);
+    for (const auto& cycle : cycles) {
+      for (size_t i = 100; i < cycle.size(); ++i) {
+        CHECK_UNARY(pool.items[static_cast<size_t>(cycle[i]) - 100].position % 4 != 0);
+      }
+    }
+    CHECK(std::equal(cycles[0].begin(), cycles[0].end(), cycles[1].begin()));
+    const auto all = [](const PoolCell&) {
+      return false;
+    };
+    CHECK(cycle_rows_without(100, pool, {0.2}, ShareOf::all, all) ==
+          cycle_rows(100, pool, {0.2}, ShareOf::all));
+    CHECK_THROWS_WITH_AS((void)cycle_rows_without(100, pool, {0.45}, ShareOf::all, first),
+                         "without what is left out the pool has 75 attacked images, but a cycle needs 82",
+                         Error);
+  }
+
+  TEST_CASE("eat: a set filled up takes each image as often as any other, but for one") {
+    const std::vector<int64_t> rows = row_range(50, 60);
+    const std::vector<int64_t> filled = refilled(rows, 27, 3);
+    REQUIRE(filled.size() == 27);
+    CHECK(std::equal(rows.begin(), rows.end(), filled.begin()));
+    for (const int64_t row : rows) {
+      const auto count = std::count(filled.begin(), filled.end(), row);
+      CHECK_UNARY((count == 2 || count == 3));
+    }
+    CHECK(filled == refilled(rows, 27, 3));
+    CHECK(filled != refilled(rows, 27, 4));
+    CHECK(refilled(rows, 10, 3) == rows);
+    CHECK_THROWS_AS((void)refilled(rows, 9, 3), Error);
+    CHECK_THROWS_AS((void)refilled({}, 1, 3), Error);
+  }
+
   TEST_CASE("eat: a training that was saved after any epoch ends with the same bits") {
     const Images clean = random_images({12, 12, 1}, 100, 10);
     const AttackedPool pool = bright_pool(100);

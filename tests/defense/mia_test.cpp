@@ -7,6 +7,8 @@
 #include "attacks/attack_images.h"
 #include "defense/evading.h"
 #include "defense/mia.h"
+#include "defense/same_size.h"
+#include "defense/scores.h"
 #include "engine/autograd.h"
 #include "tests/attacks/setup.h"
 
@@ -151,6 +153,102 @@ TEST_SUITE("defense") {
     const AttackReport report = attack_images(known, set, sizes, pgd, {.rows = row_range(0, 2)});
     CHECK(report.sizes[0].successes == 0);
     CHECK(report.sizes[1].successes == 2);
+  }
+
+  TEST_CASE("evading: the margin is what an attack climbs, whatever loss it asks for") {
+    const Model model = small_model(4);
+    const Network network(model);
+    const Images images = random_images({12, 12, 1}, 5, 9);
+    const std::vector<int64_t> rows = row_range(0, 5);
+    const Tensor x = images.pixels(rows);
+    const Evading own(network, images.labels()), margin(network, images.labels(), Climb::margin);
+    const auto constant = [](const Tensor& z) {
+      return std::vector<Tensor>{sum(z * 0.0f, {1})};
+    };
+    const Pass pass = margin.differentiate(x, constant, {.images = rows});
+    // max_{k not in {y,K}} z_k - max(z_y, z_K), K = 9, in double.
+    const std::vector<float> z = model.forward(x).to_host(), values = pass.values[0].to_host();
+    for (size_t i = 0; i < 5; ++i) {
+      const auto y = static_cast<size_t>(images.labels()[i]);
+      float wrong = -INFINITY;
+      for (size_t k = 0; k < 9; ++k) {
+        if (k != y) wrong = std::max(wrong, z[i * 10 + k]);
+      }
+      CHECK(std::abs(values[i] - (wrong - std::max(z[i * 10 + y], z[i * 10 + 9]))) <= 1e-6f);
+    }
+    // Its gradient, by the function's difference along it.
+    const std::vector<float> g = pass.gradients[0].to_host();
+    const float h = 1e-3f;
+    const auto at = [&](float step) {
+      return margin.differentiate(x + pass.gradients[0] * step, constant, {.images = rows})
+          .values[0]
+          .to_host();
+    };
+    const std::vector<float> after = at(h), before = at(-h);
+    for (size_t i = 0; i < 5; ++i) {
+      double squares = 0;
+      for (size_t p = 0; p < 144; ++p) squares += static_cast<double>(g[i * 144 + p]) * g[i * 144 + p];
+      const double slope = static_cast<double>(after[i] - before[i]) / (2 * static_cast<double>(h));
+      CHECK(std::abs(slope - squares) <= 0.02 * squares + 1e-3);
+    }
+    // PGD along it ends with a larger margin than it began with.
+    const std::vector<float> sizes = {0.2f};
+    AttackJob job{.rows = rows};
+    double sum_after = 0, sum_before = 0;
+    job.sink = [&](int64_t, const AttackResult& chunk) {
+      for (const float value :
+           margin.differentiate(chunk.adversarial, constant, {.images = rows}).values[0].to_host())
+        sum_after += static_cast<double>(value);
+    };
+    attack_images(margin, images, sizes, attack_of(AttackKind::pgd, Norm::linf), job);
+    for (const float value : values) sum_before += static_cast<double>(value);
+    CHECK(sum_after > sum_before + 0.1);
+  }
+
+  TEST_CASE("same size: hidden dense layers grow until the parameters are as many") {
+    const ImageShape shape{28, 28, 1};
+    const Architecture eat3 = parse_architecture(
+        "conv 64 3x3 | gelu | maxpool 2 | conv 32 3x3 | gelu | maxpool 2 | flatten | dense 100 | gelu | "
+        "dense 100 | "
+        "gelu | dense 100 | gelu | dense 11");
+    for (const int64_t wanted : {count_parameters(eat3, shape), int64_t{200000}, int64_t{800000}}) {
+      const Architecture wide = with_parameters(eat3, shape, wanted);
+      CHECK(std::abs(static_cast<double>(count_parameters(wide, shape) - wanted)) <=
+            0.003 * static_cast<double>(wanted));
+      REQUIRE(wide.layers.size() == eat3.layers.size());
+      CHECK((wide.layers[0] == eat3.layers[0] && wide.layers.back() == eat3.layers.back()));
+    }
+    CHECK(with_parameters(eat3, shape, count_parameters(eat3, shape)) == eat3);
+    CHECK_THROWS_AS((void)with_parameters(eat3, shape, 1000), Error);
+    CHECK_THROWS_AS((void)with_parameters(parse_architecture("flatten | dense 3"), shape, 9999), Error);
+  }
+
+  TEST_CASE("scores: by hand, and the mean of networks") {
+    // Two clean images, one of lane 0 and two of lane 1 (another attack); three classes.
+    AttackedPool pool{{1, 1, 1}, 3, {}, {0, 0}, {0.5f, 0.5f, 0.5f}};
+    pool.items = {{.position = 0, .lane = 1}, {.position = 1, .lane = 0}, {.position = 2, .lane = 1}};
+    std::vector<PoolLane> lanes(2);
+    lanes[0].attack = "a";
+    lanes[1].attack = "b";
+    const std::vector<int32_t> labels = {0, 1, 2, 2, 2}, said = {0, 0, 2, 2, 1};
+    const std::vector<double> losses = {1, 2, 3, 4, 5};
+    const Scores scores = scores_of(losses, said, labels, 2, pool, lanes);
+    CHECK((scores.all.loss == doctest::Approx(3) && scores.all.accuracy == doctest::Approx(0.6)));
+    REQUIRE(scores.attacks.size() == 2);
+    CHECK((scores.attacks[0].first == "a" && scores.attacks[0].second.images == 3));
+    CHECK(scores.attacks[0].second.loss == doctest::Approx(7.0 / 3));
+    CHECK(scores.attacks[1].second.accuracy == doctest::Approx(0.5));
+    CHECK_THROWS_AS((void)scores_of(losses, said, labels, 3, pool, lanes), Error);
+
+    const std::vector<std::vector<float>> logits = {{0, 0, 0, 800, 0, 0}, {1, 2, 3, 0, 0, 800}};
+    const std::vector<int32_t> two = {0, 0};
+    CHECK(cross_entropies(logits[0], two, 3)[0] == doctest::Approx(std::log(3.0)));
+    CHECK(cross_entropies(logits[1], two, 3)[1] == doctest::Approx(800));
+    const std::vector<double> mean = mean_cross_entropies(logits, two, 3);
+    const double p = std::exp(1.0) / (std::exp(1.0) + std::exp(2.0) + std::exp(3.0));
+    CHECK(mean[0] == doctest::Approx(-std::log((1.0 / 3 + p) / 2)));
+    CHECK(mean[1] == doctest::Approx(std::log(2.0)));
+    CHECK_THROWS_AS((void)mean_cross_entropies(logits, labels, 3), Error);
   }
 }
 
