@@ -60,8 +60,10 @@ void declare(Flags& flags, PoisonCommand& options) {
   flags.number("inner-lr", options.inner_rate, {.low = 0, .high = 100, .open_low = true}, "RATE", "its rate",
                "0.1; 0.001 for adam");
   flags.integer("unroll", options.unroll, 1, 1000, "T", "training steps that are differentiated");
-  flags.choice("lane", options.lane, {"stepwise", "unrolled", "differences"},
-               "how: step by step, recorded and differentiated as a whole, or by differences of gradients");
+  flags.choice(
+      "lane", options.lane, {"stepwise", "unrolled", "forward-over-reverse", "differences"},
+      "how: step by step, recorded and differentiated as a whole, step by step with dual numbers, or by "
+      "differences of gradients");
   flags.integer("checkpoint", options.checkpoint, 0, 1000, "C",
                 "unrolled: steps recorded together; memory grows with them, 0 for all");
   flags.integer("group", options.group, 1, kMaxBatch, "N", "poisoned images crafted together");

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "attacks/forward_over_reverse.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -57,8 +58,11 @@ Json compare_meta_gradients(const Model& model, const Images& images, const Pois
       {"unrolled", MetaGradient::unrolled, 0},
       {"unrolled, checkpoint 1", MetaGradient::unrolled, 1},
       {"stepwise", MetaGradient::stepwise, 0},
+      {"forward-over-reverse", MetaGradient::forward_over_reverse, 0},
       {"differences", MetaGradient::differences, 0}};
   for (const auto& [name, lane, checkpoint] : lanes) {
+    if (lane == MetaGradient::forward_over_reverse && !has_forward_over_reverse(model.architecture()))
+      continue;
     const Clock::time_point begin = Clock::now();
     const Tensor gradient = inner(lane, checkpoint).meta_gradient(poison.x);
     const std::vector<float> g = gradient.to_host();

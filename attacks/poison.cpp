@@ -1,15 +1,19 @@
 #include "attacks/poison.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
+#include "attacks/forward_over_reverse.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/named.h"
 #include "engine/random.h"
 
 namespace caltrop {
 namespace {
 
+constexpr std::array kMetaGradients = {"unrolled", "stepwise", "forward-over-reverse", "differences"};
 constexpr float kBeta1 = 0.9f, kBeta2 = 0.999f, kEpsilon = 1e-8f, kRootEpsilon = 1e-8f;
 
 double dot(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
@@ -45,14 +49,10 @@ double mean_on_host(const Tensor& losses) {
 }  // namespace
 
 MetaGradient parse_meta_gradient(std::string_view name) {
-  if (name == "unrolled") return MetaGradient::unrolled;
-  if (name == "stepwise") return MetaGradient::stepwise;
-  if (name == "differences") return MetaGradient::differences;
-  fail("unknown meta-gradient '{}': expected unrolled, stepwise or differences", name);
+  return parse_named<MetaGradient>("meta-gradient", name, kMetaGradients);
 }
 std::string to_string(MetaGradient lane) {
-  if (lane == MetaGradient::unrolled) return "unrolled";
-  return lane == MetaGradient::stepwise ? "stepwise" : "differences";
+  return kMetaGradients[static_cast<size_t>(lane)];
 }
 
 bool is_smooth(const Architecture& architecture) {
@@ -207,6 +207,16 @@ std::vector<Tensor> InnerTraining::products(const State& theta, const Tensor& po
     const State at = leaves;
     leaves.push_back(variable(poison));
     return grad(training_gradient(at, leaves.back(), s, true), leaves, {.seeds = w});
+  }
+  if (options_.lane == MetaGradient::forward_over_reverse) {
+    const Batch& clean = steps_[static_cast<size_t>(s)];
+    const GradientDerivatives ours = forward_over_reverse(model_, theta, w, poison, poison_labels_, true);
+    const GradientDerivatives theirs = forward_over_reverse(model_, theta, w, clean.x, clean.labels, false);
+    const auto images = static_cast<float>(poison.dim(0) + clean.x.dim(0));
+    std::vector<Tensor> all;
+    for (size_t k = 0; k < parameters_; ++k) all.push_back((ours.weights[k] + theirs.weights[k]) / images);
+    all.push_back(ours.images / images);
+    return all;
   }
   const double length = std::sqrt(dot(w, w));
   const float h =

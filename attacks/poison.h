@@ -18,6 +18,9 @@
 //                gets d/dx <grad L, w> and theta gets the Hessian-vector product H w, both by one more
 //                backward pass through that step's gradient. Memory: the graph of one step and T + 1 states.
 //                The default.
+//   forward-over-reverse  the same products by dual numbers (forward_over_reverse.h): no graph at all, and less
+//                work. For networks of convolutions, dense layers, relu, gelu, tanh, sigmoid
+//                and pooling.
 //   differences  the same with both products as the derivative along w of first-order gradients, by
 //                (grad L(theta + h w) - grad L(theta - h w)) / 2h, h = `reach` / |w|. First-order passes
 //                alone run (fused kernels), but between theta - h w and theta + h w ReLU and max-pool change
@@ -48,7 +51,7 @@
 
 namespace caltrop {
 
-enum class MetaGradient : uint8_t { unrolled, stepwise, differences };
+enum class MetaGradient : uint8_t { unrolled, stepwise, forward_over_reverse, differences };
 MetaGradient parse_meta_gradient(std::string_view name);
 std::string to_string(MetaGradient lane);
 

@@ -116,7 +116,7 @@ TEST_SUITE("apps") {
     CHECK(result["classes"].size() == 10);
 
     const Json lanes = Json::parse(run({"--check", "--json", "-"}))["lanes"];
-    REQUIRE(lanes.size() == 5);
+    REQUIRE(lanes.size() == 6);
     for (const Json& lane : lanes) CHECK(lane["apart"].get<double>() <= 1e-3);
     const Outcome refused = place.caltrop({"gma", "poison", "--dataset", "digits", "--limit", "100",
                                            "--model", "kim-2-bn", "--quiet", "--out", "never"});

@@ -61,6 +61,8 @@ TEST_SUITE("attacks") {
 
       options.lane = MetaGradient::stepwise;
       CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
+      options.lane = MetaGradient::forward_over_reverse;
+      CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
       options.lane = MetaGradient::differences;
       CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-3);
 
@@ -81,6 +83,8 @@ TEST_SUITE("attacks") {
     const Tensor exact = inner_of(model, images, options).meta_gradient(x);
     const std::vector<float> g = exact.to_host();
     options.lane = MetaGradient::stepwise;
+    CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
+    options.lane = MetaGradient::forward_over_reverse;
     CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
     // No witness: the gradients of training jump at kinks, so the loss after training is not continuous here.
   }
@@ -182,7 +186,7 @@ TEST_SUITE("attacks") {
     CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0.95, 1); }), "share"));
     CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0, 1); }), "share"));
     CHECK(
-        mentions(error_of([] { (void)parse_meta_gradient("magic"); }), "unrolled, stepwise or differences"));
+        mentions(error_of([] { (void)parse_meta_gradient("magic"); }), "unrolled, stepwise, forward-over-reverse or differences"));
   }
 }
 
