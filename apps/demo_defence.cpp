@@ -149,7 +149,7 @@ void DemoDefence::train_member(size_t member, const RunFolder& folder, MetricsLo
   while (training.done() < training.epochs()) {
     const std::string stage = training.stage();
     const int64_t before = training.images(training.done());
-    progress.label(name + ", " + stage);
+    progress.label(fmt::format("{}, {}", name, stage));
     const StageEpoch epoch = training.next([&](int64_t images) { progress.at(before + images); });
     const std::vector<int32_t> said = answers_of(model, pools_->exact_images);
     const double test = summarize(Confusion(model.outputs(), pools_->exact_images.labels(), said)).accuracy;
@@ -247,8 +247,8 @@ void DemoDefence::judge_sizes(DefenceResult& result) {
     const int64_t before = norm == Norm::linf ? 0 : test_.count();
     AttackOptions attack = gma_attack(AttackKind::pgd, norm);
     attack.seed = options_.seed;
-    std::vector<SizeVerdicts> verdicts;
-    for (const float size : sizes) verdicts.push_back({norm, size, {}, {}});
+    std::vector<SizeVerdicts> verdicts(sizes.size());
+    for (size_t s = 0; s < sizes.size(); ++s) verdicts[s] = {norm, sizes[s], {}, {}};
     AttackJob job{.rows = row_range(0, test_.count())};
     job.sink = [&](int64_t, const AttackResult& chunk) {
       const std::vector<int32_t> said = vote(chunk.adversarial);
@@ -281,8 +281,8 @@ void DemoDefence::judge_adaptive(DefenceResult& result) {
     AttackOptions attack = attack_defaults(AttackKind::apgd_ce);
     attack.norm = budget.first;
     attack.seed = options_.seed;
-    std::vector<AdaptiveVerdicts> verdicts;
-    for (const float size : sizes) verdicts.push_back({attack.norm, size, {}, {}});
+    std::vector<AdaptiveVerdicts> verdicts(sizes.size());
+    for (size_t s = 0; s < sizes.size(); ++s) verdicts[s] = {attack.norm, sizes[s], {}, {}};
     AttackJob job{.rows = rows};
     job.sink = [&](int64_t, const AttackResult& chunk) {
       std::vector<float> pixels = chunk.adversarial.to_host();

@@ -26,7 +26,7 @@ Html opening(const DemoResult& run) {
       fmt::format(
           "A program taught a small neural network to recognise the images of {}, attacked it, taught a "
           "defence to notice the attacks, and attacked that. This page tells what came of it.",
-          run.dataset));
+          data_words(run)));
   html += element(
       "div", {{"class", "tiles"}},
       tile(percent_words(std::llround(run.clean.accuracy * static_cast<double>(run.clean.n)), run.clean.n),

@@ -135,6 +135,9 @@ TOO_WIDE = """(() => {
     .filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > width + 1)
     .map(e => e.tagName + ' ' + e.textContent.slice(0, 40)).slice(0, 5);
 })()"""
+# Tables that must be scrolled: none that is open from the start.
+SCROLLING = """[...document.querySelectorAll('main > .scroll')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
 # Words of charts that are cut off by their drawing or lie across one another.
 CROWDED = """(() => {
   const bad = [];
@@ -186,6 +189,7 @@ def check_view(tab, address, view, scheme, out, expect):
     expect(tab.value("window.innerWidth") == width, f"{where}: the window is {tab.value('window.innerWidth')} wide")
     expect(tab.value("document.documentElement.scrollWidth") <= width, f"{where}: the page scrolls sideways")
     expect(tab.value(TOO_WIDE) == [], f"{where}: too wide: {tab.value(TOO_WIDE)}")
+    expect(tab.value(SCROLLING) == [], f"{where}: scrolls: {tab.value(SCROLLING)}")
     expect(tab.value(CROWDED) == [], f"{where}: charts: {tab.value(CROWDED)}")
     paper, ink = tab.value(DARKNESS)
     expect((paper < 0.2 and ink > 0.8) if scheme == "dark" else (paper > 0.9 and ink < 0.2),
