@@ -87,7 +87,9 @@ DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t att
                 {"fooling_recall", "of fooling", Kind::percent},
                 {"wrong", "wrong class", Kind::percent},
                 {"accuracy", "accuracy", Kind::percent},
-                {"f1", "F1", Kind::percent}}),
+                {"f1", "F1", Kind::percent},
+                {"detection_accuracy", "detection acc.", Kind::percent},
+                {"detection_f1", "its F1", Kind::percent}}),
       sizes_({{"model", "model"},
               {"stage", "stage"},
               {"test", "test"},
@@ -138,6 +140,9 @@ void DetectionReport::add_attacks(const Answers& answers, const Images& clean,
   for (size_t k = test.first_lane; k < std::min(test.end_lane, lanes_.size()); ++k) {
     if (names.empty() || names.back() != lanes_[k].attack) names.push_back(lanes_[k].attack);
   }
+  int64_t alarms = 0;
+  for (int64_t i = 0; i < clean.count(); ++i)
+    alarms += answers.predictions[static_cast<size_t>(i)] == attacked_;
   for (const std::string& name : names) {
     const auto takes = [&](const PoolItem& item) {
       return lanes_[static_cast<size_t>(item.lane)].attack == name;
@@ -152,7 +157,9 @@ void DetectionReport::add_attacks(const Answers& answers, const Images& clean,
     }
     attacks_.row({answers.model, answers.stage, test.name, name, recall.images,
                   quotient(recall.fooled, recall.images), quotient(recall.detected, recall.images),
-                  quotient(recall.fooled_detected, recall.fooled), wrong, accuracy, f1});
+                  quotient(recall.fooled_detected, recall.fooled), wrong, accuracy, f1,
+                  quotient(recall.detected + clean.count() - alarms, recall.images + clean.count()),
+                  quotient(2 * recall.detected, recall.images + recall.detected + alarms)});
   }
 }
 

@@ -31,7 +31,8 @@ class DetectionReport {
   // undefended network, the share of attacked images that get a wrong class (neither detected nor right), the
   // false alarms among clean images, and the share of clean images that get their own class.
   const Table& summary() const { return summary_; }
-  // ... and attack: recall; accuracy and F1 over the clean images and those of this attack.
+  // ... and attack: recall; accuracy and F1 over the clean images and those of this attack, over all classes and
+  // of detection alone.
   const Table& attacks() const { return attacks_; }
   // ... norm and size: recall. CW has no size; its images stand at the smallest size that they fit.
   const Table& sizes() const { return sizes_; }

@@ -39,28 +39,29 @@ std::string log_range(const Figure& figure) {
 }
 
 std::string script_of(const Figure& figure, const std::string& stem) {
+  const double scale = figure.percent ? 100 : 1;
   std::string script = fmt::format(
       "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
       "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
       "set output '{0}.png'\n"
       "set title {1} font ',18'\n"
       "set xlabel {2}\nset ylabel {3}\n"
-      "set yrange [{4}:{5}]\nset format y '%.0f %%'\n"
+      "set yrange [{4}:{5}]\nset format y '{6}'\n"
       "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
       "set key left bottom Left reverse samplen 2 spacing 1.2 width 1 height 0.5 box lc rgb '#dddddd'\n",
-      stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), 100 * figure.y_low,
-      100 * figure.y_high);
+      stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), scale * figure.y_low,
+      scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
   for (const Threshold& line : figure.thresholds) {
     script += fmt::format(
         "set arrow from graph 0, first {0} to graph 1, first {0} nohead dt 2 lc rgb '#888888'\n"
         "set label {1} at graph 0.01, first {0} offset 0,0.5 tc rgb '#666666' font ',12'\n",
-        100 * line.y, quoted(line.text));
+        scale * line.y, quoted(line.text));
   }
   for (size_t i = 0; i < figure.series.size(); ++i) {
     script += fmt::format(
-        "{} '{}.dat' index {} using 1:(100*$2) with linespoints lw 2.5 pt 7 ps 1.1 lc rgb '{}' title {}",
-        i == 0 ? "plot" : ",\\\n    ", stem, i, kColours[i % std::size(kColours)],
+        "{} '{}.dat' index {} using 1:({}*$2) with linespoints lw 2.5 pt 7 ps 1.1 lc rgb '{}' title {}",
+        i == 0 ? "plot" : ",\\\n    ", stem, i, scale, kColours[i % std::size(kColours)],
         quoted(figure.series[i].title));
   }
   return script + "\n";

@@ -24,8 +24,9 @@ struct Figure {
   std::string title, x_label, y_label;
   bool log_x = false;
   double y_low = 0, y_high = 1;
-  std::vector<Series> series;
-  std::vector<Threshold> thresholds;  // dashed horizontal lines
+  bool percent = true;  // y is a share, shown in per cent; else a number as it is
+  std::vector<Series> series = {};
+  std::vector<Threshold> thresholds = {};  // dashed horizontal lines
 };
 
 // Bars in groups, each a share shown in percent.

@@ -1,5 +1,5 @@
 // caltrop paper gma-mia: the attack study of "GMA/MIA 2025" (section 6.1, 6.2), each figure with the paper's
-// numbers.
+// numbers, and the way to the study of its defence (section 6.3).
 #include <algorithm>
 #include <cmath>
 
@@ -7,59 +7,14 @@
 #include "apps/console.h"
 #include "apps/figure.h"
 #include "apps/gma_visual_report.h"
+#include "apps/paper_defence_report.h"
+#include "apps/paper_gma_mia_flags.h"
 #include "apps/paper_study.h"
 #include "apps/table.h"
 #include "apps/text_layout.h"
 
 namespace caltrop {
 namespace {
-
-struct PaperCommand {
-  CommonOptions common;
-  std::string figure = "7", scale = "quick";
-  std::vector<std::string> models;
-};
-
-void declare(Flags& flags, PaperCommand& options) {
-  flags.usage("[--figure 6|7|8|9|10|all] [--scale smoke|quick|paper]");
-  flags.about(
-      "Reproduces the attack study of GMA/MIA 2025: networks are trained, GMA's 30 sizes are tried on them "
-      "under both "
-      "norms, PGD and FGSM at the sizes of Table 2 under L2, and each claim is set beside what was measured. "
-      "The "
-      "paper's VGG and ResNet had been trained on attacks; here all networks are undefended. A claim that "
-      "does not "
-      "hold is said not to hold, with the curve over the sizes that shows it.");
-  flags.group("Study");
-  flags.choice(
-      "figure", options.figure, {"6", "7", "8", "9", "10", "all"},
-      "6 attacked images, 7 accuracy on MNIST, 8 on Fashion-MNIST, 9 success rates, 10 classifications");
-  flags.choice(
-      "scale", options.scale, {"smoke", "quick", "paper"},
-      "smoke: under a minute, Target on a few images. quick: under 20 minutes on 2 cores, Target and a "
-      "little of ResNet32. paper: all networks on all images, for a GPU");
-  flags.list("models", options.models, kPaperModels, "NAME,...", "only these of the scale's networks",
-             "all of the scale's");
-  add_common_flags(flags, options.common, true, "runs/paper-gma-mia, the first that is free");
-  flags.section("Files",
-                " DIR/figure-N.png             the figure, with its gnuplot script and data\n"
-                " DIR/claims.csv               claim, the paper's number, ours, holds or not; and .json\n"
-                " DIR/accuracy.csv             each network under each attack; and .json\n"
-                " DIR/DATA-NET-gma-NORM.csv    one row per size; DATA-NET-sizes.png the curves\n"
-                " DIR/DATA-NET.safetensors     the networks, and DATA-NET-attacks.json what attacks did: "
-                "--resume takes both "
-                "up again");
-  flags.section(
-      "JSON", "out, accuracy, claims (the tables), figures (files), skipped (data sets that were not found)");
-  flags.example("caltrop paper gma-mia --figure 7 --scale quick", "MNIST, in minutes.");
-  flags.example("caltrop paper gma-mia --figure all --scale paper --device cuda", "Everything, unattended.");
-}
-
-std::vector<std::string> datasets_of(const std::string& figure) {
-  if (figure == "7") return {"mnist"};
-  if (figure == "8") return {"fashion-mnist"};
-  return kPaperDatasets;
-}
 
 Cell optional_cell(const std::optional<double>& value) {
   return value ? Cell{*value} : Cell{};
@@ -72,10 +27,31 @@ class PaperStudy {
 
   void run() {
     RunFolder::check(options_.common.out, options_.common.resume);
+    const WantedOfPaper wanted = wanted_of(options_, flags_);
     Backend& backend = open_backend(options_.common, console_);
     const std::string out = folder_or_free(options_.common.out, "paper-gma-mia");
     const RunFolder folder(out, make_config(flags_, Json::object()), options_.common.resume);
-    for (const std::string& dataset : datasets_of(options_.figure)) study(dataset, folder, backend);
+    Json result = {{"out", out}};
+    if (wanted.attacks()) attack(wanted.datasets, folder, backend, result);
+    const DefencePaper defence = defence_of(options_, wanted);
+    if (!defence.needed_datasets().empty()) {
+      result["defence"] = run_defence_paper(defence, folder, options_.common, backend, flags_, console_);
+      for (const Json& figure : result["defence"]["figures"]) figures_.push_back(figure);
+      console_.blank();
+      console_.say("{}", folder.file("report.md").string());
+    }
+    result["figures"] = figures_;
+    result["skipped"] = skipped_;
+    console_.blank();
+    for (const std::string& figure : figures_) console_.say("{}", folder.file(figure).string());
+    console_.result(result);
+  }
+
+ private:
+  // Figures 6 to 10.
+  void attack(const std::vector<std::string>& datasets, const RunFolder& folder, Backend& backend,
+              Json& result) {
+    for (const std::string& dataset : datasets) study(dataset, folder, backend);
     if (shown_networks_ == 0) {
       fail("nothing to show: {}",
            skipped_.empty() ? "none of --models belongs to this --scale" : skipped_.back());
@@ -83,7 +59,6 @@ class PaperStudy {
     if (wants({"7"})) write_accuracy_figure("mnist", "figure-7", folder);
     if (wants({"8"})) write_accuracy_figure("fashion-mnist", "figure-8", folder);
     if (wants({"9"})) write_success_figure(folder);
-    Json result = {{"out", out}};
     if (!results_.empty()) {
       const Table accuracy = accuracy_table(), claims = claims_table();
       console_.blank();
@@ -95,16 +70,10 @@ class PaperStudy {
       result["accuracy"] = accuracy.json();
       result["claims"] = claims.json();
     }
-    result["figures"] = figures_;
-    result["skipped"] = skipped_;
-    console_.blank();
-    for (const std::string& figure : figures_) console_.say("{}", folder.file(figure).string());
-    console_.result(result);
   }
 
- private:
   bool wants(const std::vector<std::string>& figures) const {
-    return options_.figure == "all" ||
+    return options_.figure == "all" || options_.figure == "attacks" ||
            std::find(figures.begin(), figures.end(), options_.figure) != figures.end();
   }
 
@@ -298,8 +267,9 @@ class PaperStudy {
 }  // namespace
 
 Run paper_gma_mia_command(Flags& flags) {
-  return make_command<PaperCommand>(
-      flags, declare, [](PaperCommand& options, const Flags& given) { PaperStudy(options, given).run(); });
+  return make_command<PaperCommand>(flags, declare_paper, [](PaperCommand& options, const Flags& given) {
+    PaperStudy(options, given).run();
+  });
 }
 
 }  // namespace caltrop

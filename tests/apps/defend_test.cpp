@@ -353,6 +353,9 @@ TEST_SUITE("apps") {
     CHECK((is(attacks[0]["recall"], 1) && is(attacks[0]["fooled"], 0.5) &&
            is(attacks[0]["accuracy"], 4.0 / 6)));
     CHECK((is(attacks[1]["recall"], 0) && is(attacks[1]["accuracy"], 2.0 / 5)));
+    // Two of two found beside one false alarm among four clean images; one of one missed.
+    CHECK((is(attacks[0]["detection_accuracy"], 5.0 / 6) && is(attacks[0]["detection_f1"], 0.8)));
+    CHECK((is(attacks[1]["detection_accuracy"], 3.0 / 5) && is(attacks[1]["detection_f1"], 0)));
     const Json sizes = report.sizes().json();
     REQUIRE(sizes.size() == 3);
     CHECK((is(sizes[0]["recall"], 1) && sizes[0]["attack"] == "fgsm"));

@@ -158,7 +158,7 @@ TEST_SUITE("apps") {
     CHECK(missing.status == 1);
     CHECK(missing.error.find("none of --models belongs to this --scale") != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
-    const Outcome bad = place.caltrop({"paper", "gma-mia", "--figure", "11"});
+    const Outcome bad = place.caltrop({"paper", "gma-mia", "--figure", "24"});
     CHECK((bad.status == 2 && is_one_line(bad.error)));
   }
 

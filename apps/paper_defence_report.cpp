@@ -1,0 +1,303 @@
+#include "apps/paper_defence_report.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "apps/paper_defence_numbers.h"
+#include "apps/paper_defence_tables.h"
+
+namespace caltrop {
+namespace {
+
+// How far below what it is compared with a rate may lie and still count as the same.
+constexpr double kSame = 0.02, kAlmost = 0.05;
+constexpr double kHarmless = 0.05;  // images that an attacker may bring to a wrong class
+constexpr double kOnePoint = 0.01;  // the paper's "only 1 %"
+
+// One number of each seed, and over seeds.
+using OfRun = std::function<std::optional<double>(const Json& run)>;
+
+std::optional<double> number(const Json& run, const std::string& table, const Match& match,
+                             const std::string& field) {
+  const auto value = over_runs({run}, table, match, field);
+  return value ? std::optional(value->mean) : std::nullopt;
+}
+std::optional<MeanAndDeviation> over(const std::vector<Json>& runs, const OfRun& of_run) {
+  std::vector<double> values;
+  for (const Json& run : runs) {
+    const std::optional<double> value = of_run(run);
+    if (!value) return std::nullopt;
+    values.push_back(*value);
+  }
+  if (values.empty()) return std::nullopt;
+  return over_seeds(values);
+}
+
+Match summary_of(const std::string& model, const std::string& stage, const std::string& test) {
+  return {{"model", model}, {"stage", stage}, {"test", test}};
+}
+OfRun vote(const std::string& field, const std::string& test = "exact") {
+  return [=](const Json& run) {
+    return number(run, "summary", summary_of("vote", "bootstrap", test), field);
+  };
+}
+OfRun off_grid(const std::string& test) {
+  return [=](const Json& run) {
+    return number(run, "summary", summary_of("off-grid pixel", "no training", test), "detection_accuracy");
+  };
+}
+// Mean over the attacks of the paper.
+OfRun attacks_mean(const std::string& field) {
+  return [=](const Json& run) -> std::optional<double> {
+    double sum = 0;
+    for (const std::string& attack : kPaperAttacks) {
+      Match match = summary_of("vote", "bootstrap", "exact");
+      match["attack"] = attack;
+      const auto value = number(run, "attacks", match, field);
+      if (!value) return std::nullopt;
+      sum += *value / static_cast<double>(kPaperAttacks.size());
+    }
+    return sum;
+  };
+}
+// The most that detection falls by where something is left out of training.
+std::optional<double> worst_left_out(const Json& run) {
+  if (!run.contains("leave_out")) return std::nullopt;
+  std::optional<double> worst;
+  for (const Json& row : run.at("leave_out")) {
+    if (!row.at("seen").is_number() || !row.at("unseen").is_number()) continue;
+    const double drop = row.at("seen").get<double>() - row.at("unseen").get<double>();
+    worst = std::max(worst.value_or(drop), drop);
+  }
+  return worst;
+}
+// The most that any attack which knows the defence reaches, over all sizes.
+std::optional<double> worst_adaptive(const Json& run) {
+  if (!run.contains("adaptive")) return std::nullopt;
+  std::optional<double> worst;
+  for (const Json& row : run.at("adaptive")) {
+    if (row.at("attack") == "any") worst = std::max(worst.value_or(0), row.at("wrong").get<double>());
+  }
+  return worst;
+}
+std::optional<double> best_member(const Json& run) {
+  std::optional<double> best;
+  for (const std::string& model : kPaperMembers) {
+    const auto value = number(run, "summary", summary_of(model, "bootstrap", "exact"), "accuracy");
+    if (value) best = std::max(best.value_or(0), *value);
+  }
+  return best;
+}
+std::optional<double> same_size(const Json& run) {
+  return number(run, "summary", summary_of("eat-3 wide", "cycle 40 % on", "exact"), "accuracy");
+}
+// Mean over the networks of a stage.
+OfRun members_mean(const std::string& stage) {
+  return [=](const Json& run) -> std::optional<double> {
+    double sum = 0;
+    for (const std::string& model : kPaperMembers) {
+      const auto value = number(run, "summary", summary_of(model, stage, "exact"), "accuracy");
+      if (!value) return std::nullopt;
+      sum += *value / static_cast<double>(kPaperMembers.size());
+    }
+    return sum;
+  };
+}
+OfRun difference(const OfRun& a, const OfRun& b) {
+  return [=](const Json& run) -> std::optional<double> {
+    const auto left = a(run), right = b(run);
+    if (!left || !right) return std::nullopt;
+    return *left - *right;
+  };
+}
+
+// Collects claims whose numbers are all there.
+class Claims {
+ public:
+  explicit Claims(const DefenceStudy& study) : study_(study) {}
+
+  std::optional<MeanAndDeviation> of(const OfRun& of_run) const { return over(study_.runs, of_run); }
+  std::string show(const std::optional<MeanAndDeviation>& value) const {
+    return in_percent(value, study_.runs.size()) + " %";
+  }
+  // "92.00 % against 93.00 %" of two rates; `judge` sees mean and deviation of their paired difference.
+  template <typename Judge>
+  void compare(const std::string& claim, const std::string& paper, const OfRun& ours,
+               const std::string& against, const OfRun& other, const Judge& judge) {
+    const auto a = of(ours), b = of(other), d = of(difference(ours, other));
+    if (!a || !b || !d) return;
+    list_.push_back({claim, paper, fmt::format("{}, {} {}", show(a), against, show(b)), judge(*d)});
+  }
+  void add(DefenceClaim claim) { list_.push_back(std::move(claim)); }
+  std::vector<DefenceClaim> take() { return std::move(list_); }
+
+ private:
+  const DefenceStudy& study_;
+  std::vector<DefenceClaim> list_;
+};
+
+void add_value(Table& table, const DefenceStudy& study, const std::string& control, const std::string& what,
+               const std::string& measure, Cell norm, Cell size,
+               const std::optional<MeanAndDeviation>& value) {
+  if (!value) return;
+  table.row({study.dataset, control, what, measure, std::move(norm), std::move(size), value->mean,
+             value->deviation});
+}
+
+}  // namespace
+
+std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
+  Claims claims(study);
+  const auto no_less_by = [](double margin) {
+    return [margin](const MeanAndDeviation& d) {
+      return d.mean >= -margin;
+    };
+  };
+  // Better by more than seeds differ, and by half a point at least.
+  const auto better = [](const MeanAndDeviation& d) {
+    return d.mean > std::max(d.deviation, kOnePoint / 2);
+  };
+  double printed = 0;
+  for (const std::string& attack : kPaperAttacks)
+    printed += printed_vote(study.dataset, attack).accuracy / static_cast<double>(kPaperAttacks.size());
+  if (const auto accuracy = claims.of(attacks_mean("accuracy"))) {
+    claims.add({"the vote's accuracy over eleven classes is the paper's",
+                fmt::format("{:.2f} %", 100 * printed),
+                fmt::format("{}, as a detector {}", claims.show(accuracy),
+                            claims.show(claims.of(attacks_mean("detection_accuracy")))),
+                accuracy->mean >= printed - kSame});
+  }
+  claims.compare("a trained detector finds more than one comparison per pixel", "",
+                 vote("detection_accuracy"), "the comparison", off_grid("exact"), better);
+  claims.compare("it does so on images rounded to 8 bits, too", "", vote("detection_rate"), "rounded",
+                 vote("detection_rate", "8 bits"), [](const MeanAndDeviation& d) { return d.mean <= kSame; });
+  if (const auto rounded = over(study.rounded, vote("detection_rate", "8 bits"))) {
+    const auto exact = claims.of(vote("detection_rate"));
+    claims.add(
+        {"it does so when trained on rounded images", "",
+         fmt::format("{}, trained and tested on exact ones {}", claims.show(rounded), claims.show(exact)),
+         exact && rounded->mean >= exact->mean - kSame});
+  }
+  claims.compare("attacks that were never trained on are detected as well", "\"the unseen attack\"",
+                 vote("detection_rate", "unseen"), "those that were", vote("detection_rate"),
+                 no_less_by(kAlmost));
+  if (const auto drop = claims.of(worst_left_out)) {
+    claims.add({"so is an attack, size or norm that is left out of training", "",
+                fmt::format("detection falls by up to {} points", in_percent(drop, study.runs.size())),
+                drop->mean <= kAlmost});
+  }
+  if (const auto wrong = claims.of(worst_adaptive)) {
+    claims.add({"an attacker who knows the vote does not get past it", "\"robust\"",
+                fmt::format("up to {} of images get a wrong class", claims.show(wrong)),
+                wrong->mean <= kHarmless});
+  }
+  claims.compare("the vote is better than its best network", "99.7 % against 96.3 %", vote("accuracy"),
+                 "the best", best_member, better);
+  claims.compare("the vote is better than one network of the same total size", "", vote("accuracy"),
+                 "that one", same_size, better);
+  claims.compare("50 % attacked images are no more than a point better than 40 %, for the same updates",
+                 "\"only 1%\"", members_mean("cycle 50 %"), "40 % again", members_mean("cycle 40 % again"),
+                 [](const MeanAndDeviation& d) { return d.mean <= kOnePoint; });
+  return claims.take();
+}
+
+Table claims_table(const std::vector<DefenceStudy>& studies) {
+  Table table({{"dataset", "data"},
+               {"claim", "claim"},
+               {"paper", "paper"},
+               {"ours", "ours"},
+               {"verdict", "verdict"}});
+  for (const DefenceStudy& study : studies) {
+    for (const DefenceClaim& claim : defence_claims(study)) {
+      table.row({study.dataset, claim.claim, claim.paper.empty() ? Cell() : Cell(claim.paper), claim.ours,
+                 std::string(claim.survives ? "survives" : "does not survive")});
+    }
+  }
+  return table;
+}
+
+Table controls_table(const DefenceStudy& study) {
+  using Kind = Column::Kind;
+  Table table({{"dataset", "data"},
+               {"control", "control"},
+               {"what", "what"},
+               {"measure", "measure"},
+               {"norm", "norm"},
+               {"size", "size", Kind::general, 4},
+               {"value", "value", Kind::percent},
+               {"sd", "±", Kind::percent}});
+  const auto add = [&](const std::string& control, const std::string& what, const std::string& measure,
+                       const OfRun& of_run) {
+    add_value(table, study, control, what, measure, {}, {}, over(study.runs, of_run));
+  };
+  add("1 off-grid pixel", "exact", "detection accuracy", off_grid("exact"));
+  add("1 off-grid pixel", "8 bits", "detection accuracy", off_grid("8 bits"));
+  add("2 8 bits", "trained and tested on exact images", "detected", vote("detection_rate"));
+  add("2 8 bits", "trained on exact, tested on rounded", "detected", vote("detection_rate", "8 bits"));
+  add_value(table, study, "2 8 bits", "trained and tested on rounded", "detected", {}, {},
+            over(study.rounded, vote("detection_rate", "8 bits")));
+  for (const Json& row : study.runs[0].at("attacks")) {
+    if (row.at("model") != "vote" || row.at("stage") != "bootstrap" || row.at("test") != "unseen") continue;
+    Match match = summary_of("vote", "bootstrap", "unseen");
+    match["attack"] = row.at("attack");
+    const auto name = row.at("attack").get<std::string>();
+    for (const auto& [field, measure] : {std::pair{"recall", "detected"}, std::pair{"wrong", "wrong class"}})
+      add_value(table, study, "3 never trained on", name, measure, {}, {},
+                over_runs(study.runs, "attacks", match, field));
+  }
+  for (const Json& row : study.runs[0].value("leave_out", Json::array())) {
+    const Match match = {{"left_out", row.at("left_out")}};
+    const auto name = row.at("left_out").get<std::string>();
+    for (const auto& [field, measure] :
+         {std::pair{"seen", "detected, trained on"}, std::pair{"unseen", "detected, left out"}})
+      add_value(table, study, "3 left out", name, measure, {}, {},
+                over_runs(study.runs, "leave_out", match, field));
+  }
+  for (const Json& row : study.runs[0].value("adaptive", Json::array())) {
+    const Match match = {{"attack", row.at("attack")}, {"norm", row.at("norm")}, {"size", row.at("size")}};
+    Cell norm, size;
+    if (row.at("norm").is_string()) norm = row.at("norm").get<std::string>();
+    if (row.at("size").is_number()) size = row.at("size").get<double>();
+    add_value(table, study, "4 adaptive", row.at("attack").get<std::string>(), "wrong class", norm, size,
+              over_runs(study.runs, "adaptive", match, "wrong"));
+  }
+  add("5 vote against one", "vote", "accuracy", vote("accuracy"));
+  add("5 vote against one", "best of its networks", "accuracy", best_member);
+  add("5 vote against one", "one of the same size", "accuracy", same_size);
+  for (const std::string& model : kPaperMembers) {
+    for (const char* stage : {"cycle 40 %", "cycle 40 % again", "cycle 50 %"}) {
+      add("6 share of attacked images", model + ", " + stage, "accuracy", [&](const Json& run) {
+        return number(run, "summary", summary_of(model, stage, "exact"), "accuracy");
+      });
+    }
+  }
+  return table;
+}
+
+std::string report_text(const std::vector<DefenceStudy>& studies, const std::string& scale, bool vote,
+                        const std::vector<ReportPart>& parts) {
+  std::string text = "# The defence of GMA/MIA 2025, beside the paper\n\n";
+  text += fmt::format(
+      "Scale {}, {} seed{}; numbers in % are means ± standard deviations over seeds, the paper's in "
+      "brackets.\n\n",
+      scale, studies[0].runs.size(), studies[0].runs.size() > 1 ? "s" : "");
+  for (const DefenceStudy& study : studies) {
+    if (!vote) break;
+    std::string lives, dies;
+    for (const DefenceClaim& claim : defence_claims(study)) {
+      std::string& list = claim.survives ? lives : dies;
+      list += fmt::format("{}{} ({})", list.empty() ? "" : "; ", claim.claim, claim.ours);
+    }
+    text += fmt::format("On {} these claims survive: {}. These do not: {}.\n\n", study.dataset,
+                        lives.empty() ? "none" : lives, dies.empty() ? "none" : dies);
+  }
+  for (const ReportPart& part : parts) {
+    text += fmt::format("## {}\n\n", part.title);
+    if (!part.text.empty()) text += part.text + "\n\n";
+    text += "```\n" + part.table.text() + "```\n\n";
+  }
+  text.pop_back();
+  return text;
+}
+
+}  // namespace caltrop
