@@ -52,11 +52,13 @@ void declare_paper(Flags& flags, PaperCommand& options) {
       "little of ResNet32; the defence as 'defend --scale quick', about 5 minutes for a seed and data set. "
       "paper: all "
       "networks on all images, for a GPU");
-  flags.integer("seeds", options.seeds, 1, 1000, "N", "seeds of the defence: --seed, --seed + 1, ...",
-                "by --scale: 1, 3, 3");
   flags.list("models", options.models, kPaperModels, "NAME,...", "only these of the scale's networks",
              "all of the scale's");
   add_common_flags(flags, options.common, true, "runs/paper-gma-mia, the first that is free");
+  // No part of the recipe: a folder is resumed with more seeds than it was begun with.
+  flags.integer("seeds", options.seeds, 1, 1000, "N",
+                "seeds of the defence: --seed, --seed + 1, ...; with --resume more can be added",
+                "by --scale: 1, 3, 3");
   flags.text("cache", options.cache, "DIR", "folder of the defence's attacked images; made if missing");
   flags.section("Files",
                 " DIR/report.md                the defence: what survives, all tables\n"

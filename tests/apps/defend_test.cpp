@@ -319,6 +319,42 @@ TEST_SUITE("apps") {
     check_same(place, "whole", "cut");
   }
 
+  TEST_CASE("defend: a disk that is full between two networks, or while images are crafted, loses nothing") {
+    const Trained place;
+    const auto with = [](const std::string& out, const std::string& cache) {
+      return std::vector<std::string>{"--models", "eat-2,eat-1", "--adaptive", "0", "--cycles", "25,40",
+                                      "--unseen", "0",           "--out",      out, "--cache",  cache};
+    };
+    REQUIRE(place.defend("mia", with("whole", "cache")).status == 0);
+    const auto limited = [&](const std::string& blocks, const std::string& out, const std::string& cache) {
+      std::string line = "ulimit -f " + blocks + "; exec \"$CALTROP\"";
+      for (const std::string& word : Trained::words("mia", with(out, cache))) line += " " + word;
+      const Outcome cut = place.shell(line);
+      CAPTURE(cut.error);
+      CHECK(cut.status == 1);
+      CHECK(is_one_line(cut.error));
+    };
+    const auto go_on = [&](const std::string& out, const std::string& cache) {
+      std::vector<std::string> again = with(out, cache);
+      again.emplace_back("--resume");
+      const Outcome rest = place.defend("mia", again);
+      CAPTURE(rest.error);
+      REQUIRE(rest.status == 0);
+      check_same(place, "whole", out);
+    };
+    // 4 MB hold eat-2's checkpoint, which then is at its bootstrap's end, but not eat-1's.
+    limited("8000", "cut", "cache");
+    CHECK(fs::exists(place.file("cut/eat-2-bootstrap.safetensors")));
+    CHECK_FALSE(fs::exists(place.file("cut/eat-1-cycle-40.safetensors")));
+    go_on("cut", "cache");
+    // 10 kB hold no crafted set: neither part of one nor an empty run remains.
+    limited("20", "early", "new-cache");
+    CHECK_FALSE(fs::exists(place.file("early")));
+    CHECK(contents(place.file("new-cache")).empty());
+    go_on("early", "new-cache");
+    CHECK(contents(place.file("new-cache")) == contents(place.file("cache")));
+  }
+
   TEST_CASE("defend: the tables, counted by hand") {
     // Two clean classes, four clean images; two lanes with three attacked images.
     const Images clean(cpu_backend(), {1, 1, 1}, std::vector<uint8_t>{0, 1, 2, 3},
