@@ -50,9 +50,9 @@ struct Trained : Workplace {
 void check_same(const Trained& place, const std::string& a, const std::string& b) {
   const auto left = contents(place.file(a)), right = contents(place.file(b));
   CHECK(left.size() == right.size());
-  for (const auto& [name, bytes] : left) {
-    CAPTURE(name);
-    CHECK((right.contains(name) && right.at(name) == bytes));
+  for (const auto& file : left) {
+    CAPTURE(file.first);
+    CHECK((right.contains(file.first) && right.at(file.first) == file.second));
   }
 }
 
