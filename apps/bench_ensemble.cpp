@@ -2,6 +2,7 @@
 // network, and `caltrop bench ensemble`, which times the two in alternation.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "apps/bench_jobs.h"
 #include "apps/commands.h"
@@ -90,10 +91,15 @@ std::pair<std::vector<double>, std::string> peer_samples(const std::string& path
                                   reinterpret_cast<const char*>(bytes.data()) + bytes.size());
     const Json& job = file.at("jobs").at("inference_ensemble");
     const auto& variant = job.at("variants").at(job.at("best").get<std::string>());
-    return {job.at("samples").get<std::vector<double>>(), variant.at("config").get<std::string>()};
-  } catch (const Json::exception&) {
-    fail("{} holds no times of inference_ensemble, as bench/peers/torch_cpu.py writes them", path);
+    auto samples = job.at("samples").get<std::vector<double>>();
+    const bool times = std::ranges::all_of(samples, [](double s) { return s > 0 && std::isfinite(s); });
+    if (times && !samples.empty()) {
+      return {std::move(samples), fmt::format("{}, {} threads", variant.at("config").get<std::string>(),
+                                              file.at("threads").get<int64_t>())};
+    }
+  } catch (const Json::exception&) {  // refused below
   }
+  fail("{} holds no times of inference_ensemble, as bench/peers/torch_cpu.py writes them", path);
 }
 
 void run(EnsembleOptions& options, const Flags& flags) {

@@ -29,6 +29,17 @@ Defence::Defence(const DefendFlags& options, const TrainedWithData& target, Cons
   for (const std::string& name : options_.members)
     Model(parse_architecture(line_of(name)), shape,
           target.data.train.backend());  // an Error where it does not fit
+  if (options_.bootstraps && options_.members.size() > kMostNetworks) {
+    fail("--models names {} networks; at most {} can vote", options_.members.size(), kMostNetworks);
+  }
+  const int64_t pixels = shape.height * shape.width * shape.channels;
+  const auto check = [pixels](const char* flag, const std::vector<double>& sizes, const std::string& norm) {
+    for (const double size : sizes)
+      check_length(flag, static_cast<float>(size), {.norm = parse_norm(norm)}, pixels);
+  };
+  check("--big-sizes", options_.big_sizes, options_.norm);
+  if (*options_.unseen > 0) check("--unseen-sizes", options_.unseen_sizes, options_.norm);
+  if (options_.bootstraps && *options_.adaptive > 0) check("--adaptive-l2", options_.adaptive_l2, "l2");
 }
 
 std::string Defence::line_of(const std::string& model) const {

@@ -137,10 +137,8 @@ std::vector<LeftOut> left_out(const DefendFlags& options, const std::vector<Pool
                      return lane_of(cell).attack == attack;
                    }});
   }
-  const std::vector<float> miniature = eps_of(gma_sizes(recipe_of(options).gma));
-  const float largest = *std::max_element(miniature.begin(), miniature.end());
-  const auto is_big = [largest](float size) {
-    return std::isfinite(size) && size > largest;
+  const auto is_big = [big = recipe_of(options).big_sizes](float size) {
+    return std::find(big.begin(), big.end(), size) != big.end();
   };
   const bool has_big = std::any_of(trained.begin(), trained.end(), [&](const PoolLane& lane) {
     return std::any_of(lane.sizes.begin(), lane.sizes.end(), is_big);

@@ -133,6 +133,8 @@ float step_size_of(const AttackOptions& options, float eps);
 // absurd beyond twice the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the
 // usual reason is a size meant for pixels up to 255.
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size);
+// The same of one size: an Error that names the flag unless it is one in this norm and box.
+void check_length(const char* flag, float value, const AttackOptions& options, int64_t image_size);
 
 // Rounding that the measured size of a perturbation may add to its bound: pixels near 1 are multiples of
 // 2^-24.

@@ -34,6 +34,8 @@ double diameter(Norm norm, double span, int64_t image_size) {
   return span;
 }
 
+}  // namespace
+
 void check_length(const char* flag, float value, const AttackOptions& options, int64_t image_size) {
   if (!std::isfinite(value)) fail("{} {} is not a size: expected a finite number of at least 0", flag, value);
   if (value < 0.0f) fail("{} {} is negative: expected a number of at least 0", flag, value);
@@ -45,8 +47,6 @@ void check_length(const char* flag, float value, const AttackOptions& options, i
       "for a size meant for 8-bit pixels divide by 255",
       flag, value, widest, to_string(options.norm), options.low, options.high);
 }
-
-}  // namespace
 
 AttackKind parse_attack(std::string_view name) {
   for (size_t k = 0; k < kKinds.size(); ++k) {
