@@ -265,6 +265,8 @@ TEST_SUITE("apps") {
         {{"--controls", "same-size"}, 2, "the vote of defend mia"},
         {{"--controls", "leave-out", "--control-model", "target"}, 2, "none of --models"},
         {{"--unseen-attacks", "pgd"}, 2, "it is trained on"},
+        {{"--unseen", "5", "--unseen-sizes", "500"}, 1, "--unseen-sizes 500 is absurd"},
+        {{"--norm", "linf", "--big-sizes", "3"}, 1, "--big-sizes 3 is absurd"},
         {{"--models", "eat-4"}, 2, "--models"},
         {{"--attacks", "gma,gma"}, 2, "named twice"},
         {{"--attacks", "square"}, 2, "--attacks"},
@@ -289,6 +291,11 @@ TEST_SUITE("apps") {
     }
     const Outcome cycle = place.defend("mia", {"--bootstrap-cycle", "30"});
     CHECK((cycle.status == 2 && cycle.error.find("is none of --cycles") != std::string::npos));
+    const Outcome far = place.defend("mia", {"--adaptive", "5", "--adaptive-l2", "500"});
+    CHECK((far.status == 1 && far.error.find("--adaptive-l2 500 is absurd") != std::string::npos));
+    const Outcome many =
+        place.defend("mia", {"--models", "eat-1,eat-2,eat-3,eat-1,eat-2,eat-3,eat-1,eat-2,eat-3"});
+    CHECK((many.status == 1 && many.error.find("at most 8 can vote") != std::string::npos));
     // Ten images cannot fill eleven classes; the folder does not remain.
     const Outcome few = place.defend("mia", {"--limit", "10", "--out", "few"});
     CHECK(few.status == 1);
