@@ -91,14 +91,15 @@ Html pictures(const DemoResult& run) {
   const std::string size = size_words(static_cast<double>(run.pictured_attack().size));
   Html html = heading("The attack, in pictures");
   html += paragraph(
-      "A network can tell not only what it sees but also how its error would change if a pixel were a little "
-      "lighter or darker. That is how it learns. An attacker asks the same question with another aim, and "
-      "moves every pixel a little in the direction that makes the answer worse.");
+      "Training asks how the network’s error would change if one of its numbers were a little larger or "
+      "smaller, and improves them all by that. The same question can be asked of the pixels of an image. An "
+      "attack asks it, and moves each pixel a little in the direction that makes the answer worse.");
   html += paragraph(fmt::format(
-      "Below is the first test image of each class{1}; none was picked by hand. PGD, the attack, took ten "
-      "such steps and changed no pixel by more than {0}, where black is 0 and white is 1. From left to "
-      "right: the image, the attacked image, and the difference, magnified so that {0} fills the scale "
-      "({2}). In brackets: how sure the network says it is. The vote is that of the defence, further below.",
+      "Below is the first test image of each class{1}; none was picked by hand. PGD, the attack, began with "
+      "a small random change and took ten such steps; no pixel ended more than {0} from where it was, where "
+      "black is 0 and white is 1. From left to right: the image, the attacked image, and the difference, "
+      "magnified so that {0} fills the scale ({2}). In brackets: how sure the network says it is. The vote "
+      "is that of the defence, further below.",
       size, run.class_names.size() > 10 ? " but those after the tenth" : "",
       run.shape.channels == 1 ? "red: lighter, blue: darker" : "grey: no change"));
   Html cards;
@@ -189,10 +190,9 @@ Html again(const DemoResult& run) {
   Html html = heading("Do it again");
   html += element("pre", {}, run.command);
   html += paragraph(
-      fmt::format(
-          "Caltrop {} ({}), seed {}, on {}. The same images give the same numbers, digit for digit, with any "
-          "number of threads. ",
-          run.version, run.commit, run.seed, run.device == "cpu" ? "the CPU" : "a GPU"),
+      fmt::format("Caltrop {} ({}), seed {}, on {}. On one machine the same images give the same numbers, "
+                  "digit for digit, with any number of threads. ",
+                  run.version, run.commit, run.seed, run.device == "cpu" ? "the CPU" : "a GPU"),
       element("code", {}, "caltrop demo --config config.json"),
       " repeats the run from the file beside this page. All numbers are in demo.json, the training is in "
       "metrics.jsonl, tables are in the .csv files.");

@@ -25,9 +25,10 @@ Html recipe(const DefenceResult& defence) {
       "ol", {},
       element(
           "li", {},
-          fmt::format("{} training images were put together with {} attacked ones: GMA, PGD, FGSM and CW on "
-                      "Target, in equal shares. Test images had been set apart before anything was attacked.",
-                      grouped(defence.clean_train), grouped(defence.attacked_train))),
+          fmt::format(
+              "{} training images were put together with {} attacked ones: GMA, PGD, FGSM and CW on Target, "
+              "in about equal shares. Test images had been set apart before anything was attacked.",
+              grouped(defence.clean_train), grouped(defence.attacked_train))),
       element("li", {},
               fmt::format(
                   "Three networks, EAT-1, EAT-2 and EAT-3, learned in cycles with {} % of attacked images, "
