@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "attacks/gma.h"
 #include "data/npz.h"
 #include "tests/apps/program.h"
 
@@ -416,6 +417,18 @@ TEST_SUITE("apps") {
     CHECK(defence["exact"][5]["attacked"]["flagged"] == defence["exact"][5]["attacked"]["images"]);
     CHECK(defence["8_bits"][5]["attacked"]["flagged"] == 0);
     CHECK(defence["exact"][0]["fooling"]["wrong"] == defence["exact"][0]["fooling"]["images"]);
+    // What the vote was shown are the attacks of the GMA section: the first of up to three tries of each size.
+    const size_t sizes = gma_sizes().size();
+    REQUIRE(defence["by_size"].size() == 2 * sizes);
+    for (size_t k = 0; k < 2 * sizes; ++k) {
+      const Json &shown = defence["by_size"][k], &analysed = result["norms"][k / sizes]["sizes"][k % sizes];
+      CAPTURE(shown.dump());
+      CHECK(shown["norm"] == result["norms"][k / sizes]["norm"]);
+      CHECK(shown["size"].get<double>() == doctest::Approx(analysed["eps"].get<double>()));
+      const double right = 1 - shown["undefended"]["wrong"].get<double>() / 12;
+      CHECK(right >= analysed["accuracy"].get<double>() - 1e-9);
+      if (analysed["tries"] == 1) CHECK(right <= analysed["accuracy"].get<double>() + 1e-9);
+    }
     // What repeats the run is in the page, what depends on the machine is not.
     CHECK(files.at("report.html")
               .find("caltrop demo --dataset digits --limit 300 --epochs 1 --images 12 "

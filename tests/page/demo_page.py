@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,6 @@ class Browser:
             self.process.kill()
 
     def message(self):
-        import select
         while b"\0" not in self.buffer:
             if not select.select([self.answers], [], [], SECONDS)[0]:
                 raise TimeoutError(f"the browser says nothing for {SECONDS} s")
