@@ -143,12 +143,15 @@ std::string gma_words(const GmaAnalysis& analysis) {
   std::string words = fmt::format("Under {}, ", norm_words(analysis.norm));
   if (fooled > 0) {
     const auto first =
-        std::find_if(sizes.begin(), sizes.end(), [](const GmaSizeResult& s) { return s.flag(); });
+        std::find_if(sizes.begin(), sizes.end(), [](const GmaSizeResult& size) { return size.flag(); });
+    const std::string smallest = size_words(static_cast<double>(first->size.eps));
     words +=
-        fmt::format("{} of the {} sizes bring{} the accuracy below 50 %, the smallest of them {}", fooled,
-                    sizes.size(), fooled == 1 ? "s" : "", size_words(static_cast<double>(first->size.eps)));
+        fooled == 1
+            ? fmt::format("one of the {} sizes, {}, brings the accuracy below 50 %", sizes.size(), smallest)
+            : fmt::format("{} of the {} sizes bring the accuracy below 50 %, the smallest of them {}", fooled,
+                          sizes.size(), smallest);
     if (analysis.norm == Norm::linf) {
-      words += fmt::format(", or {:.1f} of the 255 steps from black to white",
+      words += fmt::format(" ({:.1f} of the 255 steps from black to white)",
                            255 * static_cast<double>(first->size.eps));
     }
   } else {

@@ -136,9 +136,17 @@ TEST_SUITE("apps") {
 
   TEST_CASE("demo: GMA from harmless to everywhere") {
     GmaAnalysis analysis = good_run().gma[0];
+    CHECK(
+        gma_words(analysis) ==
+        "Under L∞, 9 of the 30 sizes bring the accuracy below 50 %, the smallest of them 0.0996 (25.4 of the "
+        "255 steps from black to white); 21 leave it above 80 %.");
+    for (GmaSizeResult& size : analysis.sizes) {
+      if (size.size.eps < 1) size.tries = {summary(0)};
+    }
+    analysis.norm = Norm::l2;
     CHECK(gma_words(analysis) ==
-          "Under L∞, 9 of the 30 sizes bring the accuracy below 50 %, the smallest of them 0.0996, or 25.4 "
-          "of the 255 steps from black to white; 21 leave it above 80 %.");
+          "Under L2, one of the 30 sizes, 1.1, brings the accuracy below 50 %; 29 leave it above 80 %.");
+    analysis.norm = Norm::linf;
     for (GmaSizeResult& size : analysis.sizes) size.tries = {summary(0)};
     CHECK(gma_words(analysis) ==
           "Under L∞, none of the 30 sizes brings the accuracy below 50 %; 30 leave it above 80 %.");
