@@ -27,7 +27,7 @@ class PaperStudy {
 
   void run() {
     RunFolder::check(options_.common.out, options_.common.resume);
-    const WantedOfPaper wanted = wanted_of(options_, flags_);
+    const WantedOfPaper wanted = wanted_of(options_);
     Backend& backend = open_backend(options_.common, console_);
     const std::string out = folder_or_free(options_.common.out, "paper-gma-mia");
     const RunFolder folder(out, make_config(flags_, Json::object()), options_.common.resume);

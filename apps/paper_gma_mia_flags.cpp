@@ -37,12 +37,12 @@ void declare_paper(Flags& flags, PaperCommand& options) {
   flags.group("Study");
   std::vector<std::string> figures;
   for (int number = kFirstFigure; number <= kLastFigure; ++number) figures.push_back(std::to_string(number));
-  figures.insert(figures.end(), {"attacks", "defence", "all"});
+  figures.insert(figures.end(), {"attacks", "defence", "all", "none", "auto"});
   flags.choice("figure", options.figure, figures,
                "6 attacked images, 7 accuracy on MNIST, 8 on Fashion-MNIST, 9 success rates, 10 "
                "classifications; 11 scores of "
                "the vote, 12 to 15 its curves, 16 to 23 those of its networks. attacks: 6 to 10, defence: 11 "
-               "to 23. With --table alone: none");
+               "to 23. auto: 7, with --table none");
   flags.choice("table", options.table, {"none", "3", "5", "6", "all"},
                "3 the vote under each attack, 5 the networks after each cycle on MNIST, 6 on Fashion-MNIST");
   flags.choice("dataset", options.dataset, {"all", "mnist", "fashion-mnist"}, "only what is about this one");
@@ -82,19 +82,18 @@ void declare_paper(Flags& flags, PaperCommand& options) {
   flags.example("caltrop paper gma-mia --figure all --scale paper --device cuda", "Everything, unattended.");
 }
 
-WantedOfPaper wanted_of(const PaperCommand& options, const Flags& flags) {
+WantedOfPaper wanted_of(PaperCommand& options) {
   WantedOfPaper wanted;
   for (const int table : {3, 5, 6}) {
     if (options.table == "all" || options.table == std::to_string(table)) wanted.tables.push_back(table);
   }
-  if (wanted.tables.empty() || flags.given("figure")) {
-    for (int number = kFirstFigure; number <= kLastFigure; ++number) {
-      const std::string part = number < kFirstOfDefence ? "attacks" : "defence";
-      if (options.figure != "all" && options.figure != part && options.figure != std::to_string(number))
-        continue;
-      if (number < kFirstOfDefence) wanted.datasets = datasets_of_attacks(options);
-      if (number >= kFirstOfDefence) wanted.figures.push_back(number);
-    }
+  if (options.figure == "auto") options.figure = wanted.tables.empty() ? "7" : "none";
+  for (int number = kFirstFigure; number <= kLastFigure; ++number) {
+    const std::string part = number < kFirstOfDefence ? "attacks" : "defence";
+    if (options.figure != "all" && options.figure != part && options.figure != std::to_string(number))
+      continue;
+    if (number < kFirstOfDefence) wanted.datasets = datasets_of_attacks(options);
+    if (number >= kFirstOfDefence) wanted.figures.push_back(number);
   }
   if (wanted.datasets.empty() && defence_of(options, wanted).needed_datasets().empty())
     usage_error("--dataset {} has none of the figures and tables that are asked for", options.dataset);

@@ -13,7 +13,7 @@ namespace caltrop {
 
 struct PaperCommand {
   CommonOptions common;
-  std::string figure = "7", table = "none", dataset = "all", scale = "quick";
+  std::string figure = "auto", table = "none", dataset = "all", scale = "quick";
   std::vector<std::string> models;
   std::optional<int64_t> seeds;
   std::string cache = "runs/crafted";
@@ -21,14 +21,14 @@ struct PaperCommand {
 
 void declare_paper(Flags& flags, PaperCommand& options);
 
-// Tables and figures that were asked for; without either it is Figure 7. A UsageError where --dataset leaves nothing
+// Tables and figures that were asked for; `auto` becomes Figure 7, or none where a table is. A UsageError where --dataset leaves nothing
 // of them.
 struct WantedOfPaper {
   std::vector<int> tables, figures;   // of the defence
   std::vector<std::string> datasets;  // of Figures 6 to 10; empty where none of these was asked for
   bool attacks() const { return !datasets.empty(); }
 };
-WantedOfPaper wanted_of(const PaperCommand& options, const Flags& flags);
+WantedOfPaper wanted_of(PaperCommand& options);
 DefencePaper defence_of(const PaperCommand& options, const WantedOfPaper& wanted);
 
 }  // namespace caltrop

@@ -143,6 +143,29 @@ TEST_SUITE("apps") {
     const Outcome unknown = place.caltrop({"paper", "gma-mia", "--table", "4"});
     CHECK((unknown.status == 2 && is_one_line(unknown.error)));
   }
+
+  TEST_CASE("paper gma-mia: a study goes on with more seeds; those of Table 5 need no vote") {
+    const Workplace place;
+    const auto run = [&](const std::vector<std::string>& more) {
+      std::vector<std::string> words = {"paper",   "gma-mia", "--table", "5",       "--dataset", "mnist",
+                                        "--scale", "smoke",   "--quiet", "--cache", "cache"};
+      words.insert(words.end(), more.begin(), more.end());
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+    };
+    run({"--out", "one"});
+    run({"--out", "one", "--resume", "--seeds", "2"});
+    run({"--out", "two", "--seeds", "2"});
+    CHECK(contents(place.file("one")) == contents(place.file("two")));
+    const Json cells = Json::parse(place.read("one/table-5.json"));
+    const Json first = Json::parse(place.read("one/mnist-seed-0/attacks.json")),
+               second = Json::parse(place.read("one/mnist-seed-1/attacks.json"));
+    CHECK(cells[0]["f1"].get<double>() ==
+          doctest::Approx((first[0]["f1"].get<double>() + second[0]["f1"].get<double>()) / 2));
+    CHECK_FALSE(fs::exists(place.file("one/defence-claims.csv")));
+    CHECK_FALSE(fs::exists(place.file("one/mnist-seed-0/eat-1-bootstrap.safetensors")));
+  }
 }
 
 }  // namespace
