@@ -169,13 +169,13 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
   }
   claims.compare("a trained detector finds more than one comparison per pixel", "",
                  vote("detection_accuracy"), "the comparison", off_grid("exact"), better);
-  claims.compare("images rounded to 8 bits are detected as often as exact ones", "", vote("detection_rate"),
-                 "rounded", vote("detection_rate", "8 bits"),
+  claims.compare("detection is no worse on attacked images that are rounded to 8 bits", "",
+                 vote("detection_rate"), "rounded", vote("detection_rate", "8 bits"),
                  [](const MeanAndDeviation& d) { return d.mean <= kSame; });
   if (const auto rounded = over(study.rounded, vote("detection_rate", "8 bits"))) {
     const auto exact = claims.of(vote("detection_rate"));
     claims.add(
-        {"training on rounded images does no worse on them", "",
+        {"detection is no worse when they are rounded before training, too", "",
          fmt::format("{}, trained and tested on exact ones {}", claims.show(rounded), claims.show(exact)),
          exact && rounded->mean >= exact->mean - kSame});
   }
@@ -183,7 +183,7 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
                  vote("detection_rate", "unseen"), "those that were", vote("detection_rate"),
                  no_less_by(kAlmost));
   if (const auto drop = claims.of(worst_left_out)) {
-    claims.add({"an attack, size or norm left out of training is detected as often", "",
+    claims.add({"an attack, size or norm that is left out of training is detected as well", "",
                 fmt::format("detection falls by up to {} points", in_percent(drop, study.runs.size())),
                 drop->mean <= kAlmost});
   }
