@@ -46,6 +46,7 @@ void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit
                 "another number divides the images another way");
   flags.text("image-size", options.image_size, "HxW", "resize the images of a folder",
              "the first image's size");
+  if (limit_help.empty()) return;
   flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
 }
 

@@ -41,6 +41,7 @@ struct DataOptions {
   std::string image_size;        // HxW of a folder's images; "": the first one's
   std::optional<int64_t> limit;  // first images
 };
+// --dataset --data-dir --split --split-seed --image-size, and --limit unless its help is empty.
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help);
 
 // HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS; without channels they are 0. Nothing where the text is another.

@@ -3,17 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <optional>
+#include <set>
 
 #include "apps/commands.h"
 #include "apps/console.h"
 #include "apps/options.h"
+#include "apps/run_folder.h"
 #include "apps/setup.h"
 #include "apps/table.h"
 #include "apps/text_layout.h"
+#include "apps/verify_set.h"
 #include "attacks/attack.h"
-#include "data/npz.h"
 #include "engine/autograd.h"
 #include "engine/inference.h"
 
@@ -22,26 +23,29 @@ namespace {
 
 struct VerifyOptions {
   CommonOptions common;
+  DataOptions data;
   ModelOptions model;
-  std::string file, norm;
+  std::string file, norm, subset = "test";
   std::optional<double> eps;
   int64_t batch = 0;
 };
 
 void declare(Flags& flags, VerifyOptions& options) {
-  flags.usage("FILE.npz --weights FILE [flags]");
+  flags.usage("FILE.npz --weights FILE --dataset NAME [flags]");
   flags.about(
-      "Checks what a stored set of attacked images claims: that every pixel lies in [0,1], that "
-      "perturbations keep to "
-      "their size, that labels and predictions are those of the network, that what counts as a success is "
-      "one. It says "
-      "too what is left when the images are rounded to 8 bits, as pictures are. FILE is adversarial.npz of "
-      "'caltrop "
-      "attack' or one part of 'caltrop gma generate'. Norm and size come from config.json beside it, or from "
-      "flags. "
-      "The exit status is 1 where a claim does not hold.");
+      "Checks what a stored set of attacked images claims: that clean images and labels are those of the "
+      "data "
+      "set, each taken once, that every pixel lies in [0,1], that perturbations keep to their size, that "
+      "predictions are those of the network, that what counts as a success is one. It says too what is left "
+      "when the images are rounded to 8 bits, as pictures are. FILE is adversarial.npz of 'caltrop attack' "
+      "or "
+      "one part of 'caltrop gma generate'. Norm and size come from config.json beside it, or from flags. "
+      "Without --dataset and --data-dir clean images and labels are taken from FILE itself, and the result "
+      "says so. The exit status is 1 where a claim does not hold.");
   flags.positional("file", options.file, {}, "the set");
   add_model_flags(flags, options.model, Weights::required);
+  add_data_flags(flags, options.data, "");
+  add_subset_flag(flags, options.subset);
   flags.group("Claims");
   flags.text("norm", options.norm, "linf|l2|l1", "norm of the size",
              "config.json's; of a GMA part its name's");
@@ -50,87 +54,16 @@ void declare(Flags& flags, VerifyOptions& options) {
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
   add_common_flags(flags, options.common, false);
-  flags.section("JSON",
-                "n (images x sizes), claims: name, checked, broken; success_rate, success_rate_8bit, "
-                "within_size_8bit: fractions; holds: whether all claims do");
-  flags.example("caltrop verify runs/pgd-linf-mnist/adversarial.npz --weights runs/target/model.safetensors",
-                "Check an attack.");
-}
-
-// What the set says of itself.
-struct Claims {
-  std::string norm;
-  std::optional<double> eps;  // absent: no bound
-  bool minimum_norm = false, targeted = false, predicted_labels = false;
-  int32_t target = -1;
-  double confidence = 0;
-};
-
-Claims read_claims(const VerifyOptions& options) {
-  Claims claims;
-  const auto config_path = std::filesystem::path(options.file).parent_path() / "config.json";
-  std::ifstream file(config_path);
-  const Json config = file ? Json::parse(file, nullptr, false) : Json::object();
-  if (config.is_discarded() || !config.is_object()) fail("{} is not JSON", config_path.string());
-  const auto text = [&](const char* key) {
-    return config.contains(key) && config[key].is_string() ? config[key].get<std::string>() : std::string();
-  };
-  for (const char* defence : {"noise", "quantize"}) {
-    if (config.contains(defence))
-      fail("the set was attacked behind --{}: the network alone cannot verify it", defence);
-  }
-  claims.norm = text("norm");
-  if (config.contains("eps") && config["eps"].is_number()) claims.eps = config["eps"].get<double>();
-  if (config.contains("target") && config["target"].is_number_integer()) {
-    claims.targeted = true;
-    claims.target = config["target"].get<int32_t>();
-  }
-  if (config.contains("confidence") && config["confidence"].is_number())
-    claims.confidence = config["confidence"];
-  claims.predicted_labels = text("labels") == "predicted";
-  if (!text("attack").empty()) claims.minimum_norm = is_minimum_norm(parse_attack(text("attack")));
-  const std::string name = std::filesystem::path(options.file).filename().string();
-  for (const char* norm : {"linf", "l2"}) {
-    if (name.starts_with(std::string(norm) + "-")) claims.norm = norm;
-  }
-  if (!options.norm.empty()) claims.norm = options.norm;
-  if (options.eps) claims.eps = options.eps;
-  if (claims.norm.empty()) usage_error("no config.json beside {}: say --norm", options.file);
-  parse_norm(claims.norm);
-  return claims;
-}
-
-// The arrays of either kind of file, rows = images x sizes.
-struct StoredSet {
-  ImageShape shape;
-  int64_t images = 0, sizes = 1, pixels = 0;
-  std::vector<uint8_t> x, success;
-  std::vector<float> delta, eps;
-  std::vector<int32_t> label, clean_prediction, prediction;
-};
-
-StoredSet read_set(const std::string& path, const Claims& claims) {
-  const NpzFile file(path);
-  const std::vector<int64_t> x = file.shape("x", 4);
-  StoredSet set{{x[1], x[2], x[3]}, x[0], 1, x[1] * x[2] * x[3], {}, {}, {}, {}, {}, {}, {}};
-  const int64_t n = x[0];
-  std::vector<int64_t> delta = x, rows = {n};
-  if (file.has("eps")) {
-    set.sizes = file.shape("eps", 1)[0];
-    set.eps = file.values<float>("eps", {set.sizes});
-    delta.insert(delta.begin() + 1, set.sizes);
-    rows.push_back(set.sizes);
-  } else {
-    const double infinity = std::numeric_limits<double>::infinity();
-    set.eps = {static_cast<float>(claims.eps.value_or(infinity))};
-  }
-  set.x = file.values<uint8_t>("x", x);
-  set.delta = file.values<float>("delta", delta);
-  set.label = file.values<int32_t>("label", {n});
-  set.clean_prediction = file.values<int32_t>("clean_prediction", {n});
-  set.prediction = file.values<int32_t>("prediction", rows);
-  set.success = file.values<uint8_t>("success", rows);
-  return set;
+  flags.section("Files", "With --out: DIR/config.json, verdict.json (as --json), claims.csv");
+  flags.section(
+      "JSON",
+      "n (images x sizes), claims: name, checked, broken; trusted: what was taken from the set's own "
+      "word; success_rate, success_rate_8bit, within_size_8bit: fractions; holds: whether all claims "
+      "do");
+  flags.example(
+      "caltrop verify runs/pgd-linf-mnist/adversarial.npz --weights runs/target/model.safetensors --dataset "
+      "mnist",
+      "Check an attack.");
 }
 
 double length_of(std::span<const float> delta, const std::string& norm) {
@@ -175,12 +108,19 @@ struct Claim {
 };
 
 struct Verdict {
-  Claim finite{"perturbations are finite numbers"}, box{"pixels lie in [0,1]"},
+  // The first two only where a data set says what is true.
+  Claim images{"clean images are the data set's"}, labels{"labels are the data set's"},
+      once{"no image counts twice"}, finite{"perturbations are finite numbers"}, box{"pixels lie in [0,1]"},
       size{"perturbations keep to their size"}, clean{"clean predictions are the network's"},
       attacked{"predictions are the network's"}, success{"successes are successes"};
   int64_t rows = 0, successes = 0, rounded_successes = 0, rounded_within = 0;
 
-  std::vector<const Claim*> claims() const { return {&finite, &box, &size, &clean, &attacked, &success}; }
+  std::vector<const Claim*> claims() const {
+    std::vector<const Claim*> all = {&images, &labels, &once,     &finite, &box,
+                                     &size,   &clean,  &attacked, &success};
+    std::erase_if(all, [](const Claim* claim) { return claim->checked == 0; });
+    return all;
+  }
   int64_t broken() const {
     int64_t sum = 0;
     for (const Claim* claim : claims()) sum += claim->broken > 0;
@@ -196,7 +136,8 @@ bool same_prediction(const Answers& answers, int64_t row, int32_t claimed, int64
   return best - z[claimed] <= 1e-4f * std::max(1.0f, std::fabs(best));
 }
 
-Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, int64_t batch) {
+// Checks the set, its images and labels already those of the data set, into `verdict`.
+void verify(const Model& model, const StoredSet& set, const Claims& claims, int64_t batch, Verdict& verdict) {
   constexpr double kRounding = 1e-6;  // of x / 255 + delta in fp32
   const int64_t rows = set.images * set.sizes;
   const auto image_of = [&](int64_t row) {
@@ -218,8 +159,9 @@ Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, i
     for (int64_t p = 0; p < set.pixels; ++p) to[p] = std::nearbyint(attacked(row, p) * 255.0f) / 255.0f;
   });
 
-  Verdict verdict;
   verdict.rows = rows;
+  std::set<int64_t> seen;
+  for (const int64_t index : set.index) verdict.once.check(seen.insert(index).second);
   const double tolerance = static_cast<double>(ball_tolerance(parse_norm(claims.norm), set.pixels));
   for (int64_t i = 0; i < set.images; ++i) {
     verdict.clean.check(
@@ -256,21 +198,56 @@ Verdict verify(const Model& model, const StoredSet& set, const Claims& claims, i
     verdict.rounded_successes += claims_success && fooled(rounded.prediction[at]);
     verdict.rounded_within += length_of(changed, claims.norm) <= eps + tolerance;
   }
-  return verdict;
 }
 
-void run(VerifyOptions& options, const Flags&) {
+// Compares the set with the data set that the flags choose, and lets it speak from there on. Nothing where the
+// flags choose none.
+std::optional<DataInfo> compare_with_data(VerifyOptions& options, const Flags& flags, const Claims& claims,
+                                          StoredSet& set, Verdict& verdict, Console& console) {
+  if (!flags.given("dataset") && !flags.given("data-dir")) {
+    for (const char* flag : {"subset", "split", "split-seed", "image-size"}) {
+      if (flags.given(flag))
+        usage_error("--{} chooses among the images of --dataset, which is missing", flag);
+    }
+    return std::nullopt;
+  }
+  follow_config(claims.config, flags, options.data, options.subset);
+  HostData data = load_host_data(options.data, options.subset, console);
+  const Differences found = replace_by(data.images, set);
+  verdict.images = {verdict.images.name, set.images, found.images};
+  verdict.labels = {verdict.labels.name, set.images, found.labels};
+  return std::move(data.info);
+}
+
+// What nobody but the set or the run that made it says.
+std::vector<std::string> trusted(const VerifyOptions& options, bool has_data) {
+  std::vector<std::string> words;
+  if (!has_data) words.emplace_back("clean images and labels");
+  if (options.norm.empty()) words.emplace_back("norm");
+  if (!options.eps) words.emplace_back("size");
+  return words;
+}
+
+void run(VerifyOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, options.common.resume);
   if (!std::filesystem::is_regular_file(options.file))
     fail("cannot read {}: there is no such file", options.file);
-  const Claims claims = read_claims(options);
-  const StoredSet set = read_set(options.file, claims);
-  if (set.images == 0 || set.sizes == 0) fail("{} holds no attacked images", options.file);
+  options.file = std::filesystem::absolute(options.file).lexically_normal().string();
+  const Claims claims = read_claims(options.file, options.norm, options.eps);
+  StoredSet set = read_stored_set(options.file, claims);
+  Verdict verdict;
+  const std::optional<DataInfo> data = compare_with_data(options, flags, claims, set, verdict, console);
   Backend& backend = open_backend(options.common, console);
-  int64_t classes = 1;
+  int64_t classes = data ? data->classes : 1;
   for (const int32_t label : set.label) classes = std::max<int64_t>(classes, label + 1);
   const OpenedNetwork network = open_network(options.model, set.shape, classes, backend);
-  const Verdict verdict = verify(network.model, set, claims, options.batch);
+  Json facts = network.facts;
+  if (data) facts.update(data->facts);
+  std::optional<RunFolder> folder;
+  if (!options.common.out.empty())
+    folder.emplace(options.common.out, make_config(flags, facts), options.common.resume);
+  verify(network.model, set, claims, options.batch, verdict);
 
   Table table({{"claim", "claim"},
                {"checked", "checked", Column::Kind::count},
@@ -279,6 +256,7 @@ void run(VerifyOptions& options, const Flags&) {
   const auto share = [&](int64_t part) {
     return verdict.rows > 0 ? static_cast<double>(part) / static_cast<double>(verdict.rows) : 0.0;
   };
+  const std::vector<std::string> on_trust = trusted(options, data.has_value());
   console.say("{} attacked images: {} originals, {} size{}", grouped(verdict.rows), grouped(set.images),
               set.sizes, set.sizes == 1 ? "" : "s");
   console.say(table);
@@ -287,12 +265,22 @@ void run(VerifyOptions& options, const Flags&) {
       "success {:.2f} %; rounded to 8 bits {:.2f} % still succeed and {:.2f} % of all keep to their size",
       100 * share(verdict.successes), 100 * share(verdict.rounded_successes),
       100 * share(verdict.rounded_within));
-  console.result({{"n", verdict.rows},
-                  {"claims", table.json()},
-                  {"success_rate", share(verdict.successes)},
-                  {"success_rate_8bit", share(verdict.rounded_successes)},
-                  {"within_size_8bit", share(verdict.rounded_within)},
-                  {"holds", verdict.broken() == 0}});
+  if (!on_trust.empty()) {
+    console.say("taken on the set's word: {}{}", fmt::join(on_trust, ", "),
+                data ? "" : " (--dataset checks images and labels)");
+  }
+  const Json result = {{"n", verdict.rows},
+                       {"claims", table.json()},
+                       {"trusted", on_trust},
+                       {"success_rate", share(verdict.successes)},
+                       {"success_rate_8bit", share(verdict.rounded_successes)},
+                       {"within_size_8bit", share(verdict.rounded_within)},
+                       {"holds", verdict.broken() == 0}};
+  if (folder) {
+    folder->write_json("verdict.json", result);
+    folder->write("claims.csv", table.csv());
+  }
+  console.result(result);
   if (verdict.broken() > 0) {
     fail("{}: {} of {} claims do not hold", options.file, verdict.broken(), verdict.claims().size());
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 
 #include "attacks/gma.h"
@@ -154,6 +155,89 @@ TEST_SUITE("apps") {
     place.folder({"gma", "generate", "--subset", "test", "--limit", "3", "--steps", "1", "--norm", "l2"},
                  "gma");
     CHECK(json_of(place.attack({"verify", "gma/l2-000000.npz", "--json", "-"}))["n"] == 90);
+  }
+
+  TEST_CASE("verify: the data set is believed, not the stored images and labels") {
+    const Attacked place;
+    place.folder({"attack", "fgsm", "--eps", "0.2", "--limit", "20", "--subset", "train"}, "set");
+    const auto verdict_on = [&](const std::string& set, std::vector<std::string> more) {
+      more.insert(more.begin(), {"verify", set + "/adversarial.npz", "--json", "-"});
+      const Outcome outcome = place.attack(more);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status <= 1);
+      return Json::parse(outcome.out);
+    };
+    const auto broken = [](const Json& verdict, const std::string& name) {
+      for (const Json& claim : verdict["claims"]) {
+        if (claim["claim"] == name) return claim["broken"].get<int64_t>();
+      }
+      return int64_t{-1};  // not among those checked
+    };
+    const std::string images = "clean images are the data set's", labels = "labels are the data set's";
+    // The subset comes from config.json, the data set's place from the user.
+    const Json sound = verdict_on("set", {"--dataset", "mnist", "--norm", "linf", "--eps", "0.2"});
+    CHECK(sound["holds"] == true);
+    CHECK(sound["trusted"].empty());
+    CHECK(broken(sound, images) == 0);
+    CHECK(broken(sound, labels) == 0);
+    const Json alone = verdict_on("set", {});
+    CHECK(alone["trusted"] == Json({"clean images and labels", "norm", "size"}));
+    CHECK(broken(alone, labels) == -1);
+
+    // A set that says of each image that fools nothing that its label is another: a success of its own making.
+    std::filesystem::copy(place.file("set"), place.file("forged"));
+    const auto arrays = read_npz(place.file("set/adversarial.npz"));
+    const auto forge = [&](const std::function<void(std::vector<int32_t>&, std::vector<int64_t>&)>& change) {
+      NpzWriter file(place.file("forged/adversarial.npz"));
+      for (const auto& [name, array] : arrays) {
+        if (array.dtype == "<f4") file.add(name, array.shape, array.values<float>(name));
+        if (array.dtype == "|u1") {
+          std::vector<uint8_t> values(array.bytes.size());
+          for (size_t i = 0; i < values.size(); ++i)
+            values[i] = name == "success" ? 1 : uint8_t(array.bytes[i]);
+          file.add(name, array.shape, values);
+        }
+      }
+      const auto given_labels = arrays.at("label").values<int32_t>("label");
+      const auto given_index = arrays.at("index").values<int64_t>("index");
+      std::vector<int32_t> label(given_labels.begin(), given_labels.end());
+      std::vector<int64_t> index(given_index.begin(), given_index.end());
+      change(label, index);
+      for (const char* name : {"prediction", "clean_prediction"}) {
+        file.add(name, arrays.at(name).shape, arrays.at(name).values<int32_t>(name));
+      }
+      file.add("label", arrays.at("label").shape, std::span<const int32_t>(label));
+      file.add("index", arrays.at("index").shape, std::span<const int64_t>(index));
+      file.close();
+    };
+    const auto predicted = arrays.at("prediction").values<int32_t>("prediction");
+    forge([&](std::vector<int32_t>& label, std::vector<int64_t>&) {
+      for (size_t i = 0; i < label.size(); ++i) label[i] = (predicted[i] + 1) % 10;
+    });
+    CHECK(verdict_on("forged", {})["holds"] == true);
+    const Json caught = verdict_on("forged", {"--dataset", "mnist"});
+    CHECK(caught["holds"] == false);
+    CHECK(broken(caught, labels) > 0);
+    CHECK(broken(caught, images) == 0);
+    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[1] = index[0]; });
+    CHECK(broken(verdict_on("forged", {}), "no image counts twice") == 1);
+    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[0] = 499; });
+    CHECK(broken(verdict_on("forged", {"--dataset", "mnist"}), images) == 1);
+    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[0] = 500; });
+    for (const std::vector<std::string>& more :
+         std::vector<std::vector<std::string>>{{"--dataset", "mnist"}, {"--subset", "train"}, {"--resume"}}) {
+      std::vector<std::string> words = {"verify", "forged/adversarial.npz", "--quiet"};
+      words.insert(words.end(), more.begin(), more.end());
+      const Outcome outcome = place.attack(words);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status != 0);
+      CHECK(is_one_line(outcome.error));
+    }
+
+    const Files files = place.folder({"verify", "set/adversarial.npz", "--dataset", "mnist"}, "verdict");
+    CHECK(files.contains("config.json"));
+    CHECK(files.contains("claims.csv"));
+    CHECK(Json::parse(files.at("verdict.json"))["holds"] == true);
   }
 
   TEST_CASE("attack: a defence in front, and attacks that know it") {
