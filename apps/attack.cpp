@@ -30,7 +30,7 @@ struct AttackCommand {
   SuiteFlags suite;
   std::optional<double> noise;
   std::optional<int64_t> quantize;
-  int64_t eot = 1;
+  std::optional<int64_t> eot;
   bool bpda = false;
   std::string subset = "test";
   std::optional<double> eps;
@@ -41,17 +41,13 @@ struct AttackCommand {
 void declare(Flags& flags, AttackCommand& options) {
   flags.usage("ATTACK --weights FILE [flags]");
   flags.about(
-      "Attacks each image and tests what the network says of the result. Within a size, through the gradient "
-      "of the "
-      "loss: FGSM takes one step, BIM several, PGD begins at a random point, MIM steps along a momentum, "
-      "APGD chooses "
-      "its steps itself (apgd-ce, apgd-dlr, and apgd-t towards each likely class). For the smallest "
-      "perturbation: cw, "
-      "deepfool, fab and fab-t; they need no size, and with --eps succeed only within it. Without gradients: "
-      "square. "
-      "autoattack is the standard ensemble: apgd-ce, apgd-t, fab-t, square, each on what the others left. "
-      "Success is "
-      "judged on the stored images.");
+      "Attacks each image and tests what the network says of the result. Within a size, through the "
+      "gradient of the loss: FGSM takes one step, BIM several, PGD begins at a random point, MIM steps "
+      "along a momentum, APGD chooses its steps itself (apgd-ce, apgd-dlr, and apgd-t towards each likely "
+      "class). For the smallest perturbation: cw, deepfool, fab and fab-t; they need no size, and with "
+      "--eps succeed only within it. Without gradients: square. autoattack is the standard ensemble: "
+      "apgd-ce, apgd-t, fab-t, square, each on what the others left. Success is judged on the stored "
+      "images.");
   flags.positional("attack", options.attack.kind, attack_names(), "which attack");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
@@ -73,7 +69,8 @@ void declare(Flags& flags, AttackCommand& options) {
   flags.integer("quantize", options.quantize, 2, 65536, "LEVELS", "round pixels to so many values", "none");
   flags.exclusive({"noise", "quantize"});
   flags.integer("eot", options.eot, 1, 255, "N",
-                "average each gradient over N draws of what is random (expectation over transformation)");
+                "average each gradient over N draws of --noise (expectation over transformation)",
+                "1; 20 for --version rand, as its authors have it");
   flags.toggle("bpda", options.bpda,
                "differentiate the defence as if it did nothing (backward pass differentiable approximation)");
   flags.group("Computing", Scope::local);
@@ -85,18 +82,16 @@ void declare(Flags& flags, AttackCommand& options) {
       " DIR/config.json      every flag as used\n"
       " DIR/summary.json     as --json, without out\n"
       " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
-      " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), index, "
-      "label, "
-      "clean_prediction, prediction, success\n"
+      " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), "
+      "index, label, clean_prediction, prediction, success\n"
       " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
   flags.section(
       "JSON",
       "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
       "success_rate_of_correct, mean_loss, mean and max of linf and l2, box_violations, ball_violations, "
-      "zero_gradients, nan_gradients, norms (mean, median, max of l0, l1, l2, linf over the images that were "
-      "right and "
-      "are fooled), by (autoattack: images that each attack fooled), warnings, forward_passes, "
-      "backward_passes");
+      "zero_gradients, nan_gradients, norms (mean, median, max of l0, l1, l2, linf over the images that "
+      "were right and are fooled), by (autoattack: images that each attack fooled), warnings, "
+      "forward_passes, backward_passes");
   flags.example(
       "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
       "--step-size 0.01",
@@ -128,7 +123,7 @@ class Seen {
       add(std::make_unique<Defended>(classifier(), *transform_,
                                      options.bpda ? identity : Defended::Surrogate()));
     }
-    if (options.eot > 1) add(std::make_unique<Averaged>(classifier(), options.eot));
+    if (options.eot.value_or(1) > 1) add(std::make_unique<Averaged>(classifier(), *options.eot));
   }
   const Classifier& classifier() const { return *layers_.back(); }
 
@@ -139,62 +134,133 @@ class Seen {
   std::vector<std::unique_ptr<Classifier>> layers_;
 };
 
-// What is kept of the attacked images, in their order.
-struct Stored {
-  std::vector<uint8_t> x, success;
-  std::vector<float> delta;
-  std::vector<int64_t> index;
-  std::vector<int32_t> label, clean_prediction, prediction;
-};
-
-Table image_table() {
-  using Kind = Column::Kind;
-  return Table({{"index", "index", Kind::count},
-                {"label", "label", Kind::count},
-                {"clean_prediction", "clean prediction", Kind::count},
-                {"prediction", "prediction", Kind::count},
-                {"success", "success", Kind::count},
-                {"loss", "loss", Kind::general, 4},
-                {"linf", "L-inf", Kind::general, 4},
-                {"l2", "L2", Kind::general, 4}});
+// AutoAttack's authors average over 20 draws in their version for random defences. What draws nothing gives the
+// same gradient each time.
+void choose_draws(AttackCommand& options, const AttackOptions& attack) {
+  constexpr int64_t kAuthorsDraws = 20;
+  if (options.eot && *options.eot > 1 && !options.noise)
+    usage_error("--eot averages over what is random, and nothing is: add --noise");
+  const bool rand = attack.kind == AttackKind::autoattack && attack.version == AutoAttackVersion::rand;
+  if (rand && options.noise && !options.eot) options.eot = kAuthorsDraws;
 }
 
-void write_npz(const RunFolder& folder, const Stored& stored, const ImageShape& shape) {
-  const auto n = static_cast<int64_t>(stored.index.size());
-  NpzWriter file(folder.file("adversarial.npz"));
-  file.add("x", {n, shape.height, shape.width, shape.channels}, stored.x);
-  file.add("delta", {n, shape.height, shape.width, shape.channels}, stored.delta);
-  file.add("index", {n}, stored.index);
-  file.add("label", {n}, stored.label);
-  file.add("clean_prediction", {n}, stored.clean_prediction);
-  file.add("prediction", {n}, stored.prediction);
-  file.add("success", {n}, stored.success);
-  file.close();
+// What is kept of the attacked images, in their order: arrays, a table, and the first for the picture.
+class Kept {
+ public:
+  // Arrays of the first `stored` images alone.
+  Kept(const Images& images, int64_t stored) : images_(images), left_(stored) {}
+
+  void add(const AttackResult& chunk) {
+    std::vector<int64_t> rows;
+    for (const AttackedImage& image : chunk.images) rows.push_back(image.index);
+    const std::vector<float> clean = images_.pixels(rows).to_host(), delta = chunk.delta.to_host();
+    const auto size = static_cast<size_t>(images_.image_size());
+    for (size_t i = 0; i < chunk.images.size(); ++i) {
+      add(chunk.images[i], chunk.rows[i], std::span(clean).subspan(i * size, size),
+          std::span(delta).subspan(i * size, size));
+    }
+  }
+
+  void write(const RunFolder& folder) const {
+    const ImageShape& shape = images_.shape();
+    const auto n = static_cast<int64_t>(index_.size());
+    NpzWriter file(folder.file("adversarial.npz"));
+    file.add("x", {n, shape.height, shape.width, shape.channels}, x_);
+    file.add("delta", {n, shape.height, shape.width, shape.channels}, delta_);
+    file.add("index", {n}, index_);
+    file.add("label", {n}, label_);
+    file.add("clean_prediction", {n}, clean_prediction_);
+    file.add("prediction", {n}, prediction_);
+    file.add("success", {n}, success_);
+    file.close();
+    write_attack_grid(folder, "grid.png", shown_, shape.height, shape.width);
+    folder.write("images.csv", table_.csv());
+  }
+
+  // Of the images that were right and are fooled.
+  const NormsUsed& norms() const { return norms_; }
+  const std::map<std::string, int64_t>& fooled_by() const { return fooled_by_; }
+
+ private:
+  void add(const AttackedImage& image, const AttackRow& row, std::span<const float> clean,
+           std::span<const float> delta) {
+    if (row.success && image.clean_prediction == image.label) {
+      norms_.add(row);
+      ++fooled_by_[to_string(row.by)];
+    }
+    table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
+                int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
+                static_cast<double>(row.l2)});
+    if (shown_.size() < kShownImages)
+      shown_.push_back({{clean.begin(), clean.end()}, {delta.begin(), delta.end()}, row.success});
+    if (left_-- <= 0) return;
+    std::transform(clean.begin(), clean.end(), std::back_inserter(x_),
+                   [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
+    delta_.insert(delta_.end(), delta.begin(), delta.end());
+    index_.push_back(image.index);
+    label_.push_back(image.label);
+    clean_prediction_.push_back(image.clean_prediction);
+    prediction_.push_back(row.prediction);
+    success_.push_back(row.success);
+  }
+
+  const Images& images_;
+  int64_t left_;
+  std::vector<uint8_t> x_, success_;
+  std::vector<float> delta_;
+  std::vector<int64_t> index_;
+  std::vector<int32_t> label_, clean_prediction_, prediction_;
+  std::vector<Shown> shown_;
+  NormsUsed norms_;
+  std::map<std::string, int64_t> fooled_by_;
+  Table table_{{{"index", "index", Column::Kind::count},
+                {"label", "label", Column::Kind::count},
+                {"clean_prediction", "clean prediction", Column::Kind::count},
+                {"prediction", "prediction", Column::Kind::count},
+                {"success", "success", Column::Kind::count},
+                {"loss", "loss", Column::Kind::general, 4},
+                {"linf", "L-inf", Column::Kind::general, 4},
+                {"l2", "L2", Column::Kind::general, 4}}};
+};
+
+// All images; with a target those of other classes: one of the target class has nowhere to go and would count as
+// a success.
+AttackJob job_of(const AttackCommand& options, const Images& images, Console& console) {
+  AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+  if (!options.target) return job;
+  std::erase_if(job.rows,
+                [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
+  if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
+  console.note("{} images of class {} are left out", images.count() - static_cast<int64_t>(job.rows.size()),
+               *options.target);
+  job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  return job;
 }
 
 void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  const ChosenAttack chosen =
-      choose_attack(options.attack, options.suite, flags, options.eps, options.common.seed);
-  AttackOptions attack = chosen.options;
-  const Norm norm = attack.norm;
-  const float eps =
-      options.eps ? static_cast<float>(*options.eps) : chosen.eps.value_or(default_eps(attack.kind, norm));
+  const ChosenAttack chosen = choose_attack(options.attack, options.suite, flags, options.eps,
+                                            options.target.has_value(), options.common.seed);
+  const AttackOptions& attack = chosen.options;
+  choose_draws(options, attack);
+  const float eps = options.eps ? static_cast<float>(*options.eps)
+                                : chosen.eps.value_or(default_eps(attack.kind, attack.norm));
   if (std::isfinite(eps)) options.eps = static_cast<double>(eps);
   const std::vector<float> sizes = {eps};
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const Images& images = trained.data.images;
-  attack.targeted = options.target.has_value();
   check_attack(attack, sizes, images.image_size());
   if (options.target && *options.target >= trained.model.outputs()) {
     fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
   }
+  AttackJob job = job_of(options, images, console);
+  const auto count = static_cast<int64_t>(job.rows.size());
 
   const Seen seen(trained.model, options);
   const Classifier& classifier = seen.classifier();
-  std::vector<std::string> warnings = doubts(diagnose(classifier, images), options.eot > 1);
+  std::vector<std::string> warnings = doubts(diagnose(classifier, images), options.eot.value_or(1) > 1);
   if (options.suite.preset != "none") {
     console.note("with the defaults of {}{}{}", options.suite.preset, chosen.differs.empty() ? "" : "; ",
                  chosen.differs);
@@ -204,51 +270,9 @@ void run(AttackCommand& options, const Flags& flags) {
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
   const RunFolder folder(out, make_config(flags, trained.facts), options.common.resume);
-  Stored stored;
-  std::vector<Shown> shown;
-  Table rows = image_table();
-  NormsUsed norms;
-  std::map<std::string, int64_t> fooled_by;
-  AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
-  if (options.target) {
-    // An image of the target class has nowhere to go and would count as a success.
-    std::erase_if(job.rows,
-                  [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
-    if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
-    console.note("{} images of class {} are left out", images.count() - static_cast<int64_t>(job.rows.size()),
-                 *options.target);
-    job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
-  }
-  const auto count = static_cast<int64_t>(job.rows.size());
-  const int64_t saved = std::min(count, options.save_images.value_or(count));
-  job.sink = [&](int64_t first, const AttackResult& chunk) {
-    const auto here = static_cast<int64_t>(chunk.images.size());
-    const int64_t keep = std::clamp<int64_t>(saved - first, 0, here), size = images.image_size();
-    const auto places = std::span(job.rows).subspan(static_cast<size_t>(first), chunk.images.size());
-    const std::vector<float> clean = images.pixels(places).to_host(), delta = chunk.delta.to_host();
-    for (int64_t i = 0; i < here; ++i) {
-      const AttackedImage& image = chunk.images[static_cast<size_t>(i)];
-      const AttackRow& row = chunk.row(i, 0);
-      if (row.success && image.clean_prediction == image.label) {
-        norms.add(row);
-        if (attack.kind == AttackKind::autoattack) ++fooled_by[to_string(row.by)];
-      }
-      rows.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
-                int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
-                static_cast<double>(row.l2)});
-      const auto begin = clean.begin() + i * size, from = delta.begin() + i * size;
-      if (shown.size() < kShownImages)
-        shown.push_back({{begin, begin + size}, {from, from + size}, row.success});
-      if (i >= keep) continue;
-      std::transform(begin, begin + size, std::back_inserter(stored.x),
-                     [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
-      stored.delta.insert(stored.delta.end(), from, from + size);
-      stored.index.push_back(image.index);
-      stored.label.push_back(image.label);
-      stored.clean_prediction.push_back(image.clean_prediction);
-      stored.prediction.push_back(row.prediction);
-      stored.success.push_back(row.success);
-    }
+  Kept kept(images, options.save_images.value_or(count));
+  job.sink = [&](int64_t, const AttackResult& chunk) {
+    kept.add(chunk);
   };
   ProgressLine progress(console, options.attack.kind, count, "images");
   job.progress = [&](int64_t done) {
@@ -258,25 +282,25 @@ void run(AttackCommand& options, const Flags& flags) {
   progress.finish();
 
   const AttackSummary& summary = report.sizes[0];
-  write_npz(folder, stored, images.shape());
-  write_attack_grid(folder, "grid.png", shown, images.shape().height, images.shape().width);
-  folder.write("images.csv", rows.csv());
+  const bool ensemble = attack.kind == AttackKind::autoattack;
+  add_anomalies(summary, ensemble ? kept.fooled_by() : std::map<std::string, int64_t>(), warnings);
+  kept.write(folder);
   Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
   result.update(to_json(summary));
-  result["norms"] = norms.json();
-  if (attack.kind == AttackKind::autoattack) result["by"] = fooled_by;
-  add_anomalies(summary, fooled_by, warnings);
+  result["norms"] = kept.norms().json();
+  if (ensemble) result["by"] = kept.fooled_by();
   result["warnings"] = warnings;
   result["forward_passes"] = report.forward_passes;
   result["backward_passes"] = report.backward_passes;
   folder.write_json("summary.json", result);
   result["out"] = out;
 
-  say_summary(console, summary, report, norm);
-  if (!norms.empty()) {
+  say_summary(console, summary, report, attack.norm);
+  if (!kept.norms().empty()) {
     console.blank();
-    console.say("perturbations of the {} images that were right and are fooled", grouped(norms.count()));
-    console.say(norms.table());
+    console.say("perturbations of the {} images that were right and are fooled",
+                grouped(kept.norms().count()));
+    console.say(kept.norms().table());
   }
   for (const std::string& warning : warnings) console.warn("{}", warning);
   console.blank();

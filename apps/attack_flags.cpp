@@ -15,8 +15,7 @@ void add_attack_flags(Flags& flags, AttackFlags& options) {
   flags.number("decay", options.decay, {.low = 0, .high = 10}, "MU", "of mim's momentum");
   flags.choice("ce-grad", options.ce_grad, {"stable", "torch"},
                "how cross-entropy's gradient is rounded: stable keeps its digits for confident networks, "
-               "torch does as "
-               "PyTorch");
+               "torch does as PyTorch");
 }
 
 namespace {
@@ -44,6 +43,65 @@ AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed) 
   return options;
 }
 
+namespace {
+
+using Kind = AttackKind;
+
+bool begins_at_random(Kind kind) {
+  return kind != Kind::cw && kind != Kind::deepfool && kind != Kind::autoattack;
+}
+bool takes_steps(Kind kind) {
+  return kind != Kind::fgsm && kind != Kind::autoattack;
+}
+bool climbs_cross_entropy(Kind kind) {
+  return is_ascent(kind) || kind == Kind::apgd_ce || kind == Kind::autoattack;
+}
+bool tries_classes(Kind kind) {
+  return kind == Kind::apgd_t || kind == Kind::fab_t || kind == Kind::autoattack;
+}
+template <Kind only>
+bool is(Kind kind) {
+  return kind == only;
+}
+
+// The flags that not every attack reads, and who does.
+struct Readers {
+  const char *flag, *who;
+  bool (*reads)(Kind kind);
+};
+constexpr Readers kReaders[] = {
+    {"steps", "attacks of more than one step", takes_steps},
+    {"step-size", "fgsm, bim, pgd, mim", is_ascent},
+    {"random-start", "fgsm, bim, pgd, mim", is_ascent},
+    {"restarts", "attacks that begin at random", begins_at_random},
+    {"decay", "mim", is<Kind::mim>},
+    {"ce-grad", "attacks that climb cross-entropy", climbs_cross_entropy},
+    {"version", "autoattack", is<Kind::autoattack>},
+    {"targets", "apgd-t, fab-t, autoattack", tries_classes},
+    {"confidence", "cw", is<Kind::cw>},
+    {"cw-rounds", "cw", is<Kind::cw>},
+    {"cw-constant", "cw", is<Kind::cw>},
+    {"cw-rate", "cw", is<Kind::cw>},
+    {"cw-abort", "cw", is<Kind::cw>},
+    {"candidates", "deepfool", is<Kind::deepfool>},
+    {"overshoot", "deepfool", is<Kind::deepfool>},
+    {"eot", "attacks by gradient", is_white_box},
+    {"bpda", "attacks by gradient", is_white_box},
+};
+
+}  // namespace
+
+void expect_read(const Flags& flags, AttackKind kind) {
+  const Json values = flags.recipe();
+  for (const Readers& readers : kReaders) {
+    if (!flags.given(readers.flag) || readers.reads(kind)) continue;
+    const bool is_default =
+        values.value(readers.flag, Json()) == flags.defaults().value(readers.flag, Json());
+    if (is_default && !flags.on_command_line(readers.flag)) continue;
+    usage_error("--{} is for {}: {} does not read it", readers.flag, readers.who, to_string(kind));
+  }
+}
+
 void add_suite_flags(Flags& flags, SuiteFlags& options) {
   std::vector<std::string> presets = preset_names();
   presets.insert(presets.begin(), "none");
@@ -67,8 +125,9 @@ void add_suite_flags(Flags& flags, SuiteFlags& options) {
 }
 
 ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const Flags& flags,
-                           std::optional<double> eps, int64_t seed) {
+                           std::optional<double> eps, bool targeted, int64_t seed) {
   const AttackKind kind = parse_attack(attack.kind);
+  expect_read(flags, kind);
   if (!flags.given("norm")) attack.norm = to_string(attack_defaults(kind).norm);
   const Norm norm = parse_norm(attack.norm);
   ChosenAttack chosen{attack_defaults(kind), {}, {}};
@@ -80,8 +139,6 @@ ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const F
   }
   AttackOptions& options = chosen.options;
   options.norm = norm;
-  if (kind == AttackKind::autoattack && attack.steps)
-    usage_error("--steps: the attacks of autoattack have their own");
   apply(attack, options, seed);
   options.version = parse_version(suite.version);
   if (suite.targets) options.target_classes = *suite.targets;
@@ -92,6 +149,12 @@ ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const F
   if (suite.abort != "auto") options.cw.abort_early = suite.abort == "yes";
   if (suite.candidates) options.deepfool.candidates = *suite.candidates;
   if (suite.overshoot) options.deepfool.overshoot = static_cast<float>(*suite.overshoot);
+  options.targeted = targeted;
+  try {
+    check_attack(options);
+  } catch (const Error& problem) {
+    usage_error("{}", problem.what());
+  }
   return chosen;
 }
 

@@ -35,7 +35,7 @@ Defence::Defence(const DefendFlags& options, const TrainedWithData& target, Cons
   const int64_t pixels = shape.height * shape.width * shape.channels;
   const auto check = [pixels](const char* flag, const std::vector<double>& sizes, const std::string& norm) {
     for (const double size : sizes)
-      check_length(flag, static_cast<float>(size), {.norm = parse_norm(norm)}, pixels);
+      check_length(flag, static_cast<float>(size), parse_norm(norm), pixels);
   };
   check("--big-sizes", options_.big_sizes, options_.norm);
   if (*options_.unseen > 0) check("--unseen-sizes", options_.unseen_sizes, options_.norm);

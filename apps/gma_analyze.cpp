@@ -29,16 +29,12 @@ struct AnalyzeCommand {
 void declare(Flags& flags, AnalyzeCommand& options) {
   flags.usage("--weights FILE [--set DIR] [flags]");
   flags.about(
-      "Analyses what each miniature size does to a network (Algorithm 2): accuracy per size, fooled below 50 "
-      "%, robust "
-      "above 80 %, and the paper's flag. Up to three tries: a repeated deterministic attack gives the same "
-      "answer, so the "
-      "second and third begin at random points; a size is left alone once it fooled the network. With --set "
-      "the stored "
-      "images of 'caltrop gma generate' are shown to the network instead, once: it may be another network "
-      "than the one "
-      "they were crafted on. The set brings its images and sizes; of the other flags --norm chooses among "
-      "them.");
+      "Analyses what each miniature size does to a network (Algorithm 2): accuracy per size, fooled below "
+      "50 %, robust above 80 %, and the paper's flag. Up to three tries: a repeated deterministic attack "
+      "gives the same answer, so the second and third begin at random points; a size is left alone once it "
+      "fooled the network. With --set the stored images of 'caltrop gma generate' are shown to the network "
+      "instead, once: it may be another network than the one they were crafted on. The set brings its "
+      "images and sizes; of the other flags --norm chooses among them.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
@@ -56,8 +52,8 @@ void declare(Flags& flags, AnalyzeCommand& options) {
                 " DIR/accuracy-by-size.png      with its gnuplot script and data");
   flags.section("JSON",
                 "norms: for each its norm, n, clean_accuracy, sizes (the table), pooled_accuracy and "
-                "worst_accuracy over the "
-                "sizes, passes, pooled_verdict and pooled_flag (Algorithm 2 on pooled_accuracy)");
+                "worst_accuracy over the sizes, passes, pooled_verdict and pooled_flag (Algorithm 2 on "
+                "pooled_accuracy)");
   flags.example("caltrop gma analyze --weights runs/target/model.safetensors --limit 1000",
                 "30 sizes under both norms on the first 1,000 test images.");
 }
@@ -79,6 +75,7 @@ class Analysis {
 
  private:
   void craft_and_analyze() {
+    expect_read(flags_, parse_attack(options_.gma.attack.kind));
     const std::vector<GmaSize> sizes = gma_sizes_of(options_.gma);
     for (const Norm norm : norms_) attack_of(norm);
     Backend& backend = open_backend(options_.common, console_);
@@ -95,7 +92,18 @@ class Analysis {
     });
   }
 
+  // The set brings its images and sizes.
+  void expect_no_crafting_flags() const {
+    for (const char* flag : {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "subset",
+                             "gma-attack", "gma-base", "gma-grid", "scale", "steps", "step-size",
+                             "random-start", "restarts", "decay", "ce-grad", "tries"}) {
+      if (flags_.on_command_line(flag))
+        usage_error("--{} is for crafting images: with --set they are crafted already", flag);
+    }
+  }
+
   void replay_and_analyze() {
+    expect_no_crafting_flags();
     options_.set = std::filesystem::absolute(options_.set).lexically_normal().string();
     const std::vector<Norm> stored = norms_of_set(options_.set);
     std::erase_if(norms_,

@@ -32,11 +32,9 @@ struct GenerateCommand {
 void declare(Flags& flags, GenerateCommand& options) {
   flags.usage("--weights FILE [flags]");
   flags.about(
-      "Generates the paper's miniature attack set (Algorithm 1): the base attack on every image for each of "
-      "the 30 sizes "
-      "Tr = V e^-i, all sizes of an image together. The set is written part by part; a run that was cut off "
-      "continues with "
-      "--resume and ends with the same bytes.");
+      "Generates the paper's miniature attack set (Algorithm 1): the base attack on every image for each "
+      "of the 30 sizes Tr = V e^-i, all sizes of an image together. The set is written part by part; a run "
+      "that was cut off continues with --resume and ends with the same bytes.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
@@ -57,9 +55,8 @@ void declare(Flags& flags, GenerateCommand& options) {
   flags.section(
       "Files",
       " DIR/config.json       every flag as used\n"
-      " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, "
-      "epsilon, attack, "
-      "seed, label, predictions, success, budget used\n"
+      " DIR/manifest.csv      one row per attacked image: part, place, source index, norm, size, epsilon, "
+      "attack, seed, label, predictions, success, budget used\n"
       " DIR/NORM-NNNNNN.npz   x, delta (float32), eps, index, label, prediction, success, linf, l2, "
       "zero_gradients, nan_gradients of a part\n"
       " DIR/NORM-NNNNNN.png   with --store png: a row of tiles for each image, clean and then one per size");
@@ -154,6 +151,7 @@ class Generation {
 
   void run() {
     RunFolder::check(options_.common.out, options_.common.resume);
+    expect_read(flags_, parse_attack(options_.gma.attack.kind));
     const std::vector<Norm> norms = gma_norms(options_.gma);
     sizes_ = gma_sizes_of(options_.gma);
     store_ = parse_gma_store(options_.store);
@@ -192,8 +190,8 @@ class Generation {
                    folder.file(kManifest).string());
     } else {
       console_.say(
-          "share {} is done; copy the folders of all shares into one, and there: "
-          "caltrop gma generate --resume --out {}",
+          "share {} is done; copy the folders of all shares into one, and there: caltrop gma generate "
+          "--resume --out {}",
           options_.shard, out);
     }
     console_.result({{"out", out},

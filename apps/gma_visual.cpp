@@ -23,12 +23,9 @@ void declare(Flags& flags, VisualCommand& options) {
   flags.usage("--weights FILE [flags]");
   flags.about(
       "Shows what GMA and bigger attacks do to one image of each class, with the predicted class and its "
-      "confidence "
-      "under each, red where the network is fooled, and the perturbations magnified. The paper judged "
-      "similarity by "
-      "eye; the table measures it for each size: L2, L-inf, PSNR, SSIM, pixels that change when images are "
-      "rounded "
-      "to 8 bits, and how many attacks survive that.");
+      "confidence under each, red where the network is fooled, and the perturbations magnified. The paper "
+      "judged similarity by eye; the table measures it for each size: L2, L-inf, PSNR, SSIM, pixels that "
+      "change when images are rounded to 8 bits, and how many attacks survive that.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "look at the first N images");
   add_subset_flag(flags, options.subset);

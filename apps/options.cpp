@@ -34,14 +34,13 @@ void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit
   flags.group("Data");
   flags.choice(
       "dataset", options.dataset, {"auto", "mnist", "fashion-mnist", "digits", "folder"},
-      "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one sub-folder "
-      "of "
-      "--data-dir for each class; auto takes mnist, fashion-mnist or digits, the first that is there");
+      "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one "
+      "sub-folder of --data-dir for each class; auto takes mnist, fashion-mnist or digits, the first that "
+      "is there");
   flags.text("data-dir", options.data_dir, "DIR", "where the data set lies", "searched: see 'caltrop info'");
   flags.text("split", options.split, "standard|A:B",
-             "standard keeps the data set's own training and test images; A:B, such as 70:30, divides all of "
-             "them anew, "
-             "evenly over the classes");
+             "standard keeps the data set's own training and test images; A:B, such as 70:30, divides all "
+             "of them anew, evenly over the classes");
   flags.integer("split-seed", options.split_seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 "another number divides the images another way");
   flags.text("image-size", options.image_size, "HxW", "resize the images of a folder",

@@ -34,14 +34,12 @@ void declare(Flags& flags, VerifyOptions& options) {
   flags.usage("FILE.npz --weights FILE --dataset NAME [flags]");
   flags.about(
       "Checks what a stored set of attacked images claims: that clean images and labels are those of the "
-      "data "
-      "set, each taken once, that every pixel lies in [0,1], that perturbations keep to their size, that "
-      "predictions are those of the network, that what counts as a success is one. It says too what is left "
-      "when the images are rounded to 8 bits, as pictures are. FILE is adversarial.npz of 'caltrop attack' "
-      "or "
-      "one part of 'caltrop gma generate'. Norm and size come from config.json beside it, or from flags. "
-      "Without --dataset and --data-dir clean images and labels are taken from FILE itself, and the result "
-      "says so. The exit status is 1 where a claim does not hold.");
+      "data set, each taken once, that every pixel lies in [0,1], that perturbations keep to their size, "
+      "that predictions are those of the network, that what counts as a success is one. It says too what "
+      "is left when the images are rounded to 8 bits, as pictures are. FILE is adversarial.npz of 'caltrop "
+      "attack' or one part of 'caltrop gma generate'. Norm and size come from config.json beside it, or "
+      "from flags. Without --dataset and --data-dir clean images and labels are taken from FILE itself, "
+      "and the result says so. The exit status is 1 where a claim does not hold.");
   flags.positional("file", options.file, {}, "the set");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "");
@@ -57,12 +55,11 @@ void declare(Flags& flags, VerifyOptions& options) {
   flags.section("Files", "With --out: DIR/config.json, verdict.json (as --json), claims.csv");
   flags.section(
       "JSON",
-      "n (images x sizes), claims: name, checked, broken; trusted: what was taken from the set's own "
-      "word; success_rate, success_rate_8bit, within_size_8bit: fractions; holds: whether all claims "
-      "do");
+      "n (images x sizes), claims: name, checked, broken; trusted: what was taken from the set's own word; "
+      "success_rate, success_rate_8bit, within_size_8bit: fractions; holds: whether all claims do");
   flags.example(
-      "caltrop verify runs/pgd-linf-mnist/adversarial.npz --weights runs/target/model.safetensors --dataset "
-      "mnist",
+      "caltrop verify runs/pgd-linf-mnist/adversarial.npz --weights runs/target/model.safetensors "
+      "--dataset mnist",
       "Check an attack.");
 }
 

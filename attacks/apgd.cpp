@@ -135,8 +135,8 @@ class AutoPgd {
   }
 
   void drop_fooled(const std::vector<bool>& fooled) {
-    // Of a network that answers at random one lucky draw proves nothing: all steps are taken, and the point of
-    // the highest loss is the answer.
+    // Of a network that answers at random all steps are taken, as the authors do, and the point of the highest
+    // loss is the answer: the loss may be a mean over draws (EOT), the logits here are of one draw.
     if (bench_.classifier().random()) return;
     Places left;
     for (size_t r = 0; r < fooled.size(); ++r) {

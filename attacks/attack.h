@@ -1,19 +1,23 @@
 // The attacks: one call, craft(), for all of them. Each family is a file that reads like its paper.
 //
-//   kind         steps  source                                                                        file
-//   fgsm         1      Goodfellow, Shlens, Szegedy 2015 ascent.cpp bim          10     Kurakin, Goodfellow,
-//   Bengio 2017                                              ascent.cpp pgd          10     Madry et al.
-//   2018; from a random point                                        ascent.cpp mim          10     Dong et
-//   al. 2018; m = decay m + g / |g|_1, steps along m                      ascent.cpp cw           1000
-//   Carlini & Wagner 2017, L2: smallest perturbation by Adam and a binary search  cw.cpp deepfool     50
-//   Moosavi-Dezfooli, Fawzi, Frossard 2016: steps to the nearest linear boundary  deepfool.cpp apgd-ce 100
-//   Croce & Hein 2020: PGD that halves its step when it stalls; cross-entropy     apgd.cpp apgd-dlr     100
-//   ... difference of logits ratio                                                apgd.cpp apgd-t       100
-//   ... its targeted form, towards the 9 likeliest other classes in turn          apgd.cpp fab          100
-//   Croce & Hein 2020: smallest perturbation by box-constrained projections       fab.cpp fab-t        100
-//   ... towards the 9 likeliest other classes in turn                             fab.cpp square       5000
-//   Andriushchenko et al. 2020: random search, no gradients                       square.cpp autoattack Croce
-//   & Hein 2020: several of these, each on what the others left             autoattack.cpp
+//   kind        steps  source                                                               file
+//   fgsm            1  Goodfellow, Shlens, Szegedy 2015                                     ascent.cpp
+//   bim            10  Kurakin, Goodfellow, Bengio 2017                                     ascent.cpp
+//   pgd            10  Madry et al. 2018; from a random point                               ascent.cpp
+//   mim            10  Dong et al. 2018; m = decay m + g / |g|_1, steps along m             ascent.cpp
+//   cw           1000  Carlini & Wagner 2017, L2: the smallest perturbation, by Adam and    cw.cpp
+//                      a binary search
+//   deepfool       50  Moosavi-Dezfooli, Fawzi, Frossard 2016: steps to the nearest linear  deepfool.cpp
+//                      boundary
+//   apgd-ce       100  Croce & Hein 2020: PGD that halves its step when it stalls;          apgd.cpp
+//                      cross-entropy
+//   apgd-dlr      100  ... difference of logits ratio                                       apgd.cpp
+//   apgd-t        100  ... its targeted form, towards the 9 likeliest other classes in turn apgd.cpp
+//   fab           100  Croce & Hein 2020: the smallest perturbation, by projections within  fab.cpp
+//                      the box
+//   fab-t         100  ... towards the 9 likeliest other classes in turn                    fab.cpp
+//   square       5000  Andriushchenko et al. 2020: random search, no gradients              square.cpp
+//   autoattack         Croce & Hein 2020: several of these, each on what the others left    autoattack.cpp
 //
 // fgsm to mim default to the step eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40
 // steps, as Madry et al. attack MNIST (fgsm: eps). Their direction and projection are those of
@@ -89,6 +93,9 @@ struct FabOptions {
 };
 struct SquareOptions {
   float share = 0.8f;  // of the pixels that the first squares cover
+  // The paper's schedule is for 10,000 queries. Rescaled it is stretched to the queries there are, otherwise (as in
+  // AutoAttack) it is followed as far as they go.
+  bool rescaled = false;
 };
 // standard: apgd-ce, apgd-t, fab-t, square. plus: also apgd-dlr and fab, five restarts. rand: apgd-ce and
 // apgd-dlr, for classifiers that draw random numbers, whose gradients are to be averaged (Averaged,
@@ -133,8 +140,11 @@ float step_size_of(const AttackOptions& options, float eps);
 // absurd beyond twice the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the
 // usual reason is a size meant for pixels up to 255.
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size);
-// The same of one size: an Error that names the flag unless it is one in this norm and box.
-void check_length(const char* flag, float value, const AttackOptions& options, int64_t image_size);
+// Its rule for one length in `norm`, of a flag; for pixels from `low` to `high`.
+void check_length(const char* flag, float length, Norm norm, int64_t image_size, float low = 0.0f,
+                  float high = 1.0f);
+// The part of it that needs neither sizes nor images: for a command, before it reads any.
+void check_attack(const AttackOptions& options);
 
 // Rounding that the measured size of a perturbation may add to its bound: pixels near 1 are multiples of
 // 2^-24.
@@ -142,15 +152,15 @@ float ball_tolerance(Norm norm, int64_t image_size);
 
 struct AttackBatch {
   Tensor x;  // (n,h,w,c), inside the box
-  std::vector<int64_t>
-      indices;  // of each image in its set, below 2^32: with the seed it decides the random start
+  // Of each image in its set, below 2^32: with the seed it decides what is drawn for it.
+  std::vector<int64_t> indices;
   std::vector<int32_t> labels;   // true classes
   std::vector<int32_t> targets;  // wanted classes, when targeted; else empty
 };
 
 // One image under one size.
 struct AttackRow {
-  int32_t prediction = 0;  // of the stored adversarial image
+  int32_t prediction = 0;  // of the stored adversarial image: a verdict, see attacks/classifier.h
   bool success = false;    // prediction != the attacked label (targeted: == the target), within the size
   bool within = true;      // false: no perturbation of its size was found (minimum-norm attacks)
   float loss = 0;          // cross-entropy of the attacked label or target

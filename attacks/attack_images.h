@@ -51,8 +51,7 @@ struct AttackReport {
 using AttackSink = std::function<void(int64_t first, const AttackResult& chunk)>;
 
 struct AttackJob {
-  std::vector<int64_t> rows =
-      {};  // which images of the set, in this order; their numbers seed the random starts
+  std::vector<int64_t> rows = {};     // which images of the set, in this order
   std::vector<int32_t> targets = {};  // one for each of `rows`, when targeted
   int64_t batch = 0;                  // images crafted together; 0: as many rows as suit the model
   AttackSink sink = {};

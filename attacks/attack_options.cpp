@@ -36,16 +36,16 @@ double diameter(Norm norm, double span, int64_t image_size) {
 
 }  // namespace
 
-void check_length(const char* flag, float value, const AttackOptions& options, int64_t image_size) {
+void check_length(const char* flag, float value, Norm norm, int64_t image_size, float low, float high) {
   if (!std::isfinite(value)) fail("{} {} is not a size: expected a finite number of at least 0", flag, value);
   if (value < 0.0f) fail("{} {} is negative: expected a number of at least 0", flag, value);
-  const double span = static_cast<double>(options.high) - options.low;
-  const double widest = diameter(options.norm, span, image_size);
+  const double span = static_cast<double>(high) - low;
+  const double widest = diameter(norm, span, image_size);
   if (static_cast<double>(value) <= 2.0 * widest) return;
   fail(
       "{} {} is absurd: two images are never further apart than {:.6g} in {}, and pixels lie in [{:g},{:g}]; "
       "for a size meant for 8-bit pixels divide by 255",
-      flag, value, widest, to_string(options.norm), options.low, options.high);
+      flag, value, widest, to_string(norm), low, high);
 }
 
 AttackKind parse_attack(std::string_view name) {
@@ -157,9 +157,20 @@ void check_kind(const AttackOptions& options) {
   if (options.step_size != 0.0f && !is_ascent(kind)) {
     fail("--step-size does not fit {}, which chooses its own steps", name);
   }
-  if (options.targeted && (kind == Kind::deepfool || kind == Kind::apgd_t || kind == Kind::fab ||
-                           kind == Kind::fab_t || kind == Kind::autoattack)) {
-    fail("--target does not fit {}, which is untargeted", name);
+  if (options.targeted && (kind == Kind::deepfool || kind == Kind::fab)) {
+    fail("--target does not fit {}, which goes to the nearest class, whichever it is; cw takes a target",
+         name);
+  }
+  if (options.targeted && (kind == Kind::apgd_t || kind == Kind::fab_t)) {
+    fail(
+        "--target does not fit {}, which tries the likeliest classes in turn; for one class take apgd-ce or "
+        "cw",
+        name);
+  }
+  if (options.targeted && kind == Kind::autoattack) {
+    fail(
+        "--target does not fit autoattack, which succeeds with any class; for one take apgd-ce, cw or "
+        "square");
   }
   if (options.random_start && kind == Kind::bim) {
     fail("--random-start does not fit bim, which begins at the image; pgd is bim with a random start");
@@ -181,9 +192,8 @@ void check_sizes(const AttackOptions& options, std::span<const float> sizes, int
     const bool unbounded = std::isinf(eps) && eps > 0.0f && is_minimum_norm(options.kind);
     if (unbounded && options.restarts > 1)
       fail("--restarts {} needs --eps to begin within", options.restarts);
-    if (!unbounded) check_length("--eps", eps, options, image_size);
+    if (!unbounded) check_length("--eps", eps, options.norm, image_size, options.low, options.high);
   }
-  check_length("--step-size", options.step_size, options, image_size);
 }
 
 void check_range(const char* flag, double value, double low, double high) {
@@ -194,12 +204,17 @@ void check_range(const char* flag, double value, double low, double high) {
 }  // namespace
 
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
+  check_attack(options);
+  check_sizes(options, sizes, image_size);
+  check_length("--step-size", options.step_size, options.norm, image_size, options.low, options.high);
+}
+
+void check_attack(const AttackOptions& options) {
   if (!(options.low < options.high))
     fail("[attack] expected a box low < high, got [{},{}]", options.low, options.high);
   if (options.steps < 1 || options.steps > kMaxSteps) {
     fail("--steps {} is out of range: expected 1 to {}", options.steps, kMaxSteps);
   }
-  check_sizes(options, sizes, image_size);
   check_kind(options);
   const int64_t tries = kMaxTries / std::max<int64_t>(1, options.target_classes);
   if (options.restarts < 1 || options.first_try < 0 || options.restarts > tries - options.first_try) {

@@ -112,8 +112,8 @@ float norm_of(const RowStats& stats, Norm norm) {
 
 Tensor Workbench::evaluate(const Tensor& x, std::span<const int64_t> images, uint64_t step) {
   const NoGrad values_only;
-  forward_ += x.dim(0);
-  return classifier_.logits(x, {.images = images, .step = step});
+  forward_ += classifier_.verdict_passes() * x.dim(0);
+  return classifier_.verdict(x, {.images = images, .step = step});
 }
 
 Pass Workbench::differentiate(const Tensor& x, const Objectives& objectives, const Query& query) {
@@ -133,6 +133,11 @@ std::vector<bool> Workbench::fooled(const Tensor& logits, std::span<const int32_
   std::vector<bool> yes;
   for (size_t r = 0; r < labels.size(); ++r) yes.push_back((predicted[r] == labels[r]) == options_.targeted);
   return yes;
+}
+
+std::vector<bool> Workbench::fooled(const Pass& pass, const Tensor& x, std::span<const int64_t> images,
+                                    uint64_t step, std::span<const int32_t> labels) {
+  return fooled(classifier_.random() ? evaluate(x, images, step) : pass.logits, labels);
 }
 
 void Workbench::note(const Tensor& gradient, std::span<const int64_t> places, Found& found) const {

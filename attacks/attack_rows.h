@@ -68,7 +68,7 @@ class Workbench {
   int64_t pixels() const { return classifier_.image_size(); }
   Labels labels(std::span<const int32_t> values) const { return Labels(backend(), values); }
 
-  // Logits without gradients, and passes with them; counted.
+  // The verdict (attacks/classifier.h) without gradients, and passes with them; counted.
   Tensor evaluate(const Tensor& x, std::span<const int64_t> images, uint64_t step);
   Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query);
   // Passes that were not made through these two.
@@ -78,6 +78,9 @@ class Workbench {
 
   // Whether each row has what the attack wants: another class than its label, or its target.
   std::vector<bool> fooled(const Tensor& logits, std::span<const int32_t> labels) const;
+  // The same of rows that `pass` looked at: by its logits, but of a random classifier by a verdict.
+  std::vector<bool> fooled(const Pass& pass, const Tensor& x, std::span<const int64_t> images, uint64_t step,
+                           std::span<const int32_t> labels);
   // Counts the gradients of the rows at `places` that are zero everywhere or hold a NaN.
   void note(const Tensor& gradient, std::span<const int64_t> places, Found& found) const;
 

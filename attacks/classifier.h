@@ -4,6 +4,11 @@
 // draws of one (attacks/adaptive.h), an ensemble. An attack asks through a Query, which says for which images
 // and in which step: a classifier that draws random numbers draws them from that and from nothing else, so
 // that a row's answer depends neither on its batch nor on the threads.
+//
+// The verdict on a classifier that draws: it says the class whose probability is the largest in the mean over
+// kVerdictDraws draws. Clean predictions, success and the stored prediction are verdicts, and an attack that ends
+// where an image is fooled (deepfool, fab, square, cw) asks for one: a single lucky draw proves nothing. A
+// class that three answers of four name wins 97 verdicts of 100.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +26,8 @@ struct Query {
   uint64_t step = 0;                     // counts the questions that an attack asks about a row; below 2^24
   uint64_t draw = 0;                     // numbers the repetitions of one question; below 2^8
 };
+// Of a random classifier, behind each verdict. They number the draws of a question from 0, as EOT does.
+inline constexpr int64_t kVerdictDraws = 16;
 // The steps of questions that are no part of an attack's own counting: about the clean image, and at the end.
 inline constexpr uint64_t kCleanStep = (1u << 24) - 2, kFinalStep = (1u << 24) - 1;
 
@@ -39,6 +46,10 @@ class Classifier {
 
   // x (n,h,w,c) in the box -> (n,outputs), tracked where x is. Safe to call from several threads.
   virtual Tensor logits(const Tensor& x, const Query& query) const = 0;
+  // The logits; of a random classifier the logarithms of its mean probabilities, to be read like logits.
+  Tensor verdict(const Tensor& x, const Query& query) const;
+  // Passes forward for one verdict.
+  int64_t verdict_passes() const { return random() ? kVerdictDraws : 1; }
   // One pass forward, and one backward for each objective.
   virtual Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const;
 

@@ -73,11 +73,11 @@ Found deepfool(Workbench& bench, const Rows& rows) {
         f.push_back(pick(z, candidates[c]) - pick(z, candidates[0]));
       return f;
     };
-    const Pass pass =
-        bench.differentiate(x, differences, {.images = open.indices, .step = static_cast<uint64_t>(k)});
+    const auto step = static_cast<uint64_t>(k);
+    const Pass pass = bench.differentiate(x, differences, {.images = open.indices, .step = step});
 
     // Rows that this x fools are done.
-    const std::vector<bool> fooled = bench.fooled(pass.logits, open.labels);
+    const std::vector<bool> fooled = bench.fooled(pass, x, open.indices, step, open.labels);
     Places left;
     for (size_t r = 0; r < fooled.size(); ++r) {
       if (!fooled[r]) left.push_back(static_cast<int64_t>(r));

@@ -51,14 +51,13 @@ std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged) {
   std::vector<std::string> sentences;
   if (diagnosis.random && !averaged) {
     sentences.push_back(
-        "the network answers the same image differently each time: average its gradients with --eot, or what "
-        "survives may be luck");
+        "the network answers the same image differently each time: average its gradients with --eot, or "
+        "what survives may be luck");
   }
   if (diagnosis.probabilities) {
     sentences.push_back(
         "the network gives probabilities, not logits: their gradients vanish where it is sure, and attacks "
-        "look "
-        "weaker than they are");
+        "look weaker than they are");
   }
   if (diagnosis.zero_gradients > 0) {
     sentences.push_back(

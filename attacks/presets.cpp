@@ -69,11 +69,16 @@ bool torchattacks(PresetAttack& preset, Kind kind, Norm norm) {
     case Kind::apgd_ce:
     case Kind::apgd_dlr:
     case Kind::apgd_t:
+      o.steps = 10;
+      o.apgd.authors_quirks = true;  // it is the authors' code
+      return true;
     case Kind::fab:
     case Kind::fab_t:
       o.steps = 10;
       return true;
     case Kind::square:
+      o.square.rescaled = true;
+      preset.differs = "torchattacks draws one window for the whole batch";
       return true;
     case Kind::autoattack:
       preset.differs =
@@ -153,6 +158,7 @@ bool art(PresetAttack& preset, Kind kind) {
 bool authors(PresetAttack& preset, Kind kind, Norm norm) {
   preset.eps = norm == Norm::linf ? 0.3f : 2.0f;  // theirs for MNIST
   preset.options.apgd.authors_quirks = true;
+  if (kind == Kind::square) preset.differs = "the authors draw one window for the whole batch";
   return kind >= Kind::apgd_ce;
 }
 

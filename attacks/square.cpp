@@ -19,13 +19,15 @@
 namespace caltrop {
 namespace {
 
-// The share of pixels in a square halves after each of these queries.
+// The share of pixels in a square halves after each of these queries, of kQueries in all.
 constexpr std::array<int64_t, 9> kHalvings = {10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000};
+constexpr int64_t kQueries = 10000;
 
-double share_at(int64_t query, double first) {
+double share_at(int64_t query, const AttackOptions& options) {
+  if (options.square.rescaled) query = query * kQueries / options.steps;
   const auto halvings =
       std::count_if(kHalvings.begin(), kHalvings.end(), [&](int64_t at) { return query > at; });
-  return std::ldexp(first, -static_cast<int>(halvings));
+  return std::ldexp(static_cast<double>(options.square.share), -static_cast<int>(halvings));
 }
 
 // The window of the L2 attack (section 3.4): two pyramids side by side, one positive and one negative, of
@@ -253,7 +255,7 @@ Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt) {
 
   Places places = all_places(rows.count());
   for (int64_t query = 0; query <= options.steps && !places.empty(); ++query) {
-    const double share = share_at(query - 1, static_cast<double>(options.square.share));
+    const double share = share_at(query - 1, options);
     std::vector<float> proposals;
     proposals.reserve(places.size() * pixels);
     for (const int64_t place : places) {

@@ -119,6 +119,53 @@ TEST_SUITE("apps") {
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 
+  TEST_CASE("attack: a flag that the attack does not read is refused, unless a config holds its default") {
+    const Workplace place;  // nothing is read before: neither weights nor images are there
+    struct Case {
+      std::vector<std::string> words;
+      std::string says;
+    };
+    const std::vector<Case> refused = {
+        {{"cw", "--norm", "linf"}, "--norm linf does not fit cw"},
+        {{"cw", "--restarts", "1"}, "--restarts is for attacks that begin at random"},
+        {{"pgd", "--decay", "1"}, "--decay is for mim"},
+        {{"pgd", "--overshoot", "0.02"}, "--overshoot is for deepfool"},
+        {{"apgd-dlr", "--ce-grad", "torch"}, "--ce-grad is for attacks that climb cross-entropy"},
+        {{"apgd-ce", "--targets", "3"}, "--targets is for apgd-t, fab-t, autoattack"},
+        {{"square", "--step-size", "0.1"}, "--step-size is for fgsm"},
+        {{"square", "--noise", "0.1", "--eot", "4"}, "--eot is for attacks by gradient"},
+        {{"pgd", "--eot", "4"}, "--eot averages over what is random"},
+        {{"apgd-ce", "--version", "plus"}, "--version is for autoattack"},
+        {{"deepfool", "--cw-rate", "0.1"}, "--cw-rate is for cw"},
+        {{"autoattack", "--steps", "5"}, "--steps is for attacks of more than one step"},
+        {{"fab", "--target", "3"}, "goes to the nearest class"},
+        {{"apgd-t", "--target", "3"}, "likeliest classes in turn"},
+        {{"autoattack", "--target", "3"}, "succeeds with any class"}};
+    for (const Case& wrong : refused) {
+      std::vector<std::string> words = {"attack", "--weights", "nowhere.safetensors", "--out", "never"};
+      words.insert(words.begin() + 1, wrong.words.begin(), wrong.words.end());
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == 2);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(wrong.says) != std::string::npos);
+    }
+    const Outcome gma = place.caltrop({"gma", "analyze", "--weights", "nowhere", "--decay", "0.5"});
+    CHECK(gma.status == 2);
+    CHECK(gma.error.find("--decay is for mim") != std::string::npos);
+    const Outcome set =
+        place.caltrop({"gma", "analyze", "--weights", "nowhere", "--set", "s", "--steps", "3"});
+    CHECK(set.status == 2);
+    CHECK(set.error.find("--steps is for crafting images") != std::string::npos);
+
+    // What a config says of the defaults of others is no wish; another value is one.
+    place.write("default.json", R"({"attack": "pgd", "decay": 1.0, "weights": "nowhere"})");
+    place.write("wish.json", R"({"attack": "pgd", "decay": 0.5, "weights": "nowhere"})");
+    CHECK(place.caltrop({"attack", "--config", "default.json"}).error.find("--decay") == std::string::npos);
+    CHECK(place.caltrop({"attack", "--config", "wish.json"}).error.find("--decay is for mim") !=
+          std::string::npos);
+  }
+
   TEST_CASE("attack: the suite from the command line, and verify reads what it left") {
     const Attacked place;
     const std::vector<std::vector<std::string>> attacks = {

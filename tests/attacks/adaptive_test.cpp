@@ -27,6 +27,24 @@ class Scaled final : public Transform {
   std::string name() const override { return "scaling"; }
 };
 
+// A defence that shows the network a black image in every fourth answer, beginning with the first.
+class Flickering final : public Transform {
+ public:
+  Tensor apply(const Tensor& x, const Query& query) const override {
+    return x * ((query.step + query.draw) % 4 == 0 ? 0.0f : 1.0f);
+  }
+  bool random() const override { return true; }
+  std::string name() const override { return "flickering"; }
+};
+
+// Class 1 where the mean of four pixels is above 0.5.
+Model brightness() {
+  Model model = make_model("flatten | dense 2", {2, 2, 1});
+  set_parameter(model, 0, {0, 0, 0, 0, 2.5f, 2.5f, 2.5f, 2.5f});
+  set_parameter(model, 1, {0, -5});
+  return model;
+}
+
 Objectives sum_of_logits() {
   return [](const Tensor& z) {
     return std::vector<Tensor>{sum(z, {1})};
@@ -52,6 +70,44 @@ TEST_SUITE("attacks") {
     CHECK(averaged.passes() == 4);
     CHECK(averaged.logits(x, {.images = images}).to_host() == plain.logits.to_host());
     CHECK(mentions(error_of([&] { Averaged(network, 0); }), "1 to 255 draws"));
+  }
+
+  TEST_CASE("a verdict is the mean over draws, and the logits themselves where nothing is drawn") {
+    const Model model = brightness();
+    const Network network(model);
+    const Flickering flicker;
+    const Defended defended(network, flicker);
+    const Tensor x = Tensor::full(cpu_backend(), {1, 2, 2, 1}, 0.7f);
+    const std::vector<int64_t> images = {3};
+    CHECK(same_bytes(network.verdict(x, {.images = images}).to_host(), network.logits(x, {}).to_host()));
+    // z = (0, 2) in twelve answers, (0, -5) in four.
+    const double seen = 1 / (1 + std::exp(-2.0)), black = 1 / (1 + std::exp(5.0));
+    const std::vector<float> verdict = defended.verdict(x, {.images = images, .step = 9}).to_host();
+    CHECK(verdict[1] == doctest::Approx(std::log(0.75 * seen + 0.25 * black)));
+    CHECK(verdict[0] == doctest::Approx(std::log(1 - 0.75 * seen - 0.25 * black)));
+  }
+
+  TEST_CASE("attacks on a random defence go on after one lucky draw") {
+    const Model model = brightness();
+    const Network network(model);
+    const Flickering flicker;
+    const Defended defended(network, flicker);
+    AttackBatch batch{Tensor::full(cpu_backend(), {8, 2, 2, 1}, 0.7f), row_range(0, 8), {}, {}};
+    batch.labels.assign(8, 1);
+    for (const AttackKind kind :
+         {AttackKind::deepfool, AttackKind::square, AttackKind::fab, AttackKind::cw}) {
+      CAPTURE(to_string(kind));
+      AttackOptions options = attack_of(kind, kind == AttackKind::square ? Norm::linf : Norm::l2);
+      options.steps = kind == AttackKind::cw ? 100 : 30;
+      options.cw = {.rounds = 1, .first_constant = 10, .learning_rate = 0.1f};
+      const float eps = kind == AttackKind::square ? 0.3f : 0.5f;  // 0.2 and 0.4 cross over in each answer
+      const AttackResult result = craft(defended, batch, std::span(&eps, 1), options);
+      for (const AttackRow& row : result.rows) {
+        CHECK(row.success);
+        CHECK(row.prediction == 0);
+        CHECK(row.l2 >= 0.26f);  // the mean falls to a half where the others say 2 : 1, 0.26 away
+      }
+    }
   }
 
   TEST_CASE("noise is a function of seed, image, step and draw, whatever the batch") {
@@ -149,6 +205,9 @@ TEST_SUITE("attacks") {
     CHECK(ta.options.steps == 50);
     CHECK(ta.options.cw.rounds == 1);
     CHECK(ta.options.cw.first_constant == 1.0f);
+    CHECK(preset_attack(Preset::torchattacks, AttackKind::apgd_t, Norm::l2).options.apgd.authors_quirks);
+    CHECK(preset_attack(Preset::torchattacks, AttackKind::square, Norm::linf).options.square.rescaled);
+    CHECK_FALSE(preset_attack(Preset::autoattack, AttackKind::square, Norm::linf).options.square.rescaled);
     CHECK_FALSE(preset_attack(Preset::art, AttackKind::pgd, Norm::linf).options.random_start);
     CHECK(preset_attack(Preset::autoattack, AttackKind::apgd_ce, Norm::linf).options.apgd.authors_quirks);
     CHECK(mentions(error_of([] { preset_attack(Preset::foolbox, AttackKind::square, Norm::linf); }),

@@ -84,8 +84,28 @@ TEST_SUITE("attacks") {
     refused([](AttackOptions& o) { o.random_start = false, o.restarts = 2; },
             "--restarts 2 needs a random start");
     refused([](AttackOptions& o) { o.high = o.low; }, "box");
+    const auto towards = [](AttackKind kind) {
+      return [kind](AttackOptions& o) {
+        o = attack_defaults(kind);
+        o.targeted = true;
+      };
+    };
+    refused(towards(AttackKind::fab), "--target does not fit fab, which goes to the nearest class");
+    refused(towards(AttackKind::deepfool), "cw takes a target");
+    refused(towards(AttackKind::apgd_t), "tries the likeliest classes in turn");
+    refused(towards(AttackKind::autoattack), "--target does not fit autoattack");
     refused([](AttackOptions& o) { o.kind = AttackKind::fgsm, o.steps = 1, o.norm = Norm::l1; },
             "--random-start");
+  }
+
+  TEST_CASE("what needs no images is refused without any") {
+    AttackOptions cw = attack_defaults(AttackKind::cw);
+    CHECK(error_of([&] { check_attack(cw); }).empty());
+    cw.norm = Norm::linf;
+    CHECK(mentions(error_of([&] { check_attack(cw); }), "--norm linf does not fit cw"));
+    CHECK(error_of([&] { check_length("--eps", 2.0f, Norm::linf, 784); }).empty());
+    CHECK(mentions(error_of([&] { check_length("--eps", 5.0f, Norm::linf, 784); }), "--eps 5 is absurd"));
+    CHECK(error_of([&] { check_length("--eps", 5.0f, Norm::l2, 784); }).empty());
   }
 
   TEST_CASE("a batch must fit the model") {

@@ -294,6 +294,19 @@ TEST_SUITE("attacks") {
     }
   }
 
+  TEST_CASE("Square's schedule is cut off after its queries, or stretched to them") {
+    // Squares of 0.8 of the pixels for the first ten queries, or of a 512th: one pixel.
+    const Model model = small_model(3);
+    const Images images = random_images(model.input(), 4, 10);
+    AttackOptions options = attack_of(AttackKind::square, Norm::linf);
+    options.steps = 8;
+    options.predicted_labels = true;  // so that there is something to attack
+    const Recorded cut = run_attack(model, images, {0.001f}, options, {});
+    options.square.rescaled = true;
+    const Recorded stretched = run_attack(model, images, {0.001f}, options, {});
+    CHECK_FALSE(same_bytes(cut.adversarial, stretched.adversarial));
+  }
+
   TEST_CASE("a hyperplane beyond the box is approached as far as the box goes") {
     const Tensor x = Tensor::full(cpu_backend(), {1, 2, 2, 1}, 0.5f);
     const Tensor w = Tensor::from(cpu_backend(), {1, 2, 2, 1}, {1.0f, -1.0f, 0.5f, 0.25f});
