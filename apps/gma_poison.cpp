@@ -36,12 +36,11 @@ void declare(Flags& flags, PoisonCommand& options) {
   flags.usage("[--model NAME | --arch LINE] [--poison PERCENT] [flags]");
   flags.about(
       "Poisons a share of the training images (Eq. 3-5): each is moved within a budget so that training on "
-      "it "
-      "raises the loss of target images, by the exact gradient of the loss after T training steps. Networks "
-      "are "
+      "it raises the loss of target images, by the exact gradient of the loss after T training steps. The "
+      "targets, a tenth of the training images, are held out: nothing is trained on them. Networks are "
       "then trained from scratch on clean, poisoned and randomly perturbed images with the same seeds, and "
-      "tested "
-      "on clean images. Poisoned images are rounded to 8 bits within the budget, as data sets store them.");
+      "tested on the test images and on the targets. Poisoned images are rounded to 8 bits within the "
+      "budget, as data sets store them.");
   add_model_flags(flags, options.model, Weights::none);
   add_data_flags(flags, options.data, "train on the first N training images");
   flags.group("Poison");
@@ -117,7 +116,7 @@ std::vector<uint8_t> bytes_of(const Images& images, const std::vector<int64_t>& 
 
 struct Kind {
   std::string name;
-  std::vector<double> accuracy;              // per seed
+  std::vector<double> accuracy, on_targets;  // per seed
   std::vector<std::vector<double>> classes;  // per class and seed
 };
 
@@ -130,9 +129,12 @@ class Poisoning {
     const PoisonOptions how = poison_options();
     if (options_.model.arch.empty() && options_.model.model.empty()) options_.model.model = "target";
     check_network_flags(options_.model);
+    if (options_.check && !options_.common.out.empty())
+      usage_error("--check compares and writes no files: leave out --out");
     RunFolder::check(options_.common.out, options_.common.resume);
     Backend& backend = open_backend(options_.common, console_);
     const TrainingData data = load_training_data(options_.data, backend, console_);
+    check_poison(how, data.train.image_size());
     network_ = {network_line(options_.model, data.info.classes),
                 network_initializer(options_.model, data.info.classes)};
     {
@@ -142,7 +144,8 @@ class Poisoning {
     }
     const PoisonRoles roles = draw_poison_roles(data.train.count(), options_.percent / 100, how.seed);
     if (options_.check) {
-      const Json result = compare_meta_gradients(surrogate(data.train), data.train, roles, how, console_);
+      const Json result =
+          compare_meta_gradients(surrogate(data.train, roles), data.train, roles, how, console_);
       return console_.result(result);
     }
 
@@ -159,11 +162,14 @@ class Poisoning {
     const std::vector<uint8_t> clean = bytes_of(data.train, roles.poisoned);
     save(folder, data.train.shape(), roles, labels, stored(clean, delta), clean);
     std::vector<Kind> kinds;
-    kinds.push_back(train_kind("clean twin", data, data.train));
-    kinds.push_back(train_kind("poisoned", data, replaced(data.train, roles, labels, stored(clean, delta))));
-    kinds.push_back(train_kind(
-        "random noise", data,
-        replaced(data.train, roles, labels, stored(clean, random_poison(data.train, roles, how)))));
+    const Images targets = images_at(data.train, roles.targets);
+    const auto train_on = [&](const std::string& name, const Images& images) {
+      kinds.push_back(train_kind(name, data, images_at(images, roles.trained_on()), targets));
+    };
+    train_on("clean twin", data.train);
+    train_on("poisoned", replaced(data.train, roles, labels, stored(clean, delta)));
+    train_on("random noise",
+             replaced(data.train, roles, labels, stored(clean, random_poison(data.train, roles, how))));
     report(kinds, data, folder);
   }
 
@@ -200,16 +206,20 @@ class Poisoning {
     return labels;
   }
 
-  Model surrogate(const Images& images) {
-    return train_network(network_, images, options_.surrogate_epochs,
+  Model surrogate(const Images& images, const PoisonRoles& roles) {
+    return train_network(network_, images_at(images, roles.trained_on()), options_.surrogate_epochs,
                          static_cast<uint64_t>(options_.common.seed), console_, "surrogate");
   }
 
   std::vector<float> craft(const Images& images, const PoisonRoles& roles, const std::vector<int32_t>& labels,
                            const PoisonOptions& how) {
-    const Model model = surrogate(images);
+    const Model model = surrogate(images, roles);
     ProgressLine progress(console_, "crafting", static_cast<int64_t>(roles.poisoned.size()), "images");
     return craft_poison(model, images, roles, labels, how, [&](int64_t done) { progress.at(done); });
+  }
+
+  static Images images_at(const Images& images, const std::vector<int64_t>& rows) {
+    return {images.backend(), images.shape(), bytes_of(images, rows), images.labels_of(rows)};
   }
 
   static Images replaced(const Images& images, const PoisonRoles& roles, const std::vector<int32_t>& labels,
@@ -237,14 +247,16 @@ class Poisoning {
     file.close();
   }
 
-  Kind train_kind(const std::string& name, const TrainingData& data, const Images& train) {
-    Kind kind{name, {}, std::vector<std::vector<double>>(static_cast<size_t>(data.info.classes))};
+  Kind train_kind(const std::string& name, const TrainingData& data, const Images& train,
+                  const Images& targets) {
+    Kind kind{name, {}, {}, std::vector<std::vector<double>>(static_cast<size_t>(data.info.classes))};
     for (int64_t s = 1; s <= options_.seeds; ++s) {
       const Model model =
           train_network(network_, train, options_.epochs, static_cast<uint64_t>(options_.common.seed + s),
                         console_, fmt::format("{} {}/{}", name, s, options_.seeds));
       const Evaluation test = evaluate(model, data.test);
       kind.accuracy.push_back(test.metrics.accuracy);
+      kind.on_targets.push_back(evaluate(model, targets).metrics.accuracy);
       for (int64_t k = 0; k < data.info.classes; ++k) {
         kind.classes[static_cast<size_t>(k)].push_back(class_metrics(test.confusion, k).recall);
       }
@@ -266,9 +278,14 @@ class Poisoning {
                     {"sd", "sd", K::percent},
                     {"change", "against the twin", K::percent},
                     {"change_sd", "sd of the change", K::percent},
+                    {"targets", "on the targets", K::percent},
+                    {"targets_change", "against the twin", K::percent},
+                    {"targets_change_sd", "sd of the change", K::percent},
                     {"seeds", "networks", K::count}});
-    Table runs(
-        {{"training_set", "training set"}, {"seed", "seed", K::count}, {"accuracy", "accuracy", K::percent}});
+    Table runs({{"training_set", "training set"},
+                {"seed", "seed", K::count},
+                {"accuracy", "accuracy", K::percent},
+                {"targets", "on the targets", K::percent}});
     Table classes({{"class", "class"},
                    {"twin", "clean twin", K::percent},
                    {"poisoned", "poisoned", K::percent},
@@ -278,9 +295,12 @@ class Poisoning {
     for (const Kind& kind : kinds) {
       const MeanAndDeviation all = over_seeds(kind.accuracy);
       const MeanAndDeviation change = over_seeds(minus(kind.accuracy, kinds[0].accuracy));
-      accuracy.row({kind.name, all.mean, all.deviation, change.mean, change.deviation, options_.seeds});
+      const MeanAndDeviation lost = over_seeds(minus(kind.on_targets, kinds[0].on_targets));
+      accuracy.row({kind.name, all.mean, all.deviation, change.mean, change.deviation,
+                    over_seeds(kind.on_targets).mean, lost.mean, lost.deviation, options_.seeds});
       for (size_t s = 0; s < kind.accuracy.size(); ++s) {
-        runs.row({kind.name, options_.common.seed + static_cast<int64_t>(s) + 1, kind.accuracy[s]});
+        runs.row({kind.name, options_.common.seed + static_cast<int64_t>(s) + 1, kind.accuracy[s],
+                  kind.on_targets[s]});
       }
     }
     for (size_t k = 0; k < kinds[0].classes.size(); ++k) {

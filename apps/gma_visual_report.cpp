@@ -56,6 +56,18 @@ std::vector<Shown> first_of_each_class(const VisualInput& input) {
   return shown;
 }
 
+// A class without a column is missed by who looks at the sheet.
+std::vector<std::string> classes_without(const std::vector<Shown>& shown,
+                                         const std::vector<std::string>& names) {
+  std::vector<std::string> missing;
+  for (size_t k = 0; k < names.size(); ++k) {
+    const bool there = std::any_of(shown.begin(), shown.end(),
+                                   [&](const Shown& one) { return one.label == static_cast<int32_t>(k); });
+    if (!there) missing.push_back(names[k]);
+  }
+  return missing;
+}
+
 struct Said {
   std::vector<int32_t> label;
   std::vector<double> confidence;
@@ -78,6 +90,11 @@ class Visual {
   Visual(const VisualInput& input, Console& console)
       : input_(input), console_(console), columns_(first_of_each_class(input)) {
     const ImageShape& shape = input.images.shape();
+    const std::vector<std::string> missing = classes_without(columns_, input.class_names);
+    if (!missing.empty()) {
+      console.warn("no column for {}: among these {} images the network gets none of it right; take more",
+                   fmt::join(missing, ", "), input.images.count());
+    }
     for (ImageSheet* sheet : {&sheet_, &perturbations_}) {
       sheet->title = input.title;
       sheet->height = shape.height, sheet->width = shape.width;
@@ -255,10 +272,7 @@ std::vector<VisualAttack> visual_attacks(const std::vector<Norm>& norms, const s
     }
     attacks.push_back(std::move(gma));
   }
-  // On a few images of a small network CW's thousands of steps are affordable; the study leaves it out.
-  std::vector<std::string> names = big_attacks();
-  names.emplace_back("cw");
-  for (const std::string& name : names) {
+  for (const std::string& name : big_attacks()) {
     std::vector<float> big = big_attack_sizes(dataset);
     VisualAttack attack{.name = name, .how = attack_defaults(parse_attack(name))};
     // It seeks the smallest perturbation, whatever the size, which only bounds what counts.

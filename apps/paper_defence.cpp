@@ -60,6 +60,7 @@ DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions&
   flags.common.seed = seed;
   flags.scale = options.scale;
   flags.cache = options.cache;
+  flags.data.data_dir = options.data_dir;
   flags.members = kPaperMembers;
   flags.cycles = kPaperCycles;
   flags.controls = {"updates"};
@@ -81,8 +82,8 @@ DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions&
 DefenceStudy study_defence(const RunFolder& folder, const std::string& dataset,
                            const DefenceStudyOptions& options, CommonOptions& common, Backend& backend,
                            const Flags& flags, Console& console) {
-  (void)study_network(folder, dataset, "target", *study_size(options.scale, "target"), common, backend,
-                      console);
+  (void)study_network(folder, dataset, options.data_dir, "target", *study_size(options.scale, "target"),
+                      common, backend, console);
   DefenceStudy study{.dataset = dataset};
   for (int64_t k = 0; k < options.seeds; ++k) {
     const int64_t seed = common.seed + k;

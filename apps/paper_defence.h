@@ -19,7 +19,7 @@ namespace caltrop {
 struct DefenceStudyOptions {
   std::string scale = "quick";
   int64_t seeds = 1;  // --seed, --seed + 1, ...
-  std::string cache = "runs/crafted";
+  std::string cache = "runs/crafted", data_dir;
   bool vote = false;  // MIA and all its controls; else the cycles of EAT alone
 };
 

@@ -89,7 +89,8 @@ class PaperStudy {
       }
       std::optional<StudiedNetwork> network;
       try {
-        network.emplace(study_network(folder, dataset, model, *size, options_.common, backend, console_));
+        network.emplace(study_network(folder, dataset, options_.data_dir, model, *size, options_.common,
+                                      backend, console_));
       } catch (const Error& problem) {
         // A data set that is not here is left out for all to see; anything else ends the study.
         if (std::string(problem.what()).find("was not found") == std::string::npos) throw;
@@ -216,7 +217,7 @@ class PaperStudy {
             {fmt::format("GMA is stronger than the others on {}", where),
              norm,
              {},
-             strongest,
+             gma.pooled,
              verdict(gma.pooled < strongest),
              fmt::format("the others reach {:.2f} %, GMA {:.2f} %", 100 * strongest, 100 * gma.pooled)});
       }

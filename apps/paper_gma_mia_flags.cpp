@@ -25,7 +25,8 @@ void declare_paper(Flags& flags, PaperCommand& options) {
   flags.about(
       "Reproduces the attack study of GMA/MIA 2025: networks are trained, GMA's 30 sizes are tried on them "
       "under both "
-      "norms, PGD and FGSM at the sizes of Table 2 under L2, and each claim is set beside what was measured. "
+      "norms, PGD, FGSM and CW at the sizes of Table 2 under L2, and each claim is set beside what was "
+      "measured. "
       "The "
       "paper's VGG and ResNet had been trained on attacks; here all networks are undefended. A claim that "
       "does not "
@@ -54,6 +55,8 @@ void declare_paper(Flags& flags, PaperCommand& options) {
       "networks on all images, for a GPU");
   flags.list("models", options.models, kPaperModels, "NAME,...", "only these of the scale's networks",
              "all of the scale's");
+  flags.text("data-dir", options.data_dir, "DIR", "the folder that holds mnist/ and fashion-mnist/",
+             "searched: see 'caltrop info'");
   add_common_flags(flags, options.common, true, "runs/paper-gma-mia, the first that is free");
   // No part of the recipe: a folder is resumed with more seeds than it was begun with.
   flags.integer("seeds", options.seeds, 1, 1000, "N",
@@ -103,7 +106,8 @@ WantedOfPaper wanted_of(PaperCommand& options) {
 DefencePaper defence_of(const PaperCommand& options, const WantedOfPaper& wanted) {
   const DefenceStudyOptions study{.scale = options.scale,
                                   .seeds = options.seeds.value_or(options.scale == "smoke" ? 1 : 3),
-                                  .cache = options.cache};
+                                  .cache = options.cache,
+                                  .data_dir = options.data_dir};
   return {wanted.tables, wanted.figures, chosen_datasets(options), study};
 }
 

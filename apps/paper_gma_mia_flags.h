@@ -16,7 +16,7 @@ struct PaperCommand {
   std::string figure = "auto", table = "none", dataset = "all", scale = "quick";
   std::vector<std::string> models;
   std::optional<int64_t> seeds;
-  std::string cache = "runs/crafted";
+  std::string cache = "runs/crafted", data_dir;
 };
 
 void declare_paper(Flags& flags, PaperCommand& options);

@@ -36,6 +36,7 @@ struct StudySize {
   int64_t attacked = 0;                  // test images; 0: all
   int64_t tries = 1;                     // of Algorithm 2
   int64_t measured = 0;                  // images behind the similarity table
+  bool full_cw = false;  // 9 rounds of 1,000 steps instead of 3 of 100 with ten times the rate
 };
 //   smoke  Target alone, on a few thousand images: does it run
 //   quick  Target on all images, ResNet32 on some
@@ -45,7 +46,8 @@ std::optional<StudySize> study_size(std::string_view scale, const std::string& m
 // The sizes at which the paper's Table 2 attacks with FGSM, CW and PGD, taken as L2 (no norm is given; sizes
 // of 1 to 3 under L-inf on pixels in [0,1] permit any image).
 std::vector<float> big_attack_sizes(const std::string& dataset);
-// The attacks of the suite that the study compares GMA with: another joins by its name.
+// The attacks of the suite that the study compares GMA with: another joins by its name. One that seeks the
+// smallest perturbation (cw) is run once, and an image falls at the sizes that its perturbation fits.
 const std::vector<std::string>& big_attacks();
 
 struct StudiedNetwork {
@@ -54,10 +56,11 @@ struct StudiedNetwork {
   Model model;
   double test_accuracy = 0;
 };
-// DIR/DATASET-MODEL.safetensors where it is there (a resumed run), else trained and written there.
-StudiedNetwork study_network(const RunFolder& folder, const std::string& dataset, const std::string& model,
-                             const StudySize& size, CommonOptions& common, Backend& backend,
-                             Console& console);
+// DIR/DATASET-MODEL.safetensors where it is there (a resumed run), else trained and written there. data_dir: ""
+// searches, as DatasetRequest does.
+StudiedNetwork study_network(const RunFolder& folder, const std::string& dataset, const std::string& data_dir,
+                             const std::string& model, const StudySize& size, CommonOptions& common,
+                             Backend& backend, Console& console);
 
 // Accuracy of a network under an attack of one size.
 struct AccuracyAt {

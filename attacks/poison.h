@@ -124,12 +124,16 @@ struct PoisonOptions {
 
 // Which images of a training set do what.
 struct PoisonRoles {
-  std::vector<int64_t> poisoned;  // to be changed
-  std::vector<int64_t> targets;   // whose loss is to rise; not trained on in the inner steps
-  std::vector<int64_t> clean;     // the rest
+  std::vector<int64_t> poisoned;            // to be changed
+  std::vector<int64_t> targets;             // whose loss is to rise; held out: nothing is trained on them
+  std::vector<int64_t> clean;               // the rest
+  std::vector<int64_t> trained_on() const;  // poisoned and clean, ascending
 };
 // A share of the images is poisoned, a tenth are targets, drawn with the seed.
 PoisonRoles draw_poison_roles(int64_t images, double share, uint64_t seed);
+
+// An Error that names the flag unless the options make a poisoning of images of `image_size` values.
+void check_poison(const PoisonOptions& options, int64_t image_size);
 
 // The perturbations of roles.poisoned, (n,h,w,c), crafted on the weights of `model`. A group depends on its
 // place and the seed alone, neither on the other groups nor on threads. labels: what the poisoned images are

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "attacks/attack.h"
 #include "attacks/poison.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
@@ -85,13 +86,8 @@ class Group {
   Labels labels_;
 };
 
-void check(const PoisonRoles& roles, const PoisonOptions& options) {
-  if (options.norm == Norm::l1) fail("[poison] expected linf or l2 as the norm of the budget");
-  if (!(options.eps > 0) || !(options.step_size >= 0)) fail("[poison] expected a budget above 0");
-  if (options.ascents < 1 || options.unrolled_steps < 1 || options.group < 1 || options.batch < 1 ||
-      options.targets < 1) {
-    fail("[poison] expected at least one ascent, step, poisoned, clean and target image");
-  }
+void check(const PoisonRoles& roles, const PoisonOptions& options, int64_t image_size) {
+  check_poison(options, image_size);
   if (roles.poisoned.empty() || roles.targets.empty() || roles.clean.empty()) {
     fail("[poison] expected poisoned, target and clean images, got {}, {} and {}", roles.poisoned.size(),
          roles.targets.size(), roles.clean.size());
@@ -99,6 +95,27 @@ void check(const PoisonRoles& roles, const PoisonOptions& options) {
 }
 
 }  // namespace
+
+void check_poison(const PoisonOptions& options, int64_t image_size) {
+  if (options.norm == Norm::l1) fail("--norm l1 does not fit poisoning, which takes linf or l2");
+  check_length("--eps", options.eps, options.norm, image_size);
+  if (options.eps == 0) fail("--eps 0 is no budget: expected a number above 0");
+  check_length("--step-size", options.step_size, options.norm, image_size);
+  if (options.ascents < 1 || options.unrolled_steps < 1 || options.group < 1 || options.batch < 1 ||
+      options.targets < 1) {
+    fail("[poison] expected at least one ascent, step, poisoned, clean and target image");
+  }
+  if (options.inner.checkpoint > 0 && options.inner.lane != MetaGradient::unrolled) {
+    fail("--checkpoint is for --lane unrolled: {} keeps one step's graph", to_string(options.inner.lane));
+  }
+}
+
+std::vector<int64_t> PoisonRoles::trained_on() const {
+  std::vector<int64_t> rows = poisoned;
+  rows.insert(rows.end(), clean.begin(), clean.end());
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
 
 PoisonRoles draw_poison_roles(int64_t images, double share, uint64_t seed) {
   const std::vector<int64_t> order = Random(seed, Purpose::poison).permutation(images);
@@ -118,7 +135,7 @@ PoisonRoles draw_poison_roles(int64_t images, double share, uint64_t seed) {
 std::vector<float> craft_poison(const Model& model, const Images& images, const PoisonRoles& roles,
                                 std::span<const int32_t> labels, const PoisonOptions& options,
                                 const Progress& progress) {
-  check(roles, options);
+  check(roles, options, images.image_size());
   const auto count = static_cast<int64_t>(roles.poisoned.size()), pixels = images.image_size();
   if (static_cast<int64_t>(labels.size()) != count) {
     fail("[poison] expected {} labels, got {}", count, labels.size());
@@ -142,7 +159,7 @@ std::vector<float> craft_poison(const Model& model, const Images& images, const 
 
 std::vector<float> random_poison(const Images& images, const PoisonRoles& roles,
                                  const PoisonOptions& options) {
-  check(roles, options);
+  check(roles, options, images.image_size());
   const auto pixels = static_cast<size_t>(images.image_size());
   std::vector<float> delta;
   for (const int64_t row : roles.poisoned) {

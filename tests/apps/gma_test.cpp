@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 
 #include "data/npz.h"
 #include "data/png.h"
@@ -112,16 +113,25 @@ TEST_SUITE("apps") {
     const Json result = Json::parse(place.read("a/poison.json"));
     REQUIRE(result["accuracy"].size() == 3);
     CHECK(result["accuracy"][0]["change"] == 0);
+    CHECK(result["accuracy"][0]["targets_change"] == 0);
+    CHECK(result["accuracy"][1]["targets"].get<double>() > 0);
     CHECK(result["runs"].size() == 6);
     CHECK(result["classes"].size() == 10);
 
     const Json lanes = Json::parse(run({"--check", "--json", "-"}))["lanes"];
     REQUIRE(lanes.size() == 6);
     for (const Json& lane : lanes) CHECK(lane["apart"].get<double>() <= 1e-3);
-    const Outcome refused = place.caltrop({"gma", "poison", "--dataset", "digits", "--limit", "100",
-                                           "--model", "kim-2-bn", "--quiet", "--out", "never"});
-    CHECK((refused.status == 1 && is_one_line(refused.error)));
-    CHECK(refused.error.find("batchnorm") != std::string::npos);
+    const auto refused = [&](std::vector<std::string> more, const char* says) {
+      more.insert(more.begin(), {"gma", "poison", "--dataset", "digits", "--limit", "100", "--quiet"});
+      const Outcome outcome = place.caltrop(more);
+      CAPTURE(outcome.error);
+      CHECK((outcome.status != 0 && is_one_line(outcome.error)));
+      CHECK(outcome.error.find(says) != std::string::npos);
+    };
+    refused({"--model", "kim-2-bn", "--out", "never"}, "batchnorm");
+    refused({"--eps", "5", "--out", "never"}, "--eps 5 is absurd");
+    refused({"--checkpoint", "2", "--out", "never"}, "--checkpoint is for --lane unrolled");
+    refused({"--check", "--out", "never"}, "--check compares and writes no files");
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 
@@ -138,6 +148,12 @@ TEST_SUITE("apps") {
       CAPTURE(name);
       CHECK(std::filesystem::exists(place.file(std::string("a/") + name)));
     }
+    // Among three images seven classes at least are missing, which is said.
+    const Outcome few = place.caltrop({"gma", "visual", "--weights", "net/model.safetensors", "--norm",
+                                       "linf", "--limit", "3", "--images", "1", "--out", "few", "--quiet"});
+    CAPTURE(few.error);
+    CHECK((few.status == 0 && is_one_line(few.error)));
+    CHECK(few.error.find("no column for") != std::string::npos);
     CHECK(read_image_info(place.file("a/visual-images.png")).channels == 3);
     const Json table = Json::parse(first.out)["similarity"];
     REQUIRE(table.size() >= 66);  // 30 sizes under two norms and the bigger attacks
@@ -157,6 +173,11 @@ TEST_SUITE("apps") {
                                            "--models", "resnet50", "--out", "never", "--quiet"});
     CHECK(missing.status == 1);
     CHECK(missing.error.find("none of --models belongs to this --scale") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    const Outcome nowhere = place.caltrop({"paper", "gma-mia", "--figure", "7", "--scale", "smoke",
+                                           "--data-dir", "empty", "--out", "never", "--quiet"});
+    CHECK(nowhere.status == 1);
+    CHECK(nowhere.error.find("empty") != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(place.file("never")));
     const Outcome bad = place.caltrop({"paper", "gma-mia", "--figure", "24"});
     CHECK((bad.status == 2 && is_one_line(bad.error)));
@@ -179,7 +200,19 @@ TEST_SUITE("apps") {
     for (const Json& claim : result["claims"]) {
       CHECK((claim["verdict"] == "holds" || claim["verdict"] == "does not hold"));
     }
-    REQUIRE(result["accuracy"].size() >= 11);
+    // Clean, GMA in two readings under two norms, three attacks at three sizes: larger sizes fool no less.
+    REQUIRE(result["accuracy"].size() == 14);
+    std::map<std::string, double> before;
+    for (const Json& row : result["accuracy"]) {
+      const auto attack = row["attack"].get<std::string>();
+      if (attack != "cw" && attack != "pgd") continue;
+      const auto accuracy = row["accuracy"].get<double>();
+      CHECK(accuracy <= (before.contains(attack) ? before[attack] : 1.0));
+      before[attack] = accuracy;
+    }
+    CHECK(before.size() == 2);
+    // "GMA is stronger" is about GMA's number.
+    CHECK(result["claims"][1]["ours"] == result["claims"][0]["ours"]);
     CHECK(result["skipped"].empty());
     for (const char* name :
          {"figure-7.gp", "figure-7.dat", "claims.csv", "accuracy.csv", "mnist-target-gma-l2.csv",

@@ -127,6 +127,10 @@ TEST_SUITE("attacks") {
     const Images images = random_images({8, 8, 1}, 80, 3);
     const PoisonRoles roles = draw_poison_roles(80, 0.2, 3);
     CHECK((roles.poisoned.size() == 16 && roles.targets.size() == 8 && roles.clean.size() == 56));
+    const std::vector<int64_t> trained_on = roles.trained_on();
+    CHECK((trained_on.size() == 72 && std::is_sorted(trained_on.begin(), trained_on.end())));
+    for (const int64_t target : roles.targets)
+      CHECK_FALSE(std::binary_search(trained_on.begin(), trained_on.end(), target));
     PoisonOptions options;
     options.group = 6;
     options.batch = 8;
@@ -185,6 +189,15 @@ TEST_SUITE("attacks") {
     CHECK(mentions(error_of([&] { (void)inner_of(model, images, {}); }), "batchnorm"));
     CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0.95, 1); }), "share"));
     CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0, 1); }), "share"));
+    const auto refusal = [](auto change) {
+      PoisonOptions options;
+      change(options);
+      return error_of([&] { check_poison(options, 784); });
+    };
+    CHECK(refusal([](PoisonOptions&) {}).empty());
+    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 5; }), "--eps 5 is absurd"));
+    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 0; }), "--eps 0 is no budget"));
+    CHECK(mentions(refusal([](PoisonOptions& o) { o.inner.checkpoint = 2; }), "--checkpoint is for --lane"));
     CHECK(
         mentions(error_of([] { (void)parse_meta_gradient("magic"); }), "unrolled, stepwise, forward-over-reverse or differences"));
   }
