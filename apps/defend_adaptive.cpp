@@ -28,6 +28,7 @@ AttackOptions options_of(const std::string& name, Norm norm, const AdaptiveOptio
     attack.steps = adaptive.queries;
   } else if (kind != AttackKind::cw) {
     attack.steps = adaptive.steps;
+    attack.random_start = false;
   }
   return attack;
 }
@@ -36,7 +37,7 @@ class AdaptiveAttacks {
  public:
   AdaptiveAttacks(const std::vector<const Model*>& networks, const Images& test, int32_t attacked,
                   const AdaptiveOptions& options, Console& console)
-      : ensemble_(networks),
+      : ensemble_(networks, options.mean),
         test_(test),
         attacked_(attacked),
         options_(options),

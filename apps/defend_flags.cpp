@@ -52,6 +52,9 @@ void add_control_flags(Flags& flags, DefendFlags& options) {
       "adaptive-attacks", options.adaptive_attacks, kAdaptiveAttacks, "A,B,...",
       "how: pgd climbs the margin of the wrong classes, cw minimises the distance under it, square asks for "
       "scores alone");
+  flags.choice(
+      "adaptive-mean", options.adaptive_mean, {"logits", "probabilities"},
+      "what they see of the networks together: the mean of the logits, or the log of the mean softmax");
   flags.numbers("adaptive-linf", options.adaptive_linf, {.low = 0, .high = 1, .open_low = true}, "E,F,...",
                 "its sizes under L-inf");
   flags.numbers("adaptive-l2", options.adaptive_l2, {.low = 0, .high = kMaxSize, .open_low = true}, "E,F,...",
@@ -240,6 +243,7 @@ AdaptiveOptions adaptive_of(const DefendFlags& options) {
   adaptive.attacks = options.adaptive_attacks;
   adaptive.linf.assign(options.adaptive_linf.begin(), options.adaptive_linf.end());
   adaptive.l2.assign(options.adaptive_l2.begin(), options.adaptive_l2.end());
+  adaptive.mean = parse_ensemble_mean(options.adaptive_mean);
   adaptive.images = options.adaptive.value_or(0);
   adaptive.steps = options.adaptive_steps.value_or(adaptive.steps);
   adaptive.queries = options.adaptive_queries.value_or(adaptive.queries);

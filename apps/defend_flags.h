@@ -47,6 +47,7 @@ struct DefendFlags {
   std::vector<double> unseen_sizes = {0.75, 1.5, 2.5, 4};
   std::optional<int64_t> adaptive, adaptive_steps, adaptive_queries;
   std::vector<std::string> adaptive_attacks = kAdaptiveAttacks;
+  std::string adaptive_mean = "logits";
   std::vector<double> adaptive_linf = {0.01, 0.03, 0.1, 0.3}, adaptive_l2 = {0.5, 1, 2, 3};
   std::string cache = "runs/crafted";
 };
