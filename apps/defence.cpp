@@ -34,8 +34,7 @@ Defence::Defence(const DefendFlags& options, const TrainedWithData& target, Cons
   }
   const int64_t pixels = shape.height * shape.width * shape.channels;
   const auto check = [pixels](const char* flag, const std::vector<double>& sizes, const std::string& norm) {
-    for (const double size : sizes)
-      check_length(flag, static_cast<float>(size), parse_norm(norm), pixels);
+    for (const double size : sizes) check_length(flag, static_cast<float>(size), parse_norm(norm), pixels);
   };
   check("--big-sizes", options_.big_sizes, options_.norm);
   if (*options_.unseen > 0) check("--unseen-sizes", options_.unseen_sizes, options_.norm);
@@ -269,6 +268,7 @@ Table Defence::leave_out_table() const {
                {"wrong", "wrong class, left out", Column::Kind::percent},
                {"others", "others detected", Column::Kind::percent},
                {"false_alarms", "false alarms", Column::Kind::percent},
+               {"seen_false_alarms", "false alarms, trained on", Column::Kind::percent},
                {"clean_accuracy", "clean accuracy", Column::Kind::percent}});
   const Images& clean = target_.data.test;
   const AttackedPool& pool = data_.tests[0].pool;
@@ -283,7 +283,7 @@ Table Defence::leave_out_table() const {
   for (const auto& [control, course] : left_out_) {
     const std::vector<int32_t> unseen = answers(course);
     int64_t images = 0, others = 0, found_seen = 0, found = 0, wrong = 0, found_others = 0, alarms = 0,
-            right = 0;
+            seen_alarms = 0, right = 0;
     for (size_t k = 0; k < pool.items.size(); ++k) {
       const PoolItem& item = pool.items[k];
       const int32_t said = unseen[n + k];
@@ -299,12 +299,13 @@ Table Defence::leave_out_table() const {
     }
     for (size_t i = 0; i < n; ++i) {
       alarms += unseen[i] == attacked_;
+      seen_alarms += seen[i] == attacked_;
       right += unseen[i] == clean.labels()[i];
     }
     const auto whole_clean = static_cast<int64_t>(n);
     table.row({control.name, model, images, quotient(found_seen, images), quotient(found, images),
                quotient(wrong, images), quotient(found_others, others), quotient(alarms, whole_clean),
-               quotient(right, whole_clean)});
+               quotient(seen_alarms, whole_clean), quotient(right, whole_clean)});
   }
   return table;
 }

@@ -200,7 +200,11 @@ DefenceData prepare_data(const DefendFlags& options, const TrainedWithData& targ
         {name, make_pool(test, places, parts, {eight_bits, pool.keep_unchanged}), first, first + count});
   };
   add_test(pool.eight_bits ? "8 bits" : "exact", sizes.test, crafted, pool.eight_bits, 0, trained);
-  if (!pool.eight_bits) add_test("8 bits", sizes.test, crafted, true, 0, trained);
+  if (!pool.eight_bits) {
+    add_test("8 bits", sizes.test, crafted, true, 0, trained);
+    data.tests.push_back(
+        {kExactLeft, data.tests[0].pool.at_places_of(data.tests[1].pool), size_t{0}, trained});
+  }
   if (unseen_places > 0) {
     const std::vector<LaneParts> parts =
         crafting.run(test, unseen_places, Part::test, trained, unseen.size());

@@ -15,13 +15,16 @@
 
 namespace caltrop {
 
+inline const std::string kExactLeft = "exact, left by rounding";
+
 struct DefenceData {
   std::vector<PoolLane> lanes;  // those that are trained on, then those that are not
   AttackedPool train;
-  // The test images as the defence is meant to see them, the same rounded to 8 bits where they are not yet, and
-  // test images under attacks that are not trained on.
+  // The test images as the defence is meant to see them, the same rounded to 8 bits where they are not yet, of the
+  // first those that rounding does not turn back into clean ones, and test images under attacks that are not
+  // trained on.
   struct Test {
-    std::string name;  // "exact", "8 bits", "unseen"
+    std::string name;  // "exact", "8 bits", kExactLeft, "unseen"
     AttackedPool pool;
     size_t first_lane = 0, end_lane = std::numeric_limits<size_t>::max();
   };

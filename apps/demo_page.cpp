@@ -100,7 +100,7 @@ Html pictures(const DemoResult& run) {
       "black is 0 and white is 1. From left to right: the image, the attacked image, and the difference, "
       "magnified so that {0} fills the scale ({2}). In brackets: how sure the network says it is. The vote "
       "is that of the defence, further below.",
-      size, run.class_names.size() > 10 ? " but those after the tenth" : "",
+      size, run.examples.size() < run.class_names.size() ? " that is among those attacked, ten at most" : "",
       run.shape.channels == 1 ? "red: lighter, blue: darker" : "grey: no change"));
   Html cards;
   for (const Example& example : run.examples) cards += card(run, example);
@@ -178,8 +178,8 @@ Html limits(const DemoResult& run) {
           "Small networks and small images, and {} images to learn a defence from. A share measured on {} "
           "images is uncertain by up to {:.1f} points either way.",
           grouped(run.defence.clean_train), grouped(tested), 50 * (half.high - half.low))),
-      item("The defence was tested on the kinds of attacks that it was trained on. What it does with others "
-           "is not measured here."),
+      item("But for the attack that knows it, the defence was tested on the kinds of attacks that it was "
+           "trained on. What it does with others is not measured here."),
       item("No attack here was tuned. That one fails shows that this one fails, not that none can succeed."),
       item("Flagging is not recognising: someone has to decide what happens to a flagged image, honest ones "
            "among them."));

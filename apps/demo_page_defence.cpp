@@ -29,11 +29,11 @@ Html recipe(const DefenceResult& defence) {
               "{} training images were put together with {} attacked ones: GMA, PGD, FGSM and CW on Target, "
               "in about equal shares. Test images had been set apart before anything was attacked.",
               grouped(defence.clean_train), grouped(defence.attacked_train))),
-      element("li", {},
-              fmt::format(
-                  "Three networks, EAT-1, EAT-2 and EAT-3, learned in cycles with {} % of attacked images, "
-                  "each cycle going on where the last had ended.",
-                  shares)),
+      element(
+          "li", {},
+          fmt::format("Three networks, EAT-1, EAT-2 and EAT-3, learned in cycles with about {} % of attacked "
+                      "images, each cycle going on where the last had ended.",
+                      shares)),
       element("li", {}, "Each then went on with a random draw of its own from the last set."),
       element("li", {},
               "They vote. The answer with most votes counts; of tied ones the one that they are surest of."));

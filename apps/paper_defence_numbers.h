@@ -20,7 +20,5 @@ PrintedScore printed_vote(const std::string& dataset, const std::string& attack)
 // Tables 5 (mnist) and 6 (fashion-mnist): a network after a cycle, counted from 0.
 PrintedScore printed_network(const std::string& dataset, const std::string& model, size_t cycle,
                              const std::string& attack);
-inline constexpr double kPrintedMean =
-    0.9971;  // "average detection accuracy": MNIST's four accuracies of Table 3
 
 }  // namespace caltrop

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "apps/defend_data.h"
 #include "apps/paper_defence_numbers.h"
 #include "apps/paper_defence_tables.h"
 
@@ -12,6 +13,7 @@ namespace {
 // How far below what it is compared with a rate may lie and still count as the same.
 constexpr double kSame = 0.02, kAlmost = 0.05;
 constexpr double kHarmless = 0.05;  // images that an attacker may bring to a wrong class
+constexpr double kAlarms = 0.10;    // clean images that a useful detector may call attacked
 constexpr double kOnePoint = 0.01;  // the paper's "only 1 %"
 
 // One number of each seed, and over seeds.
@@ -60,25 +62,40 @@ OfRun attacks_mean(const std::string& field) {
     return sum;
   };
 }
-// The most that detection falls by where something is left out of training.
+OfRun difference(const OfRun& a, const OfRun& b) {
+  return [=](const Json& run) -> std::optional<double> {
+    const auto left = a(run), right = b(run);
+    if (!left || !right) return std::nullopt;
+    return *left - *right;
+  };
+}
+// Recall less false alarms: 0 for a detector that says "attacked" of all images alike, be it never or always.
+OfRun informed(const std::string& test) {
+  return difference(vote("detection_rate", test), vote("false_alarms", test));
+}
+// The most that recall less false alarms falls by where something is left out of training.
 std::optional<double> worst_left_out(const Json& run) {
   if (!run.contains("leave_out")) return std::nullopt;
   std::optional<double> worst;
   for (const Json& row : run.at("leave_out")) {
     if (!row.at("seen").is_number() || !row.at("unseen").is_number()) continue;
-    const double drop = row.at("seen").get<double>() - row.at("unseen").get<double>();
+    const auto of = [&row](const char* field) {
+      return row.at(field).get<double>();
+    };
+    const double drop = of("seen") - of("seen_false_alarms") - (of("unseen") - of("false_alarms"));
     worst = std::max(worst.value_or(drop), drop);
   }
   return worst;
 }
-// The most that any attack which knows the defence reaches, over all sizes.
+// The most that any attack which knows the defence adds, over all sizes, to what is wrong without one.
 std::optional<double> worst_adaptive(const Json& run) {
   if (!run.contains("adaptive")) return std::nullopt;
-  std::optional<double> worst;
+  std::optional<double> worst, without;
   for (const Json& row : run.at("adaptive")) {
+    if (row.at("attack") == "none") without = row.at("wrong").get<double>();
     if (row.at("attack") == "any") worst = std::max(worst.value_or(0), row.at("wrong").get<double>());
   }
-  return worst;
+  return worst ? std::optional(*worst - without.value_or(0)) : std::nullopt;
 }
 std::optional<double> best_member(const Json& run) {
   std::optional<double> best;
@@ -101,13 +118,6 @@ OfRun members_mean(const std::string& stage) {
       sum += *value / static_cast<double>(kPaperMembers.size());
     }
     return sum;
-  };
-}
-OfRun difference(const OfRun& a, const OfRun& b) {
-  return [=](const Json& run) -> std::optional<double> {
-    const auto left = a(run), right = b(run);
-    if (!left || !right) return std::nullopt;
-    return *left - *right;
   };
 }
 
@@ -148,11 +158,6 @@ void add_value(Table& table, const DefenceStudy& study, const std::string& contr
 
 std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
   Claims claims(study);
-  const auto no_less_by = [](double margin) {
-    return [margin](const MeanAndDeviation& d) {
-      return d.mean >= -margin;
-    };
-  };
   // Better by more than seeds differ, and by half a point at least.
   const auto better = [](const MeanAndDeviation& d) {
     return d.mean > std::max(d.deviation, kOnePoint / 2);
@@ -169,31 +174,41 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
   }
   claims.compare("a trained detector finds more than one comparison per pixel", "",
                  vote("detection_accuracy"), "the comparison", off_grid("exact"), better);
-  claims.compare("detection is no worse on attacked images that are rounded to 8 bits", "",
-                 vote("detection_rate"), "rounded", vote("detection_rate", "8 bits"),
+  claims.compare("rounding attacked images to 8 bits does not hide them from the vote", "",
+                 vote("detection_rate", kExactLeft), "the same rounded", vote("detection_rate", "8 bits"),
                  [](const MeanAndDeviation& d) { return d.mean <= kSame; });
-  if (const auto rounded = over(study.rounded, vote("detection_rate", "8 bits"))) {
-    const auto exact = claims.of(vote("detection_rate"));
-    claims.add(
-        {"detection is no worse when they are rounded before training, too", "",
-         fmt::format("{}, trained and tested on exact ones {}", claims.show(rounded), claims.show(exact)),
-         exact && rounded->mean >= exact->mean - kSame});
+  if (const auto rounded = over(study.rounded, informed("8 bits"))) {
+    const auto exact = claims.of(informed("8 bits"));
+    claims.add({"training on rounded images tells them from clean ones no worse", "",
+                fmt::format("recall less false alarms {}, trained on exact ones {}", claims.show(rounded),
+                            claims.show(exact)),
+                exact && rounded->mean >= exact->mean - kSame});
   }
-  claims.compare("attacks that were never trained on are detected as well", "\"the unseen attack\"",
-                 vote("detection_rate", "unseen"), "those that were", vote("detection_rate"),
-                 no_less_by(kAlmost));
   if (const auto drop = claims.of(worst_left_out)) {
-    claims.add({"an attack, size or norm that is left out of training is detected as well", "",
-                fmt::format("detection falls by up to {} points", in_percent(drop, study.runs.size())),
+    claims.add({"an attack, size or norm that is left out of training is told from clean images as well",
+                "\"an unseen and advanced attack\"",
+                fmt::format("recall less false alarms of one network changes by up to {} points",
+                            in_percent(MeanAndDeviation{-drop->mean, drop->deviation}, study.runs.size())),
                 drop->mean <= kAlmost});
   }
-  if (const auto wrong = claims.of(worst_adaptive)) {
-    claims.add({"an attacker who knows the vote does not get past it", "\"robust\"",
-                fmt::format("up to {} of images get a wrong class", claims.show(wrong)),
-                wrong->mean <= kHarmless});
+  const auto alarms = claims.of(vote("false_alarms"));
+  if (const auto wrong = claims.of(worst_adaptive); wrong && alarms) {
+    claims.add(
+        {"an attacker who knows the vote does not get past it", "\"robust\"",
+         fmt::format("at the worst size {} of images get a wrong class that they did not get unattacked, "
+                     "with {} false alarms",
+                     claims.show(wrong), claims.show(alarms)),
+         wrong->mean <= kHarmless && alarms->mean <= kAlarms});
   }
-  claims.compare("the vote is better than its best network", "99.7 % against 96.3 %", vote("accuracy"),
-                 "the best", best_member, better);
+  double best_printed = 0;
+  for (const std::string& attack : kPaperAttacks) {
+    best_printed +=
+        printed_network(study.dataset, kPaperMembers.back(), kPaperCycles.size() - 2, attack).accuracy /
+        static_cast<double>(kPaperAttacks.size());
+  }
+  claims.compare("the vote is better than its best network",
+                 fmt::format("{:.2f} % against {:.2f} %", 100 * printed, 100 * best_printed),
+                 vote("accuracy"), "the best", best_member, better);
   claims.compare("the vote is better than one network of the same total size", "", vote("accuracy"),
                  "that one", same_size, better);
   claims.compare("50 % attacked images are no more than a point better than 40 %, for the same updates",
@@ -279,9 +294,13 @@ std::string report_text(const std::vector<DefenceStudy>& studies, const std::str
                         const std::vector<ReportPart>& parts) {
   std::string text = "# The defence of GMA/MIA 2025, beside the paper\n\n";
   text += fmt::format(
-      "Scale {}, {} seed{}; numbers in % are means ± standard deviations over seeds, the paper's in "
-      "brackets.\n\n",
-      scale, studies[0].runs.size(), studies[0].runs.size() > 1 ? "s" : "");
+      "Scale {} (see 'caltrop defend mia --help'); numbers in %, the paper's in brackets. {}\n\n", scale,
+      studies[0].runs.size() > 1
+          ? fmt::format("Means ± standard deviations over {} seeds of the defence; the undefended network is "
+                        "the same for all.",
+                        studies[0].runs.size())
+          : "One seed: how far chance moves these numbers is not known, and a verdict that hangs on a few "
+            "points may fall the other way with another.");
   for (const DefenceStudy& study : studies) {
     if (!vote) break;
     std::string lives, dies;

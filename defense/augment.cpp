@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "defense/detection.h"
 #include "engine/error.h"
@@ -260,6 +261,21 @@ AttackedPool make_pool(const Images& images, int64_t planned, std::span<const La
     pool.pixels.insert(pool.pixels.end(), attacked.begin(), attacked.end());
   }
   return pool;
+}
+
+AttackedPool AttackedPool::at_places_of(const AttackedPool& other) const {
+  std::set<int64_t> places;
+  for (const PoolItem& item : other.items) places.insert(item.position);
+  AttackedPool chosen{
+      .shape = shape, .planned = planned, .items = {}, .unchanged = unchanged, .pixels = {}, .cells = cells};
+  const auto size = static_cast<size_t>(shape.height * shape.width * shape.channels);
+  for (size_t k = 0; k < items.size(); ++k) {
+    if (!places.contains(items[k].position)) continue;
+    chosen.items.push_back(items[k]);
+    const auto from = pixels.begin() + static_cast<std::ptrdiff_t>(k * size);
+    chosen.pixels.insert(chosen.pixels.end(), from, from + static_cast<std::ptrdiff_t>(size));
+  }
+  return chosen;
 }
 
 AugmentedImages::AugmentedImages(const Images& clean, const AttackedPool& pool, int32_t attacked)

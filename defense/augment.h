@@ -103,6 +103,8 @@ struct AttackedPool {
   std::vector<PoolCell> cells = {};  // of all places planned
 
   int64_t count() const { return static_cast<int64_t>(items.size()); }
+  // The items of this pool whose places hold one in `other`, too.
+  AttackedPool at_places_of(const AttackedPool& other) const;
   // Items whose position is below `places`; an Error where fewer places were planned.
   int64_t prefix(int64_t places) const;
 };

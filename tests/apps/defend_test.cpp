@@ -69,17 +69,25 @@ TEST_SUITE("apps") {
     CHECK(contents(place.file("cache")) == contents(place.file("other")));
 
     const Json result = Json::parse(first.out);
-    // Three networks in four stages, two votes and the control; exact, rounded and under unseen attacks.
-    REQUIRE(result["summary"].size() == 3 * (12 + 2 + 1));
+    // Three networks in four stages, two votes and the control; exact, rounded, exact where rounding leaves
+    // something, and under unseen attacks.
+    REQUIRE(result["summary"].size() == 4 * (12 + 2 + 1));
     // Four attacks that are trained on; bim, mim, deepfool, and PGD and FGSM under the other norm and of other
     // sizes.
-    CHECK(result["attacks"].size() == (4 + 4 + 7) * (12 + 2 + 1));
+    CHECK(result["attacks"].size() == (4 + 4 + 4 + 7) * (12 + 2 + 1));
     for (const Json& row : result["summary"]) {
       if (row["model"] != "off-grid pixel") continue;
       CHECK(row["false_alarms"] == 0);
       CHECK((row["detection_rate"].get<double>() > 0.9) == (row["test"] != "8 bits"));
       CHECK(row["accuracy"].is_null());
     }
+    const auto attacked = [&](const std::string& test) {
+      const auto row =
+          std::ranges::find_if(result["summary"], [&](const Json& one) { return one["test"] == test; });
+      return (*row)["attacked"].get<int64_t>();
+    };
+    CHECK(attacked("exact, left by rounding") == attacked("8 bits"));
+    CHECK(attacked("8 bits") <= attacked("exact"));
     // Under the attacks that know it, the vote has one of three answers; all together are no weaker than each.
     REQUIRE(result["adaptive"].size() == 1 + 4 * 8 + 4 + 8);
     std::map<std::string, double> worst;

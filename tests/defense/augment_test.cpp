@@ -208,6 +208,24 @@ TEST_SUITE("defense") {
     options.attacks = {};
     CHECK_THROWS_AS((void)pool_recipe(options), Error);
   }
+
+  TEST_CASE("augment: the items of a pool at the places that another has kept") {
+    const AttackedPool pool{
+        .shape = {1, 2, 1},
+        .planned = 4,
+        .items = {{.position = 0, .image = 7}, {.position = 2, .image = 8}, {.position = 3, .image = 9}},
+        .unchanged = {1},
+        .pixels = {0.0f, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f}};
+    AttackedPool other = pool;
+    other.items = {{.position = 1}, {.position = 2}, {.position = 3}};
+    const AttackedPool both = pool.at_places_of(other);
+    REQUIRE(both.count() == 2);
+    CHECK((both.items[0].image == 8 && both.items[1].image == 9));
+    CHECK(both.pixels == std::vector<float>{0.2f, 0.3f, 0.4f, 0.5f});
+    CHECK(both.planned == 4);
+    other.items.clear();
+    CHECK(pool.at_places_of(other).count() == 0);
+  }
 }
 
 }  // namespace
