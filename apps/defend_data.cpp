@@ -160,6 +160,15 @@ std::vector<LeftOut> left_out(const DefendFlags& options, const std::vector<Pool
 }
 
 PoolSizes pool_sizes(const DefendFlags& options, int64_t clean_train, int64_t clean_test) {
+  // Each image under each attack and size is about 200; beyond this a plan is a slip of the pen.
+  static constexpr int64_t kMostOfEach = 1000;
+  const auto check = [](const char* flag, int64_t places, int64_t clean) {
+    if (places / kMostOfEach >= std::max<int64_t>(clean, 1))
+      fail("{} asks for {} attacked images of {} clean ones; at most {} of each are planned", flag, places,
+           clean, kMostOfEach);
+  };
+  check("--test-attacked", options.test_attacked.value_or(clean_test), clean_test);
+  check("--pool", options.pool.value_or(0), clean_train);
   PoolSizes sizes{0, options.test_attacked.value_or(clean_test), options.unseen.value_or(0)};
   int64_t of_bootstraps = 0;
   for (const double cycle : options.cycles) {
@@ -168,6 +177,7 @@ PoolSizes pool_sizes(const DefendFlags& options, int64_t clean_train, int64_t cl
       fail("--pool {}: the cycle of {:g} % needs {} attacked images beside {} clean ones", *options.pool,
            cycle, needed, clean_train);
     }
+    check("--cycles", needed, clean_train);
     sizes.train = std::max(sizes.train, needed);
     if (cycle <= bootstrap_cycle(options)) of_bootstraps = needed;
   }

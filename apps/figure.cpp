@@ -127,6 +127,7 @@ std::string write_bar_figure(const RunFolder& folder, const std::string& stem, c
     data += "\n";
     // Above each bar its value: a bar of 0 would not be seen. gnuplot leaves one bar's width between groups.
     for (size_t i = 0; i < bars.size(); ++i) {
+      if (std::isnan(bars[i])) continue;
       const auto n = static_cast<double>(bars.size());
       const double x = static_cast<double>(group) + (static_cast<double>(i) - (n - 1) / 2) / (n + 1);
       script += fmt::format(

@@ -32,8 +32,9 @@ struct Figure {
 // Bars in groups, each a share shown in percent.
 struct BarFigure {
   std::string title, y_label;
-  std::vector<std::string> series = {};                                  // one bar of each group
-  std::vector<std::pair<std::string, std::vector<double>>> groups = {};  // name, one value for each series
+  std::vector<std::string> series = {};  // one bar of each group
+  // Name, one value for each series; NaN: no bar.
+  std::vector<std::pair<std::string, std::vector<double>>> groups = {};
 };
 // As write_figure.
 std::string write_bar_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure);

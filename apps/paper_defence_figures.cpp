@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 
 #include "apps/figure.h"
@@ -134,14 +135,28 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
                    .y_label = "score"};
   figure.series = {"F1 over eleven classes", "recall: attacked images detected",
                    "... of those that fool Target", "F1 as the paper prints it"};
+  Table table({{"attack", "attack"},
+               {"f1", "F1", Column::Kind::percent},
+               {"recall", "detected", Column::Kind::percent},
+               {"fooling_recall", "of fooling", Column::Kind::percent},
+               {"f1_paper", "F1, the paper's", Column::Kind::percent}});
   for (const std::string& attack : kPaperAttacks) {
     const Match match = {{"model", "vote"}, {"stage", "bootstrap"}, {"test", "exact"}, {"attack", attack}};
     std::vector<double> bars;
-    for (const char* field : {"f1", "recall", "fooling_recall"})
-      bars.push_back(over_runs(study.runs, "attacks", match, field).value_or(MeanAndDeviation{}).mean);
+    std::vector<Cell> row = {attack};
+    for (const char* field : {"f1", "recall", "fooling_recall"}) {
+      const auto value = over_runs(study.runs, "attacks", match, field);
+      bars.push_back(value ? value->mean : std::nan(""));
+      Cell cell;
+      if (value) cell = value->mean;
+      row.push_back(cell);
+    }
     bars.push_back(printed_vote(study.dataset, attack).f1);
+    row.emplace_back(bars.back());
+    table.row(row);
     figure.groups.emplace_back(attack, std::move(bars));
   }
+  folder.write_table("figure-11-" + study.dataset, table);
   return write_bar_figure(folder, "figure-11-" + study.dataset, figure);
 }
 

@@ -266,6 +266,8 @@ TEST_SUITE("apps") {
         {{"--cycles", "150", "--share-of", "clean"}, 2, "--cycles: expected"},
         {{"--cycles", "nan"}, 2, "--cycles: expected"},
         {{"--cycles", "0.1"}, 1, "are none"},
+        {{"--cycles", "99.99999"}, 1, "--cycles asks for"},
+        {{"--test-attacked", "2000000000"}, 1, "--test-attacked asks for"},
         {{"--pool", "20"}, 1, "--pool 20: the cycle of 15 % needs 21 attacked images"},
         {{"--controls", "leave-out", "--pool", "130"}, 1, "--controls leave-out needs"},
         {{"--controls", "leave-out", "--attacks", "pgd"}, 2, "needs two attacks"},
