@@ -2,10 +2,10 @@
 // loop in double costs less than the layer before it and needs no thought about cancellation.
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
+#include "kernels/partition.h"
 
 namespace caltrop {
 namespace {
@@ -17,20 +17,6 @@ void for_rows(int64_t rows, const Body& body) {
   parallel_ranges(rows, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) body(r);
   });
-}
-
-// The largest logit is subtracted first, so that no exponential overflows.
-struct Partition {
-  double highest, sum;
-  double log_probability(float z) const { return (z - highest) - std::log(sum); }
-  double probability(float z) const { return std::exp(z - highest) / sum; }
-};
-
-Partition partition(const float* z, int64_t cols) {
-  const double highest = *std::max_element(z, z + cols);
-  double sum = 0.0;
-  for (int64_t k = 0; k < cols; ++k) sum += std::exp(z[k] - highest);
-  return {highest, sum};
 }
 
 }  // namespace

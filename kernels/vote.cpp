@@ -3,23 +3,15 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
+#include "kernels/partition.h"
 
 namespace caltrop {
 namespace {
 
 constexpr int64_t kGrain = 256;  // rows
-
-// softmax(z)[k]
-double share_of(const float* z, int64_t cols, int64_t k) {
-  const double highest = *std::max_element(z, z + cols);
-  double sum = 0.0;
-  for (int64_t i = 0; i < cols; ++i) sum += std::exp(z[i] - highest);
-  return std::exp(z[k] - highest) / sum;
-}
 
 }  // namespace
 
@@ -36,7 +28,7 @@ void CpuBackend::vote(int64_t rows, int64_t cols, std::span<const float* const> 
       };
       const auto sum_of_softmax = [&](int32_t k) {
         double sum = 0.0;
-        for (const float* z : logits) sum += share_of(z + r * cols, cols, k);
+        for (const float* z : logits) sum += partition(z + r * cols, cols).probability(z[r * cols + k]);
         return sum;
       };
       int32_t best = choices[0];
