@@ -32,11 +32,11 @@ __device__ inline float exp_of(float x) {
   return polynomial(kP, r) * first * second;
 }
 
-// exp(t^2) erfc(t) for t >= 0.
-__device__ inline float scaled_erfc(float t) {
+// exp(s^2) erfc(s) for s = t / unit >= 0.
+__device__ inline float scaled_erfc(float t, float unit = 1.0f) {
   constexpr float kR[] = {CALTROP_SCALED_ERFC};
-  constexpr float kCenter = CALTROP_SCALED_ERFC_CENTER;
-  return polynomial(kR, (t - kCenter) / (t + kCenter));
+  const float center = CALTROP_SCALED_ERFC_CENTER * unit;
+  return polynomial(kR, (t - center) / (t + center));
 }
 
 __device__ inline float erf_of(float x) {
@@ -55,15 +55,14 @@ struct Normal {
 // large until the last product, so that it underflows gradually without a second factor; from 15.5 on all is
 // zero. Of a NaN this makes numbers: callers multiply by x.
 __device__ inline Normal normal_of(float x) {
-  constexpr float kExp2[] = {CALTROP_EXP2}, kR[] = {CALTROP_SCALED_ERFC};
+  constexpr float kExp2[] = {CALTROP_EXP2};
   constexpr float kLog2 = -0.72134752f;  // of exp(-1/2)
   constexpr float kRound = 12582912.0f;  // as in exp_of
-  constexpr float kCenter = CALTROP_SCALED_ERFC_CENTER * 1.41421356f;
   const float t = fminf(fabsf(x), 15.5f), square = t * t;
   const float shifted = fmaf(square, kLog2, kRound), rest = fmaf(square, kLog2, kRound - shifted);
   const uint32_t power = __float_as_uint(shifted) - __float_as_uint(kRound) + 127 + 64;
   const float density = polynomial(kExp2, rest) * __uint_as_float(power << 23);
-  const float tail = density * polynomial(kR, (t - kCenter) / (t + kCenter)) * 0x1p-65f;
+  const float tail = density * scaled_erfc(t, 1.41421356f) * 0x1p-65f;
   return {x < 0.0f ? tail : 1.0f - tail, density * (0.398942280f * 0x1p-64f)};
 }
 

@@ -27,11 +27,10 @@ HWY_INLINE Vec polynomial(const float (&coefficients)[N], Vec x) {
   return sum;
 }
 
-// exp(t^2) erfc(t) for t >= 0.
-HWY_INLINE Vec scaled_erfc(Vec t) {
+// exp(s^2) erfc(s) for s = t / unit >= 0.
+HWY_INLINE Vec scaled_erfc(Vec t, float unit = 1.0f) {
   constexpr float kR[] = {CALTROP_SCALED_ERFC};
-  const Floats d;
-  const Vec center = hn::Set(d, CALTROP_SCALED_ERFC_CENTER);
+  const Vec center = hn::Set(Floats(), CALTROP_SCALED_ERFC_CENTER * unit);
   return polynomial(kR, hn::Div(hn::Sub(t, center), hn::Add(t, center)));
 }
 
@@ -56,7 +55,6 @@ struct Normal {
 // underflows gradually without a second factor; from 15.5 on all is zero.
 HWY_INLINE Normal normal_of(Vec x) {
   constexpr float kExp2[] = {CALTROP_EXP2};
-  constexpr float kR[] = {CALTROP_SCALED_ERFC};
   const Floats d;
   const hn::RebindToSigned<Floats> di;
   const Vec t = hn::Min(hn::Abs(x), hn::Set(d, 15.5f)), square = hn::Mul(t, t);
@@ -65,9 +63,7 @@ HWY_INLINE Normal normal_of(Vec x) {
   const Vec rest = hn::MulSub(square, log2, hn::ConvertTo(d, whole));
   const Vec power = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(whole, hn::Set(di, 127 + 64))));
   const Vec density = hn::Mul(polynomial(kExp2, rest), power);
-  const Vec center = hn::Set(d, CALTROP_SCALED_ERFC_CENTER * 1.41421356f);
-  const Vec ratio = polynomial(kR, hn::Div(hn::Sub(t, center), hn::Add(t, center)));
-  const Vec tail = hn::Mul(hn::Mul(density, ratio), hn::Set(d, 0x1p-65f));
+  const Vec tail = hn::Mul(hn::Mul(density, scaled_erfc(t, 1.41421356f)), hn::Set(d, 0x1p-65f));
   const Vec cdf = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail));
   return {cdf, hn::Mul(density, hn::Set(d, 0.398942280f * 0x1p-64f))};
 }
