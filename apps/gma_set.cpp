@@ -1,6 +1,7 @@
 #include "apps/gma_set.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -11,6 +12,7 @@
 #include "engine/atomic_file.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/named.h"
 
 namespace caltrop {
 namespace {
@@ -106,10 +108,7 @@ void write_picture(const fs::path& path, const GmaPart& part) {
 }  // namespace
 
 GmaStore parse_gma_store(std::string_view name) {
-  if (name == "delta") return GmaStore::delta;
-  if (name == "png") return GmaStore::png;
-  if (name == "none") return GmaStore::none;
-  fail("unknown --store '{}': expected delta, png or none", name);
+  return parse_named<GmaStore>("--store", name, std::array{"delta", "png", "none"});
 }
 
 std::string part_name(Norm norm, int64_t first) {

@@ -5,30 +5,29 @@
 #include <cmath>
 
 #include "engine/error.h"
+#include "engine/named.h"
 
 namespace caltrop {
 namespace {
 
 constexpr std::array<double, 5> kValues = {0.1, 0.5, 1.0, 2.0, 3.0};
 constexpr int kExponents = 6;
+constexpr std::array kBases = {"e", "10"};
+constexpr std::array kGrids = {"full", "literal"};
 
 }  // namespace
 
 GmaBase parse_gma_base(std::string_view name) {
-  if (name == "e") return GmaBase::e;
-  if (name == "10") return GmaBase::ten;
-  fail("unknown --gma-base '{}': expected e or 10", name);
+  return parse_named<GmaBase>("--gma-base", name, kBases);
 }
 GmaGrid parse_gma_grid(std::string_view name) {
-  if (name == "full") return GmaGrid::full;
-  if (name == "literal") return GmaGrid::literal;
-  fail("unknown --gma-grid '{}': expected full or literal", name);
+  return parse_named<GmaGrid>("--gma-grid", name, kGrids);
 }
 std::string to_string(GmaBase base) {
-  return base == GmaBase::e ? "e" : "10";
+  return kBases[static_cast<size_t>(base)];
 }
 std::string to_string(GmaGrid grid) {
-  return grid == GmaGrid::full ? "full" : "literal";
+  return kGrids[static_cast<size_t>(grid)];
 }
 
 std::string GmaSize::name() const {

@@ -1,12 +1,14 @@
 #include "defense/augment.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <set>
 
 #include "defense/detection.h"
 #include "engine/error.h"
+#include "engine/named.h"
 #include "engine/random.h"
 #include "engine/text.h"
 
@@ -317,9 +319,7 @@ void ChosenImages::pixels(std::span<const int64_t> rows, const Tensor& x) const 
 }
 
 ShareOf parse_share_of(std::string_view name) {
-  if (name == "all") return ShareOf::all;
-  if (name == "clean") return ShareOf::clean;
-  fail("unknown share '{}': expected all or clean", shown(name));
+  return parse_named<ShareOf>("share", name, std::array{"all", "clean"});
 }
 
 int64_t attacked_count(int64_t clean, double share, ShareOf of) {

@@ -1,13 +1,14 @@
 #include "defense/mia.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/named.h"
 #include "engine/ops.h"
 #include "engine/random.h"
-#include "engine/text.h"
 
 namespace caltrop {
 std::vector<int64_t> bootstrap(std::span<const int64_t> rows, uint64_t seed, uint64_t member) {
@@ -44,9 +45,7 @@ std::vector<int32_t> majority_vote(std::span<const std::vector<float>> logits, i
 }
 
 EnsembleMean parse_ensemble_mean(std::string_view name) {
-  if (name == "probabilities") return EnsembleMean::probabilities;
-  if (name == "logits") return EnsembleMean::logits;
-  fail("unknown mean '{}': expected probabilities or logits", shown(name));
+  return parse_named<EnsembleMean>("mean", name, std::array{"probabilities", "logits"});
 }
 
 Ensemble::Ensemble(std::vector<const Model*> networks, EnsembleMean mean)

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/error.h"
+#include "engine/text.h"
 
 namespace caltrop {
 
@@ -18,7 +19,7 @@ Enum parse_named(const char* what, std::string_view name, const std::array<const
     if (name == names[k]) return static_cast<Enum>(k);
     known += std::string(k == 0 ? "" : k + 1 < N ? ", " : " or ") + names[k];
   }
-  fail("unknown {} '{}': expected {}", what, name, known);
+  fail("unknown {} '{}': expected {}", what, shown(name), known);
 }
 
 }  // namespace caltrop
