@@ -91,9 +91,8 @@ class PaperStudy {
       try {
         network.emplace(study_network(folder, dataset, options_.data_dir, model, *size, options_.common,
                                       backend, console_));
-      } catch (const Error& problem) {
-        // A data set that is not here is left out for all to see; anything else ends the study.
-        if (std::string(problem.what()).find("was not found") == std::string::npos) throw;
+      } catch (const DatasetNotFound& problem) {
+        // Left out for all to see; anything else ends the study.
         console_.warn("{} is left out: {}", dataset, problem.what());
         skipped_.push_back(problem.what());
         return;

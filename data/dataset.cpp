@@ -22,8 +22,8 @@ Dataset load_named(const PublishedSet& set, const fs::path& data_dir) {
   for (const fs::path& place : places) {
     if (holds_idx_files(place)) return read_idx_directory(place, set);
   }
-  fail("data set {} was not found; looked in {}; to get it: {}", set.name, join_paths(places),
-       set.fetch_command);
+  throw DatasetNotFound(fmt::format("data set {} was not found; looked in {}; to get it: {}", set.name,
+                                    join_paths(places), set.fetch_command));
 }
 
 Dataset load_digits() {

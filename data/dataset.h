@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/error.h"
+
 namespace caltrop {
 
 struct ImageSet {
@@ -53,8 +55,14 @@ struct DatasetRequest {
   int64_t image_height = 0, image_width = 0;
 };
 
-// Every failure is an Error of one line. A named set that is not found names each place tried and the command
-// that fetches it; a set that is found but damaged is an Error as well, for `auto` too: nothing is
+// A named set that is in none of the places.
+class DatasetNotFound : public Error {
+ public:
+  using Error::Error;
+};
+
+// Every failure is an Error of one line. DatasetNotFound names each place tried and the command that fetches
+// the set; a set that is found but damaged is an Error as well, for `auto` too: nothing is
 // substituted.
 Dataset load_dataset(const DatasetRequest& request);
 
