@@ -1,7 +1,6 @@
 // caltrop bench: times the main jobs, on the CPU or on a GPU. bench/run_cpu.sh and scripts/gpu_check.sh set
 // them beside PyTorch's.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <memory>
@@ -103,10 +102,7 @@ void run(BenchOptions& options, const Flags& flags) {
     progress.at(++done);
     std::vector<double> samples;
     for (int64_t i = 0; i < options.repeats; ++i) {
-      work->prepare();
-      const auto start = std::chrono::steady_clock::now();
-      work->run();
-      samples.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      samples.push_back(seconds_of(*work));
       work->check();
       progress.at(++done);
     }
@@ -124,11 +120,7 @@ void run(BenchOptions& options, const Flags& flags) {
                        {"cpu", cpu_name()},
                        {"isa", isa.substr(0, isa.find(','))},
                        {"jobs", std::move(jobs)}};
-  if (!options.common.out.empty()) {
-    const RunFolder folder(options.common.out, make_config(flags, data.info.facts), options.common.resume);
-    folder.write_json("bench.json", result);
-    folder.write("bench.csv", table.csv());
-  }
+  write_bench(options.common, flags, data.info.facts, result, table);
   console.result(result);
 }
 

@@ -1,7 +1,6 @@
 // The ensemble of EAT-1, EAT-2 and EAT-3 as a benchmark: fused inference beside the composed path, network by
 // network, and `caltrop bench ensemble`, which times the two in alternation.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "apps/bench_jobs.h"
@@ -122,12 +121,7 @@ void run(EnsembleOptions& options, const Flags& flags) {
   }
   ProgressLine progress(console, "ensemble", options.repeats, "rounds");
   for (int64_t i = 0; i < options.repeats; ++i) {
-    for (size_t k = 0; k < 2; ++k) {
-      const auto start = std::chrono::steady_clock::now();
-      works[k]->run();
-      paths[k].second.push_back(
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
+    for (size_t k = 0; k < 2; ++k) paths[k].second.push_back(seconds_of(*works[k]));
     progress.at(i + 1);
   }
   progress.finish();
@@ -154,11 +148,7 @@ void run(EnsembleOptions& options, const Flags& flags) {
                        {"check", check},
                        {"paths", numbers},
                        {"ratios", ratios}};
-  if (!options.common.out.empty()) {
-    const RunFolder folder(options.common.out, make_config(flags, data.info.facts), options.common.resume);
-    folder.write_json("bench.json", result);
-    folder.write("bench.csv", table.csv());
-  }
+  write_bench(options.common, flags, data.info.facts, result, table);
   console.result(result);
 }
 

@@ -1,9 +1,11 @@
 #include "apps/bench_jobs.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "apps/evaluation.h"
+#include "apps/run_folder.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
 #include "engine/autograd.h"
@@ -150,6 +152,21 @@ BenchJob job_of(std::string name, std::string work, std::string network) {
 }
 
 }  // namespace
+
+double seconds_of(TimedWork& work) {
+  work.prepare();
+  const auto start = std::chrono::steady_clock::now();
+  work.run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void write_bench(CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
+                 const Table& table) {
+  if (common.out.empty()) return;
+  const RunFolder folder(common.out, make_config(flags, facts), common.resume);
+  folder.write_json("bench.json", result);
+  folder.write("bench.csv", table.csv());
+}
 
 Model BenchBed::network(const std::string& name) const {
   const int64_t outputs = name == "target" ? 10 : 11;

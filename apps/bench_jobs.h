@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "apps/options.h"
 #include "apps/setup.h"
+#include "apps/table.h"
 
 namespace caltrop {
 
@@ -19,6 +21,12 @@ class TimedWork {
   virtual void run() = 0;           // what is timed
   virtual std::string check() = 0;  // what the last run's result is worth, in words; an Error if it is wrong
 };
+
+// Prepares it, then the seconds of one run.
+double seconds_of(TimedWork& work);
+// DIR/bench.json and bench.csv, where --out was given.
+void write_bench(CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
+                 const Table& table);
 
 // What the jobs share.
 class BenchBed {
