@@ -94,12 +94,8 @@ TEST_SUITE("apps") {
         "--epochs", "1",      "--ascents", "2",
         "--unroll", "2",      "--group",   "16",
         "--quiet"};
-    const auto run = [&](std::vector<std::string> more) {
-      more.insert(more.begin(), words.begin(), words.end());
-      const Outcome outcome = place.caltrop(more);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      return outcome.out;
+    const auto run = [&](const std::vector<std::string>& more) {
+      return place.output(words, more);
     };
     run({"--out", "a"});
     run({"--out", "b", "--threads", "1"});
@@ -187,12 +183,8 @@ TEST_SUITE("apps") {
     const Workplace place;
     const std::vector<std::string> words = {"paper",   "gma-mia", "--figure", "7",
                                             "--scale", "smoke",   "--quiet"};
-    const auto run = [&](std::vector<std::string> more) {
-      more.insert(more.begin(), words.begin(), words.end());
-      const Outcome outcome = place.caltrop(more);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      return outcome.out;
+    const auto run = [&](const std::vector<std::string>& more) {
+      return place.output(words, more);
     };
     const Json result = Json::parse(run({"--out", "a", "--json", "-"}));
     REQUIRE(result["claims"].size() == 6);

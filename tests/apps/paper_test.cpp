@@ -108,12 +108,8 @@ TEST_SUITE("apps") {
     const std::vector<std::string> words = {"paper",   "gma-mia",   "--table", "all",     "--figure",
                                             "16",      "--dataset", "mnist",   "--scale", "smoke",
                                             "--quiet", "--cache",   "cache"};
-    const auto run = [&](std::vector<std::string> more) {
-      more.insert(more.begin(), words.begin(), words.end());
-      const Outcome outcome = place.caltrop(more);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      return outcome.out;
+    const auto run = [&](const std::vector<std::string>& more) {
+      return place.output(words, more);
     };
     const Json result = Json::parse(run({"--out", "a", "--json", "-"}))["defence"];
     REQUIRE(result["table-5"].size() == 3 * 4 * 4);
@@ -157,12 +153,9 @@ TEST_SUITE("apps") {
   TEST_CASE("paper gma-mia: a study goes on with more seeds; those of Table 5 need no vote") {
     const Workplace place;
     const auto run = [&](const std::vector<std::string>& more) {
-      std::vector<std::string> words = {"paper",   "gma-mia", "--table", "5",       "--dataset", "mnist",
-                                        "--scale", "smoke",   "--quiet", "--cache", "cache"};
-      words.insert(words.end(), more.begin(), more.end());
-      const Outcome outcome = place.caltrop(words);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
+      (void)place.output({"paper", "gma-mia", "--table", "5", "--dataset", "mnist", "--scale", "smoke",
+                          "--quiet", "--cache", "cache"},
+                         more);
     };
     run({"--out", "one"});
     run({"--out", "one", "--resume", "--seeds", "2"});

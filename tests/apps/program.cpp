@@ -1,5 +1,6 @@
 #include "tests/apps/program.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -121,6 +122,15 @@ std::string Workplace::read(const std::string& name) const {
 
 Outcome Workplace::caltrop(const std::vector<std::string>& arguments) const {
   return outcome_of(path_, launch(path_, command(arguments)));
+}
+
+std::string Workplace::output(std::vector<std::string> arguments,
+                              const std::vector<std::string>& more) const {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  const Outcome outcome = caltrop(arguments);
+  CAPTURE(outcome.error);
+  REQUIRE(outcome.status == 0);
+  return outcome.out;
 }
 
 Outcome Workplace::shell(const std::string& line) const {

@@ -31,6 +31,8 @@ class Workplace {
   std::string read(const std::string& name) const;
 
   Outcome caltrop(const std::vector<std::string>& arguments) const;
+  // The standard output of a run that must succeed, with `more` arguments after the first.
+  std::string output(std::vector<std::string> arguments, const std::vector<std::string>& more = {}) const;
   // The same through a shell, for redirections; $CALTROP is the program.
   Outcome shell(const std::string& command) const;
   // Starts it and returns its process id; end it with stop().
