@@ -56,10 +56,6 @@ bool knows_classes(const Answers& answers) {
 
 }  // namespace
 
-Cell quotient(int64_t part, int64_t whole) {
-  return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
-}
-
 DetectionReport::DetectionReport(const std::vector<PoolLane>& lanes, int32_t attacked)
     : lanes_(lanes),
       attacked_(attacked),

@@ -16,9 +16,6 @@ struct Answers {
       predictions;  // classes, or `attacked`; -1: not attacked, of a detector that knows no classes
 };
 
-// part / whole; absent where there are none.
-Cell quotient(int64_t part, int64_t whole);
-
 class DetectionReport {
  public:
   // Classes 0 ... attacked - 1 are clean.

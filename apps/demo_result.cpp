@@ -74,14 +74,6 @@ Json to_json(const DemoResult& result) {
           {"defence", to_json(result.defence)}};
 }
 
-namespace {
-
-Cell share_of(int64_t part, const Fates& fates) {
-  return fates.images > 0 ? Cell(fates.share(part)) : Cell();
-}
-
-}  // namespace
-
 Table defence_table(const DefenceResult& result) {
   using Kind = Column::Kind;
   Table table({{"test", "test"},
@@ -97,11 +89,12 @@ Table defence_table(const DefenceResult& result) {
                {"fooling_wrong", "wrong of these", Kind::percent}});
   const auto add = [&](const std::string& test, const std::vector<Verdicts>& rows) {
     for (const Verdicts& row : rows) {
-      table.row({test, row.name, row.clean.images, share_of(row.clean.right, row.clean),
-                 share_of(row.clean.flagged, row.clean), row.attacked.images,
-                 share_of(row.attacked.flagged, row.attacked), share_of(row.attacked.wrong, row.attacked),
-                 row.fooling.images, share_of(row.fooling.flagged, row.fooling),
-                 share_of(row.fooling.wrong, row.fooling)});
+      table.row({test, row.name, row.clean.images, quotient(row.clean.right, row.clean.images),
+                 quotient(row.clean.flagged, row.clean.images), row.attacked.images,
+                 quotient(row.attacked.flagged, row.attacked.images),
+                 quotient(row.attacked.wrong, row.attacked.images), row.fooling.images,
+                 quotient(row.fooling.flagged, row.fooling.images),
+                 quotient(row.fooling.wrong, row.fooling.images)});
     }
   };
   add("exact", result.exact);
@@ -120,8 +113,9 @@ Table by_size_table(const DefenceResult& result) {
                {"wrong", "wrong class", Kind::percent}});
   for (const SizeVerdicts& row : result.by_size) {
     table.row({to_string(row.norm), static_cast<double>(row.size), row.vote.images,
-               share_of(row.undefended.wrong, row.undefended), share_of(row.vote.flagged, row.vote),
-               share_of(row.vote.right, row.vote), share_of(row.vote.wrong, row.vote)});
+               quotient(row.undefended.wrong, row.undefended.images),
+               quotient(row.vote.flagged, row.vote.images), quotient(row.vote.right, row.vote.images),
+               quotient(row.vote.wrong, row.vote.images)});
   }
   return table;
 }
@@ -137,8 +131,8 @@ Table adaptive_table(const DefenceResult& result) {
                {"wrong_8_bits", "wrong after rounding", Kind::percent}});
   for (const AdaptiveVerdicts& row : result.adaptive) {
     table.row({to_string(row.norm), static_cast<double>(row.size), row.exact.images,
-               share_of(row.exact.flagged, row.exact), share_of(row.exact.right, row.exact),
-               share_of(row.exact.wrong, row.exact), share_of(row.rounded.wrong, row.rounded)});
+               quotient(row.exact.flagged, row.exact.images), quotient(row.exact.right, row.exact.images),
+               quotient(row.exact.wrong, row.exact.images), quotient(row.rounded.wrong, row.rounded.images)});
   }
   return table;
 }

@@ -46,7 +46,7 @@ class RunFolder {
 
   void write(const std::string& name, std::string_view bytes) const;
   void write_json(const std::string& name, const Json& json) const;
-  Json read_json(const std::string& name) const;  // an Error where it is damaged
+  Json read_json(const std::string& name) const;                        // an Error where it is damaged
   void write_table(const std::string& stem, const Table& table) const;  // stem.csv and stem.json
 
  private:

@@ -39,6 +39,10 @@ void end_line(std::string& page) {
 
 }  // namespace
 
+Cell quotient(int64_t part, int64_t whole) {
+  return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
+}
+
 void Table::row(std::vector<Cell> cells) {
   if (cells.size() != columns_.size()) {
     fail("[table] expected {} cells in a row, got {}", columns_.size(), cells.size());

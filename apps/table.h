@@ -13,6 +13,8 @@ namespace caltrop {
 
 // Absent (an empty field, null), text, a count or a number.
 using Cell = std::variant<std::monostate, std::string, int64_t, double>;
+// part / whole; absent where there are none.
+Cell quotient(int64_t part, int64_t whole);
 
 struct Column {
   enum class Kind : uint8_t {
