@@ -275,12 +275,12 @@ class Poisoning {
     using K = Column::Kind;
     Table accuracy({{"training_set", "training set"},
                     {"mean", "test accuracy", K::percent},
-                    {"sd", "sd", K::percent},
+                    {"sd", "±", K::deviation},
                     {"change", "against the twin", K::percent},
-                    {"change_sd", "sd of the change", K::percent},
+                    {"change_sd", "±", K::deviation},
                     {"targets", "on the targets", K::percent},
                     {"targets_change", "against the twin", K::percent},
-                    {"targets_change_sd", "sd of the change", K::percent},
+                    {"targets_change_sd", "±", K::deviation},
                     {"seeds", "networks", K::count}});
     Table runs({{"training_set", "training set"},
                 {"seed", "seed", K::count},
@@ -296,8 +296,8 @@ class Poisoning {
       const MeanAndDeviation all = over_seeds(kind.accuracy);
       const MeanAndDeviation change = over_seeds(minus(kind.accuracy, kinds[0].accuracy));
       const MeanAndDeviation lost = over_seeds(minus(kind.on_targets, kinds[0].on_targets));
-      accuracy.row({kind.name, all.mean, all.deviation, change.mean, change.deviation,
-                    over_seeds(kind.on_targets).mean, lost.mean, lost.deviation, options_.seeds});
+      accuracy.row({kind.name, all.mean, cell_of(all.deviation), change.mean, cell_of(change.deviation),
+                    over_seeds(kind.on_targets).mean, lost.mean, cell_of(lost.deviation), options_.seeds});
       for (size_t s = 0; s < kind.accuracy.size(); ++s) {
         runs.row({kind.name, options_.common.seed + static_cast<int64_t>(s) + 1, kind.accuracy[s],
                   kind.on_targets[s]});

@@ -82,7 +82,7 @@ void add_rows(Table& table, const std::string& model, const Curves& curves) {
   for (const auto& [name, curve] : curves) {
     for (const auto& [epoch, values] : curve) {
       const MeanAndDeviation value = over_seeds(values);
-      table.row({model, name, epoch, value.mean, value.deviation});
+      table.row({model, name, epoch, value.mean, cell_of(value.deviation)});
     }
   }
 }
@@ -116,7 +116,7 @@ std::vector<std::string> draw_learning(const RunFolder& folder, int number, cons
                {"curve", "curve"},
                {"epoch", "epoch", Column::Kind::count},
                {figure.loss ? "loss" : "accuracy", "mean", Column::Kind::number, 4},
-               {"sd", "±", Column::Kind::number, 4}});
+               {"sd", "±", Column::Kind::deviation}});
   std::vector<std::string> files;
   const std::vector<std::string> models = vote ? std::vector<std::string>{"vote"} : kPaperMembers;
   for (const std::string& model : models) {
@@ -160,7 +160,31 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
   return write_bar_figure(folder, "figure-11-" + study.dataset, figure);
 }
 
+std::string draw_sizes(const RunFolder& folder, const DefenceStudy& study, const std::string& field,
+                       const std::string& title) {
+  Figure figure{.title = title, .x_label = "size of the perturbation", .y_label = "", .log_x = true};
+  std::map<std::pair<std::string, std::string>, Series> series;
+  for (const Json& row : size_scores(study).json()) {
+    if (row.at("test") != "exact" || !row.at("size").is_number() || !row.at(field).is_number()) continue;
+    const std::string attack = row.at("attack"), norm = row.at("norm");
+    Series& curve = series[{attack, norm}];
+    curve.title = fmt::format("{}, {}", attack, norm);
+    curve.x.push_back(row.at("size"));
+    curve.y.push_back(row.at(field));
+  }
+  for (auto& [key, curve] : series) figure.series.push_back(std::move(curve));
+  return write_figure(folder, fmt::format("{}-sizes-{}", study.dataset, field), figure);
+}
+
 }  // namespace
+
+std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study) {
+  const Subject subject = subject_of(study);
+  return {draw_sizes(folder, study, "fooled",
+                     fmt::format("Attacked images that fool the undefended network, {}", study.dataset)),
+          draw_sizes(folder, study, "recall",
+                     fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
+}
 
 bool is_defence_figure(int number) {
   return number >= kFirst && number <= kLast;

@@ -127,9 +127,7 @@ class Claims {
   explicit Claims(const DefenceStudy& study) : study_(study) {}
 
   std::optional<MeanAndDeviation> of(const OfRun& of_run) const { return over(study_.runs, of_run); }
-  std::string show(const std::optional<MeanAndDeviation>& value) const {
-    return in_percent(value, study_.runs.size()) + " %";
-  }
+  std::string show(const std::optional<MeanAndDeviation>& value) const { return in_percent(value) + " %"; }
   // "92.00 % against 93.00 %" of two rates; `judge` sees mean and deviation of their paired difference.
   template <typename Judge>
   void compare(const std::string& claim, const std::string& paper, const OfRun& ours,
@@ -151,7 +149,7 @@ void add_value(Table& table, const DefenceStudy& study, const std::string& contr
                const std::optional<MeanAndDeviation>& value) {
   if (!value) return;
   table.row({study.dataset, control, what, measure, std::move(norm), std::move(size), value->mean,
-             value->deviation});
+             cell_of(value->deviation)});
 }
 
 }  // namespace
@@ -160,7 +158,7 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
   Claims claims(study);
   // Better by more than seeds differ, and by half a point at least.
   const auto better = [](const MeanAndDeviation& d) {
-    return d.mean > std::max(d.deviation, kOnePoint / 2);
+    return d.mean > std::max(d.deviation.value_or(0), kOnePoint / 2);
   };
   double printed = 0;
   for (const std::string& attack : kPaperAttacks)
@@ -188,7 +186,7 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
     claims.add({"an attack, size or norm that is left out of training is told from clean images as well",
                 "\"an unseen and advanced attack\"",
                 fmt::format("recall less false alarms of one network changes by up to {} points",
-                            in_percent(MeanAndDeviation{-drop->mean, drop->deviation}, study.runs.size())),
+                            in_percent(MeanAndDeviation{-drop->mean, drop->deviation})),
                 drop->mean <= kAlmost});
   }
   const auto alarms = claims.of(vote("false_alarms"));
@@ -241,7 +239,7 @@ Table controls_table(const DefenceStudy& study) {
                {"norm", "norm"},
                {"size", "size", Kind::general, 4},
                {"value", "value", Kind::percent},
-               {"sd", "±", Kind::percent}});
+               {"sd", "±", Kind::deviation}});
   const auto add = [&](const std::string& control, const std::string& what, const std::string& measure,
                        const OfRun& of_run) {
     add_value(table, study, control, what, measure, {}, {}, over(study.runs, of_run));
@@ -311,11 +309,7 @@ std::string report_text(const std::vector<DefenceStudy>& studies, const std::str
     text += fmt::format("On {} these claims survive: {}. These do not: {}.\n\n", study.dataset,
                         lives.empty() ? "none" : lives, dies.empty() ? "none" : dies);
   }
-  for (const ReportPart& part : parts) {
-    text += fmt::format("## {}\n\n", part.title);
-    if (!part.text.empty()) text += part.text + "\n\n";
-    text += "```\n" + part.table.text() + "```\n\n";
-  }
+  for (const auto& [title, body] : parts) text += fmt::format("## {}\n\n{}\n", title, body);
   text.pop_back();
   return text;
 }

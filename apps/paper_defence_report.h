@@ -21,10 +21,9 @@ Table claims_table(const std::vector<DefenceStudy>& studies);
 // Each control's numbers over seeds: what is attacked or left out, norm, size, value.
 Table controls_table(const DefenceStudy& study);
 
-// report.md: a paragraph that says what survives, then the tables.
+// report.md: a paragraph that says what survives, then the parts.
 struct ReportPart {
-  std::string title, text;
-  Table table;
+  std::string title, markdown;  // of whole lines
 };
 std::string report_text(const std::vector<DefenceStudy>& studies, const std::string& scale, bool vote,
                         const std::vector<ReportPart>& parts);

@@ -40,19 +40,23 @@ class Writer {
                   detection_scores(study));
       if (paper_.needs_vote())
         add_quietly(study.dataset + "-controls", "The controls, " + study.dataset, controls_table(study));
+      // Hundreds of rows: for people, two pictures.
+      const Table sizes = size_scores(study);
+      folder_.write_table(study.dataset + "-sizes", sizes);
+      result_[study.dataset + "-sizes"] = sizes.json();
       const Subject subject = subject_of(study);
-      add_quietly(study.dataset + "-sizes",
-                  fmt::format("Detection by size, {}: {}, {}", study.dataset, subject.model, subject.stage),
-                  size_scores(study));
+      add_figures(fmt::format("Detection by size, {}: {}, {}", study.dataset, subject.model, subject.stage),
+                  write_size_figures(folder_, study));
     }
-    Json figures = Json::array();
     for (const int number : paper_.figures) {
+      std::vector<std::string> files;
       for (const DefenceStudy& study : studies_) {
-        for (const std::string& file : write_defence_figure(folder_, number, study)) figures.push_back(file);
+        for (std::string& file : write_defence_figure(folder_, number, study))
+          files.push_back(std::move(file));
       }
+      add_figures(fmt::format("Figure {}", number), files);
     }
     folder_.write("report.md", report_text(studies_, paper_.study.scale, paper_.needs_vote(), parts_));
-    result_["figures"] = figures;
     result_["report"] = "report.md";
     return result_;
   }
@@ -64,13 +68,21 @@ class Writer {
     console_.say("{}, % (the paper's)", title);
     console_.say(layout);
     folder_.write_table(stem, scores);
-    parts_.push_back({title, "", layout});
+    parts_.push_back({title, layout.markdown()});
     result_[stem] = scores.json();
   }
   void add_quietly(const std::string& stem, const std::string& title, const Table& table) {
     folder_.write_table(stem, table);
-    parts_.push_back({title, "", table});
+    parts_.push_back({title, table.markdown()});
     result_[stem] = table.json();
+  }
+  void add_figures(const std::string& title, const std::vector<std::string>& files) {
+    std::string markdown;
+    for (const std::string& file : files) {
+      result_["figures"].push_back(file);
+      markdown += fmt::format("{}[{}]({})\n", file.ends_with(".png") ? "!" : "", file, file);
+    }
+    if (!files.empty()) parts_.push_back({title, markdown});
   }
 
   const DefencePaper& paper_;
@@ -78,7 +90,7 @@ class Writer {
   const RunFolder& folder_;
   Console& console_;
   std::vector<ReportPart> parts_;
-  Json result_ = Json::object();
+  Json result_ = {{"figures", Json::array()}};
 };
 
 }  // namespace

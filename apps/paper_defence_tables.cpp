@@ -21,11 +21,11 @@ const std::vector<std::pair<std::string, std::string>> kDetection = {{"accuracy"
 
 void add_value(std::vector<Column>& columns, const std::string& key, const std::string& title) {
   columns.push_back({key, title, Kind::percent});
-  columns.push_back({key + "_sd", "±", Kind::percent});
+  columns.push_back({key + "_sd", "±", Kind::deviation});
 }
 void add_value(std::vector<Cell>& row, const std::optional<MeanAndDeviation>& value) {
   row.push_back(value ? Cell(value->mean) : Cell());
-  row.push_back(value ? Cell(value->deviation) : Cell());
+  row.push_back(value ? cell_of(value->deviation) : Cell());
 }
 
 std::string stage_of(double cycle) {
@@ -71,8 +71,8 @@ std::vector<Column> layout_columns(std::vector<Column> columns) {
 void add_layout(std::vector<Cell>& row, const std::vector<Json>& runs, const Match& match,
                 const PrintedScore& printed) {
   for (const auto& [field, number] : {std::pair{"f1", printed.f1}, std::pair{"accuracy", printed.accuracy}}) {
-    row.emplace_back(fmt::format(
-        "{} ({:.2f})", in_percent(over_runs(runs, "attacks", match, field), runs.size()), 100 * number));
+    row.emplace_back(
+        fmt::format("{} ({:.2f})", in_percent(over_runs(runs, "attacks", match, field)), 100 * number));
   }
 }
 
@@ -97,10 +97,10 @@ std::optional<MeanAndDeviation> over_runs(const std::vector<Json>& runs, const s
   return over_seeds(values);
 }
 
-std::string in_percent(const std::optional<MeanAndDeviation>& value, size_t runs) {
+std::string in_percent(const std::optional<MeanAndDeviation>& value) {
   if (!value) return "-";
-  if (runs < 2) return fmt::format("{:.2f}", 100 * value->mean);
-  return fmt::format("{:.2f} ± {:.2f}", 100 * value->mean, 100 * value->deviation);
+  const std::string mean = fmt::format("{:.2f}", 100 * value->mean);
+  return value->deviation ? fmt::format("{} ± {:.2f}", mean, 100 * *value->deviation) : mean;
 }
 
 Table vote_scores(const std::vector<DefenceStudy>& studies) {

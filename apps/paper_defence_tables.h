@@ -18,7 +18,7 @@ using Match = std::map<std::string, Json>;
 std::optional<MeanAndDeviation> over_runs(const std::vector<Json>& runs, const std::string& table,
                                           const Match& match, const std::string& field);
 // "78.84 ± 1.75", in per cent; without the deviation for one run; "-" for nothing.
-std::string in_percent(const std::optional<MeanAndDeviation>& value, size_t runs);
+std::string in_percent(const std::optional<MeanAndDeviation>& value);
 
 // Table 3 of all studies, Tables 5 and 6 of one: one row for each number, with what is beside it.
 Table vote_scores(const std::vector<DefenceStudy>& studies);

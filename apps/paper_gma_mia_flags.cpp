@@ -67,6 +67,7 @@ void declare_paper(Flags& flags, PaperCommand& options) {
                 " DIR/report.md                the defence: what survives, all tables\n"
                 " DIR/table-N.csv              a table of the defence with the paper's numbers; and .json\n"
                 " DIR/DATA-detection.csv, DATA-controls.csv, DATA-sizes.csv   what stands beside it\n"
+                " DIR/DATA-sizes-recall.png, DATA-sizes-fooled.png            the curves over the sizes\n"
                 " DIR/DATA-seed-N/             the run of one seed, as of 'caltrop defend mia'\n"
                 " DIR/figure-N.png             the figure, with its gnuplot script and data\n"
                 " DIR/claims.csv               claim, the paper's number, ours, holds or not; and .json\n"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ Model train_network(const StudyNetwork& network, const Images& images, int64_t e
                     Console& console, const std::string& label);
 
 struct MeanAndDeviation {
-  double mean = 0, deviation = 0;  // of a sample: n - 1 in the denominator; 0 for one value
+  double mean = 0;
+  std::optional<double> deviation;  // of a sample: n - 1 in the denominator; of one value there is none
 };
 MeanAndDeviation over_seeds(const std::vector<double>& values);
 

@@ -43,6 +43,10 @@ Cell quotient(int64_t part, int64_t whole) {
   return whole > 0 ? Cell(static_cast<double>(part) / static_cast<double>(whole)) : Cell();
 }
 
+Cell cell_of(const std::optional<double>& value) {
+  return value ? Cell(*value) : Cell();
+}
+
 void Table::row(std::vector<Cell> cells) {
   if (cells.size() != columns_.size()) {
     fail("[table] expected {} cells in a row, got {}", columns_.size(), cells.size());
@@ -54,41 +58,77 @@ void Table::row(std::vector<Cell> cells) {
   rows_.push_back(std::move(cells));
 }
 
-std::string Table::shown_cell(size_t column, const Cell& cell) const {
-  if (const auto* text = std::get_if<std::string>(&cell)) return *text;
-  if (const auto* count = std::get_if<int64_t>(&cell)) return grouped(*count);
-  const auto* number = std::get_if<double>(&cell);
+std::vector<size_t> Table::shown_columns() const {
+  std::vector<size_t> columns;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (columns_[i].kind != Column::Kind::deviation) columns.push_back(i);
+  }
+  return columns;
+}
+
+std::string Table::shown_cell(const std::vector<Cell>& row, size_t column) const {
+  if (const auto* text = std::get_if<std::string>(&row[column])) return *text;
+  if (const auto* count = std::get_if<int64_t>(&row[column])) return grouped(*count);
+  const auto* number = std::get_if<double>(&row[column]);
   if (number == nullptr) return "-";
   if (std::isnan(*number)) return "nan";
-  const int digits = columns_[column].digits;
-  switch (columns_[column].kind) {
-    case Column::Kind::percent:
-      return fmt::format("{:.{}f} %", 100 * *number, digits);
-    case Column::Kind::general:
-      return fmt::format("{:.{}g}", *number, digits);
-    default:
-      return fmt::format("{:.{}f}", *number, digits);
+  const Column& shown = columns_[column];
+  if (shown.kind == Column::Kind::general) return fmt::format("{:.{}g}", *number, shown.digits);
+  const bool percent = shown.kind == Column::Kind::percent;
+  const double unit = percent ? 100 : 1;
+  std::string cell = fmt::format("{:.{}f}", unit * *number, shown.digits);
+  if (column + 1 < columns_.size() && columns_[column + 1].kind == Column::Kind::deviation) {
+    if (const auto* deviation = std::get_if<double>(&row[column + 1]))
+      cell += fmt::format(" ± {:.{}f}", unit * *deviation, shown.digits);
   }
+  return percent ? cell + " %" : cell;
+}
+
+std::vector<std::vector<std::string>> Table::shown() const {
+  std::vector<std::vector<std::string>> lines(1 + rows_.size());
+  for (const size_t i : shown_columns()) {
+    lines[0].push_back(columns_[i].title);
+    for (size_t r = 0; r < rows_.size(); ++r) lines[1 + r].push_back(shown_cell(rows_[r], i));
+  }
+  return lines;
 }
 
 std::string Table::text() const {
-  std::vector<size_t> widths;
-  for (size_t i = 0; i < columns_.size(); ++i) {
-    size_t width = display_width(columns_[i].title);
-    for (const auto& row : rows_) width = std::max(width, display_width(shown_cell(i, row[i])));
-    widths.push_back(width);
+  std::vector<std::vector<std::string>> lines = shown();
+  const std::vector<size_t> columns = shown_columns();
+  std::vector<size_t> widths(columns.size(), 0);
+  for (const auto& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], display_width(line[i]));
   }
+  std::vector<std::string> rule;
+  for (const size_t width : widths) rule.emplace_back(width, '-');
+  lines.insert(lines.begin() + 1, std::move(rule));
   std::string page;
-  const auto line = [&](const auto& cell) {
-    for (size_t i = 0; i < columns_.size(); ++i) {
+  for (const auto& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) {
       if (i > 0) page += kGap;
-      page += padded(cell(i), widths[i], columns_[i].kind == Column::Kind::text);
+      page += padded(line[i], widths[i], columns_[columns[i]].kind == Column::Kind::text);
     }
     end_line(page);
-  };
-  line([&](size_t i) { return columns_[i].title; });
-  line([&](size_t i) { return std::string(widths[i], '-'); });
-  for (const auto& row : rows_) line([&](size_t i) { return shown_cell(i, row[i]); });
+  }
+  return page;
+}
+
+std::string Table::markdown() const {
+  std::vector<std::vector<std::string>> lines = shown();
+  std::vector<std::string> rule;
+  for (const size_t i : shown_columns())
+    rule.emplace_back(columns_[i].kind == Column::Kind::text ? "---" : "---:");
+  lines.insert(lines.begin() + 1, std::move(rule));
+  std::string page;
+  for (const auto& line : lines) {
+    for (const std::string& cell : line) {
+      page += "| ";
+      for (const char c : cell) page += c == '|' ? "\\|" : std::string(1, c);
+      page += ' ';
+    }
+    page += "|\n";
+  }
   return page;
 }
 

@@ -53,6 +53,26 @@ TEST_SUITE("apps") {
     CHECK(numbers.text() == "  x\n---\nnan\n");
   }
 
+  TEST_CASE("a deviation stands in the cell of its mean for people, in its own column for programs") {
+    Table table({{"model", "model"},
+                 {"recall", "detected", Kind::percent, 1},
+                 {"recall_sd", "±", Kind::deviation},
+                 {"images", "images", Kind::count}});
+    table.row({std::string("vote"), 0.9, 0.0123, int64_t{20}});
+    table.row({std::string("a|b"), 0.5, std::monostate{}, int64_t{1}});
+    CHECK(table.text() ==
+          "model      detected  images\n"
+          "-----  ------------  ------\n"
+          "vote   90.0 ± 1.2 %      20\n"
+          "a|b          50.0 %       1\n");
+    CHECK(table.markdown() ==
+          "| model | detected | images |\n"
+          "| --- | ---: | ---: |\n"
+          "| vote | 90.0 ± 1.2 % | 20 |\n"
+          "| a\\|b | 50.0 % | 1 |\n");
+    CHECK(table.csv() == "model,recall,recall_sd,images\nvote,0.9,0.0123,20\na|b,0.5,,1\n");
+  }
+
   TEST_CASE("rows that do not fit the columns are refused") {
     Table table({{"x", "x", Kind::count}});
     CHECK_THROWS_AS(table.row({}), Error);
