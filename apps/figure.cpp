@@ -48,7 +48,7 @@ std::string script_of(const Figure& figure, const std::string& stem) {
       "set xlabel {2}\nset ylabel {3}\n"
       "set yrange [{4}:{5}]\nset format y '{6}'\n"
       "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
-      "set key left bottom Left reverse samplen 2 spacing 1.2 width 1 height 0.5 box lc rgb '#dddddd'\n",
+      "set key outside below Left reverse samplen 2\n",
       stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), scale * figure.y_low,
       scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);

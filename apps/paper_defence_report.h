@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/paper_defence.h"
+#include "apps/study.h"
 #include "apps/table.h"
 
 namespace caltrop {
@@ -13,7 +14,11 @@ struct DefenceClaim {
   std::string claim;  // a clause: "the vote finds what one comparison per pixel does not"
   std::string paper;  // the paper's number or words; empty where it has none
   std::string ours;   // numbers, as a clause
-  bool survives = false;
+  // How far the numbers lie on the claim's side of its threshold, over seeds. Where that is less than two standard
+  // errors of the mean from 0, the seeds do not decide; of one seed no error is known, and the sign decides.
+  MeanAndDeviation margin;
+  size_t seeds = 0;
+  std::string verdict() const;  // "survives", "does not survive", "undecided"
 };
 // Of a study with the vote; claims whose control was not run are left out.
 std::vector<DefenceClaim> defence_claims(const DefenceStudy& study);

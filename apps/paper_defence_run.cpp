@@ -20,6 +20,10 @@ class Writer {
       : paper_(paper), studies_(studies), folder_(folder), console_(console) {}
 
   Json run() {
+    if (paper_.needs_vote()) {
+      const Table claims = claims_table(studies_);
+      add("defence-claims", "Claims against controls", claims, claims);
+    }
     if (has(paper_.tables, 3)) {
       add("table-3", "Table 3: the vote under each attack", vote_scores(studies_), vote_layout(studies_));
     }
@@ -30,10 +34,6 @@ class Writer {
             fmt::format("Table {}: the networks after each cycle, {}", number, study.dataset),
             network_scores(study), network_layout(study));
       }
-    }
-    if (paper_.needs_vote()) {
-      const Table claims = claims_table(studies_);
-      add("defence-claims", "Claims against controls", claims, claims);
     }
     for (const DefenceStudy& study : studies_) {
       add_quietly(study.dataset + "-detection", "Beside the eleven classes: detection, " + study.dataset,

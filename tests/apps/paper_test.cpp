@@ -71,12 +71,21 @@ TEST_SUITE("apps") {
       for (const DefenceClaim& claim : claims) {
         CAPTURE(claim.claim);
         CAPTURE(claim.ours);
-        CHECK(claim.survives == (worse == 0.0));
+        CHECK(claim.verdict() == (worse == 0.0 ? "survives" : "does not survive"));
       }
       const std::string report = report_text({study}, "quick", true, {});
       CHECK((report.find("survive: none") != std::string::npos) == (worse > 0.0));
       CHECK((report.find("do not: none") != std::string::npos) == (worse == 0.0));
     }
+    // Margins of seeds that lie on both sides of the threshold decide nothing; one seed's sign does.
+    DefenceStudy apart{.dataset = "mnist"};
+    apart.runs = {made_up_run(0.0), made_up_run(0.1)};
+    for (const DefenceClaim& claim : defence_claims(apart)) {
+      CAPTURE(claim.claim);
+      CHECK(claim.verdict() == "undecided");
+    }
+    apart.runs.pop_back();
+    for (const DefenceClaim& claim : defence_claims(apart)) CHECK(claim.verdict() == "survives");
     // Where a control was not run, nothing is said.
     DefenceStudy bare{.dataset = "mnist"};
     bare.runs = {{{"summary", Json::array()}, {"attacks", Json::array()}}};
