@@ -38,6 +38,13 @@ std::string log_range(const Figure& figure) {
   return low < high ? fmt::format("set xrange [{:.9g}:{:.9g}]\n", low / 1.5, high * 1.5) : "";
 }
 
+// From about a dozen on gnuplot's own ticks are whole.
+bool few(const Figure& figure) {
+  return std::all_of(figure.series.begin(), figure.series.end(), [](const Series& series) {
+    return series.x.empty() || series.x.back() - series.x.front() <= 12;
+  });
+}
+
 std::string script_of(const Figure& figure, const std::string& stem) {
   const double scale = figure.percent ? 100 : 1;
   std::string script = fmt::format(
@@ -52,6 +59,7 @@ std::string script_of(const Figure& figure, const std::string& stem) {
       stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), scale * figure.y_low,
       scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
+  if (figure.whole_x && few(figure)) script += "set xtics 1\n";
   for (const Threshold& line : figure.thresholds) {
     script += fmt::format(
         "set arrow from graph 0, first {0} to graph 1, first {0} nohead dt 2 lc rgb '#888888'\n"

@@ -23,6 +23,7 @@ struct Threshold {
 struct Figure {
   std::string title, x_label, y_label;
   bool log_x = false;
+  bool whole_x = false;  // x counts, as epochs do: no tick between two whole numbers
   double y_low = 0, y_high = 1;
   bool percent = true;  // y is a share, shown in per cent; else a number as it is
   std::vector<Series> series = {};

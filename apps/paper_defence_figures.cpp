@@ -92,6 +92,7 @@ std::string draw(const RunFolder& folder, const std::string& stem, const std::st
   Figure figure{.title = title,
                 .x_label = "epoch",
                 .y_label = loss ? "cross-entropy" : "accuracy over eleven classes",
+                .whole_x = true,
                 .percent = !loss};
   double highest = 0;
   for (const auto& [name, curve] : curves) {

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What does a network with a class for attacked images look at? Adds noise that is no attack to clean test images: random
+signs times a size, on all pixels, on the black background alone, on the ink alone; and single background pixels at 1/255, as
+an 8-bit file can hold them. Prints the share of images that the vote of the networks calls attacked. They run in PyTorch.
+
+  caltrop defend mia ... --out runs/mia
+  bench/peers/background_noise.py runs/mia/eat-?-bootstrap.safetensors
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import mnist
+from torch_zoo import MODELS
+
+SIZES = (1e-4, 1e-3, 1 / 255, 1e-2, 3e-2)
+PIXELS = (1, 4, 16, 64)
+
+
+def network(caltrop, weights, scratch):
+    """EAT's network, its name taken from the file's, with an eleventh output."""
+    name = re.match(r"(eat)-(\d)", weights.name)
+    if not name:
+        raise SystemExit(f"error: {weights}: expected a file named eat-1-..., eat-2-... or eat-3-...")
+    out = Path(scratch) / weights.stem
+    subprocess.run([caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"], check=True,
+                   stdout=subprocess.DEVNULL)
+    state = load_file(next(out.glob("*.safetensors")))
+    model = MODELS["".join(name.groups())]()
+    last = len(model) - 1
+    model[last] = torch.nn.Linear(model[last].in_features, len(state[f"{last}.bias"]))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", nargs="+", type=Path)
+    parser.add_argument("--caltrop", default="build/caltrop")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--count", type=int, default=2000, help="test images")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        networks = [network(options.caltrop, weights, scratch) for weights in options.weights]
+    images, _ = mnist.load(mnist.find_mnist(options.data_dir), "test")
+    x = torch.from_numpy(images)[:options.count]
+    background = (x == 0).float()
+    random = torch.Generator().manual_seed(0)
+
+    def attacked(images):
+        """Per cent that more than half of the networks call attacked."""
+        with torch.no_grad():
+            votes = sum((model(images).argmax(1) == 10).int() for model in networks)
+        return f"{100 * (2 * votes > len(networks)).float().mean():.1f}"
+
+    print(f"clean images called attacked: {attacked(x)} %\n")
+    print("| noise | all pixels | background | ink |")
+    print("|---|---|---|---|")
+    for size in SIZES:
+        noise = size * (2 * torch.randint(0, 2, x.shape, generator=random) - 1)
+        shares = [attacked((x + noise * where).clamp(0, 1)) for where in (torch.ones_like(x), background, 1 - background)]
+        print(f"| {size:.4f} | {' | '.join(shares)} |")
+    print("\n| background pixels at 1/255 | called attacked |")
+    print("|---|---|")
+    for count in PIXELS:
+        order = torch.rand(x.shape, generator=random) - 2 * (1 - background)  # random, the ink behind all of it
+        chosen = order.flatten(1).topk(count).indices
+        print(f"| {count} | {attacked(x.flatten(1).scatter(1, chosen, 1 / 255).view_as(x))} |")
+
+
+if __name__ == "__main__":
+    main()
