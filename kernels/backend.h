@@ -229,7 +229,8 @@ class Backend {
                           uint8_t* winner, float* slope) = 0;
   // conv_block's y for each of several networks that see the same images, which are read once. `block` holds
   // for all of them; its conv.cout is the sum of theirs. At most kMostNetworks.
-  virtual void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) = 0;
+  virtual void conv_blocks(const ConvBlock& block, const float* x,
+                           std::span<const BlockFilters> networks) = 0;
   virtual void conv_block_dinput(const ConvBlock& block, const float* g, const uint8_t* winner,
                                  const float* slope, const float* w, float* dx) = 0;
   // dbias may be null.
