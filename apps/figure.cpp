@@ -55,7 +55,7 @@ std::string script_of(const Figure& figure, const std::string& stem) {
       "set xlabel {2}\nset ylabel {3}\n"
       "set yrange [{4}:{5}]\nset format y '{6}'\n"
       "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
-      "set key outside below Left reverse samplen 2\n",
+      "set key outside below Left reverse samplen 2 height 1\n",
       stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), scale * figure.y_low,
       scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
@@ -126,7 +126,7 @@ std::string write_bar_figure(const RunFolder& folder, const std::string& stem, c
           "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
           "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.9 "
           "noborder\n"
-          "set key outside below Left reverse samplen 2\n",
+          "set key outside below Left reverse samplen 2 height 1\n",
           stem, quoted(figure.title), quoted(figure.y_label));
   int64_t group = 0;
   for (const auto& [name, bars] : figure.groups) {

@@ -163,7 +163,10 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
 
 std::string draw_sizes(const RunFolder& folder, const DefenceStudy& study, const std::string& field,
                        const std::string& title) {
-  Figure figure{.title = title, .x_label = "size of the perturbation", .y_label = "", .log_x = true};
+  Figure figure{.title = title,
+                .x_label = "size of the perturbation",
+                .y_label = "share of the attacked images",
+                .log_x = true};
   std::map<std::pair<std::string, std::string>, Series> series;
   for (const Json& row : size_scores(study).json()) {
     if (row.at("test") != "exact" || !row.at("size").is_number() || !row.at(field).is_number()) continue;
@@ -181,10 +184,11 @@ std::string draw_sizes(const RunFolder& folder, const DefenceStudy& study, const
 
 std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study) {
   const Subject subject = subject_of(study);
-  return {draw_sizes(folder, study, "fooled",
-                     fmt::format("Attacked images that fool the undefended network, {}", study.dataset)),
-          draw_sizes(folder, study, "recall",
-                     fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
+  return {
+      draw_sizes(folder, study, "fooled",
+                 fmt::format("Attacked images that the undefended network gets wrong, {}", study.dataset)),
+      draw_sizes(folder, study, "recall",
+                 fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
 }
 
 bool is_defence_figure(int number) {

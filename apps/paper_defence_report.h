@@ -14,8 +14,8 @@ struct DefenceClaim {
   std::string claim;  // a clause: "the vote finds what one comparison per pixel does not"
   std::string paper;  // the paper's number or words; empty where it has none
   std::string ours;   // numbers, as a clause
-  // How far the numbers lie on the claim's side of its threshold, over seeds. Where that is less than two standard
-  // errors of the mean from 0, the seeds do not decide; of one seed no error is known, and the sign decides.
+  // How far the numbers lie on the claim's side of its threshold, over seeds. Where 0 lies within the mean's 95 %
+  // interval (Student's t), the seeds do not decide; of one seed no interval is known, and the sign decides.
   MeanAndDeviation margin;
   size_t seeds = 0;
   std::string verdict() const;  // "survives", "does not survive", "undecided"

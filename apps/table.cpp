@@ -47,6 +47,15 @@ Cell cell_of(const std::optional<double>& value) {
   return value ? Cell(*value) : Cell();
 }
 
+Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    if (columns_[i].kind != Column::Kind::deviation) continue;
+    const bool follows = i > 0 && (columns_[i - 1].kind == Column::Kind::percent ||
+                                   columns_[i - 1].kind == Column::Kind::number);
+    if (!follows) fail("[table] column '{}' is a deviation of nothing", columns_[i].key);
+  }
+}
+
 void Table::row(std::vector<Cell> cells) {
   if (cells.size() != columns_.size()) {
     fail("[table] expected {} cells in a row, got {}", columns_.size(), cells.size());

@@ -35,7 +35,8 @@ struct Column {
 
 class Table {
  public:
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  // An Error where a deviation follows no number or percentage.
+  explicit Table(std::vector<Column> columns);
 
   // As many cells as columns, each absent or of its column's kind; else an Error.
   void row(std::vector<Cell> cells);

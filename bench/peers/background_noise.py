@@ -25,14 +25,14 @@ PIXELS = (1, 4, 16, 64)
 
 def network(caltrop, weights, scratch):
     """EAT's network, its name taken from the file's, with an eleventh output."""
-    name = re.match(r"(eat)-(\d)", weights.name)
-    if not name:
+    digit = re.match(r"eat-(\d)", weights.name)
+    if not digit:
         raise SystemExit(f"error: {weights}: expected a file named eat-1-..., eat-2-... or eat-3-...")
     out = Path(scratch) / weights.stem
     subprocess.run([caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"], check=True,
                    stdout=subprocess.DEVNULL)
     state = load_file(next(out.glob("*.safetensors")))
-    model = MODELS["".join(name.groups())]()
+    model = MODELS["eat" + digit[1]]()
     last = len(model) - 1
     model[last] = torch.nn.Linear(model[last].in_features, len(state[f"{last}.bias"]))
     model.load_state_dict(state)
@@ -54,10 +54,12 @@ def main():
     random = torch.Generator().manual_seed(0)
 
     def attacked(images):
-        """Per cent that more than half of the networks call attacked."""
+        """Per cent that the vote calls attacked: of tied classes the one with the largest sum of softmax."""
         with torch.no_grad():
-            votes = sum((model(images).argmax(1) == 10).int() for model in networks)
-        return f"{100 * (2 * votes > len(networks)).float().mean():.1f}"
+            logits = [model(images) for model in networks]
+        votes = sum(torch.nn.functional.one_hot(z.argmax(1), z.shape[1]) for z in logits)
+        softmax = sum(z.softmax(1) for z in logits) / (2 * len(logits))  # below one vote
+        return f"{100 * ((votes + softmax).argmax(1) == 10).float().mean():.1f}"
 
     print(f"clean images called attacked: {attacked(x)} %\n")
     print("| noise | all pixels | background | ink |")

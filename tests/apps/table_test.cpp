@@ -70,6 +70,8 @@ TEST_SUITE("apps") {
           "| --- | ---: | ---: |\n"
           "| vote | 90.0 ± 1.2 % | 20 |\n"
           "| a\\|b | 50.0 % | 1 |\n");
+    CHECK_THROWS_AS(Table({{"sd", "±", Kind::deviation}}), Error);
+    CHECK_THROWS_AS(Table({{"model", "model"}, {"sd", "±", Kind::deviation}}), Error);
     CHECK(table.csv() == "model,recall,recall_sd,images\nvote,0.9,0.0123,20\na|b,0.5,,1\n");
   }
 
