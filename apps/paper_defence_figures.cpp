@@ -148,9 +148,7 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
     for (const char* field : {"f1", "recall", "fooling_recall"}) {
       const auto value = over_runs(study.runs, "attacks", match, field);
       bars.push_back(value ? value->mean : std::nan(""));
-      Cell cell;
-      if (value) cell = value->mean;
-      row.push_back(cell);
+      row.push_back(value ? Cell(value->mean) : Cell());
     }
     bars.push_back(printed_vote(study.dataset, attack).f1);
     row.emplace_back(bars.back());
@@ -161,14 +159,14 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
   return write_bar_figure(folder, "figure-11-" + study.dataset, figure);
 }
 
-std::string draw_sizes(const RunFolder& folder, const DefenceStudy& study, const std::string& field,
-                       const std::string& title) {
+std::string draw_sizes(const RunFolder& folder, const std::string& stem, const Json& sizes,
+                       const std::string& field, const std::string& title) {
   Figure figure{.title = title,
                 .x_label = "size of the perturbation",
                 .y_label = "share of the attacked images",
                 .log_x = true};
   std::map<std::pair<std::string, std::string>, Series> series;
-  for (const Json& row : size_scores(study).json()) {
+  for (const Json& row : sizes) {
     if (row.at("test") != "exact" || !row.at("size").is_number() || !row.at(field).is_number()) continue;
     const std::string attack = row.at("attack"), norm = row.at("norm");
     Series& curve = series[{attack, norm}];
@@ -177,17 +175,19 @@ std::string draw_sizes(const RunFolder& folder, const DefenceStudy& study, const
     curve.y.push_back(row.at(field));
   }
   for (auto& [key, curve] : series) figure.series.push_back(std::move(curve));
-  return write_figure(folder, fmt::format("{}-sizes-{}", study.dataset, field), figure);
+  return write_figure(folder, stem + field, figure);
 }
 
 }  // namespace
 
-std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study) {
+std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study,
+                                            const Json& sizes) {
   const Subject subject = subject_of(study);
+  const std::string stem = study.dataset + "-sizes-";
   return {
-      draw_sizes(folder, study, "fooled",
+      draw_sizes(folder, stem, sizes, "fooled",
                  fmt::format("Attacked images that the undefended network gets wrong, {}", study.dataset)),
-      draw_sizes(folder, study, "recall",
+      draw_sizes(folder, stem, sizes, "recall",
                  fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
 }
 

@@ -66,31 +66,31 @@ OfRun attacks_mean(const std::string& field) {
     return sum;
   };
 }
-OfRun difference(const OfRun& a, const OfRun& b) {
+template <typename Operation>
+OfRun combined(const OfRun& a, const OfRun& b, const Operation& operation) {
   return [=](const Json& run) -> std::optional<double> {
     const auto left = a(run), right = b(run);
     if (!left || !right) return std::nullopt;
-    return *left - *right;
+    return operation(*left, *right);
   };
 }
-OfRun plus(const OfRun& a, double constant) {
-  return [=](const Json& run) -> std::optional<double> {
-    const auto value = a(run);
-    return value ? std::optional(*value + constant) : std::nullopt;
+OfRun constant(double value) {
+  return [=](const Json&) {
+    return std::optional(value);
   };
 }
-OfRun negative(const OfRun& a) {
-  return [=](const Json& run) -> std::optional<double> {
-    const auto value = a(run);
-    return value ? std::optional(-*value) : std::nullopt;
-  };
+OfRun difference(const OfRun& a, const OfRun& b) {
+  return combined(a, b, std::minus<>());
+}
+OfRun plus(const OfRun& a, double value) {
+  return combined(a, constant(value), std::plus<>());
+}
+// How far it stays below the limit.
+OfRun below(double limit, const OfRun& a) {
+  return difference(constant(limit), a);
 }
 OfRun smaller(const OfRun& a, const OfRun& b) {
-  return [=](const Json& run) -> std::optional<double> {
-    const auto left = a(run), right = b(run);
-    if (!left || !right) return std::nullopt;
-    return std::min(*left, *right);
-  };
+  return combined(a, b, [](double left, double right) { return std::min(left, right); });
 }
 // Recall less false alarms: 0 for a detector that says "attacked" of all images alike, be it never or always.
 OfRun informed(const std::string& test) {
@@ -249,7 +249,7 @@ std::vector<DefenceClaim> defence_claims(const DefenceStudy& study) {
              fmt::format("at the worst size {} of images get a wrong class that they did not get unattacked, "
                          "with {} false alarms",
                          claims.show(claims.of(worst_adaptive)), claims.show(claims.of(alarms))),
-             claims.of(smaller(plus(negative(worst_adaptive), kHarmless), plus(negative(alarms), kAlarms))));
+             claims.of(smaller(below(kHarmless, worst_adaptive), below(kAlarms, alarms))));
   double best_printed = 0;
   for (const std::string& attack : kPaperAttacks) {
     best_printed +=

@@ -46,7 +46,7 @@ class Writer {
       result_[study.dataset + "-sizes"] = sizes.json();
       const Subject subject = subject_of(study);
       add_figures(fmt::format("Detection by size, {}: {}, {}", study.dataset, subject.model, subject.stage),
-                  write_size_figures(folder_, study));
+                  write_size_figures(folder_, study, result_[study.dataset + "-sizes"]));
     }
     for (const int number : paper_.figures) {
       std::vector<std::string> files;

@@ -24,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 import mnist
-from torch_zoo import MODELS
+from torch_zoo import exported
 
 warnings.filterwarnings("ignore")
 CLOSE = 1e-5  # of a pixel: what fp32 sums in another order may differ by
@@ -40,15 +39,7 @@ class Bed:
 
     def __init__(self, name, weights, options, scratch):
         self.name, self.weights, self.options, self.scratch = name, weights, options, scratch
-        out = scratch / f"{name}-torch"
-        subprocess.run([options.caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"],
-                       check=True, stdout=subprocess.DEVNULL)
-        state = load_file(next(out.glob("*.safetensors")))
-        self.model = MODELS[name]()
-        last = self.model[-1]  # EAT's networks have an eleventh output once they are defended
-        self.model[-1] = torch.nn.Linear(last.in_features, len(state[f"{len(self.model) - 1}.bias"]))
-        self.model.load_state_dict(state)
-        self.model.eval().requires_grad_(False)
+        self.model = exported(options.caltrop, weights, name, scratch).requires_grad_(False)
         self.classes = self.model[-1].out_features
         images, labels = mnist.load(mnist.find_mnist(options.data_dir), "test")
         self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)

@@ -9,34 +9,24 @@ an 8-bit file can hold them. Prints the share of images that the vote of the net
 
 import argparse
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 import mnist
-from torch_zoo import MODELS
+from torch_zoo import Vote, exported
 
 SIZES = (1e-4, 1e-3, 1 / 255, 1e-2, 3e-2)
 PIXELS = (1, 4, 16, 64)
 
 
-def network(caltrop, weights, scratch):
-    """EAT's network, its name taken from the file's, with an eleventh output."""
+def name_of(weights):
+    """Of the network in a file of `caltrop defend`."""
     digit = re.match(r"eat-(\d)", weights.name)
     if not digit:
         raise SystemExit(f"error: {weights}: expected a file named eat-1-..., eat-2-... or eat-3-...")
-    out = Path(scratch) / weights.stem
-    subprocess.run([caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"], check=True,
-                   stdout=subprocess.DEVNULL)
-    state = load_file(next(out.glob("*.safetensors")))
-    model = MODELS["eat" + digit[1]]()
-    last = len(model) - 1
-    model[last] = torch.nn.Linear(model[last].in_features, len(state[f"{last}.bias"]))
-    model.load_state_dict(state)
-    return model.eval()
+    return "eat" + digit[1]
 
 
 def main():
@@ -47,19 +37,16 @@ def main():
     parser.add_argument("--count", type=int, default=2000, help="test images")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        networks = [network(options.caltrop, weights, scratch) for weights in options.weights]
+        vote = Vote([exported(options.caltrop, weights, name_of(weights), scratch) for weights in options.weights])
     images, _ = mnist.load(mnist.find_mnist(options.data_dir), "test")
     x = torch.from_numpy(images)[:options.count]
     background = (x == 0).float()
     random = torch.Generator().manual_seed(0)
 
     def attacked(images):
-        """Per cent that the vote calls attacked: of tied classes the one with the largest sum of softmax."""
+        """Per cent that the vote calls attacked."""
         with torch.no_grad():
-            logits = [model(images) for model in networks]
-        votes = sum(torch.nn.functional.one_hot(z.argmax(1), z.shape[1]) for z in logits)
-        softmax = sum(z.softmax(1) for z in logits) / (2 * len(logits))  # below one vote
-        return f"{100 * ((votes + softmax).argmax(1) == 10).float().mean():.1f}"
+            return f"{100 * (vote(images).argmax(1) == 10).float().mean():.1f}"
 
     print(f"clean images called attacked: {attacked(x)} %\n")
     print("| noise | all pixels | background | ink |")

@@ -1,8 +1,10 @@
 """The benchmark's models in PyTorch, and the configurations that a job can be run in."""
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -29,11 +31,12 @@ MODELS = {
 
 
 class Vote(nn.Module):
-    """The majority vote of EAT-1, -2, -3 as scores (n, 11): votes, and less than one more that decides their ties."""
+    """The majority vote as scores (n, 11): votes, and less than one more that decides their ties. Of EAT-1, -2, -3,
+    untrained, where no networks are given."""
 
-    def __init__(self):
+    def __init__(self, networks=None):
         super().__init__()
-        self.networks = nn.ModuleList(MODELS[name]() for name in ("eat1", "eat2", "eat3"))
+        self.networks = nn.ModuleList(networks or [MODELS[name]() for name in ("eat1", "eat2", "eat3")])
 
     def forward(self, x):
         logits = torch.stack([network(x) for network in self.networks])
@@ -84,6 +87,20 @@ def build(name, config, weights=None):
     if config.engine == "compile":
         torch._dynamo.reset()  # its cache is per function, and a full one falls back to eager in silence
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+
+def exported(caltrop, weights, name, scratch):
+    """MODELS[name] with the weights of a file of Caltrop's, and as many outputs: EAT's have one more when defended."""
+    from safetensors.torch import load_file  # the GPU comparison does without it
+
+    out = Path(scratch) / f"{Path(weights).stem}-{name}"
+    subprocess.run([caltrop, "export", "--weights", weights, "--layout", "torch", "--out", out, "--quiet"], check=True,
+                   stdout=subprocess.DEVNULL)
+    state = load_file(next(out.glob("*.safetensors")))
+    model = MODELS[name]()
+    model[-1] = nn.Linear(model[-1].in_features, len(state[f"{len(model) - 1}.bias"]))
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def accuracy(model, images, labels):
