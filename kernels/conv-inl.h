@@ -1,4 +1,4 @@
-// What the convolution kernels share: one row of outputs by register tiles, and padded copies of images.
+// What the convolution kernels share: rows of outputs by register tiles.
 
 #if defined(CALTROP_CONV_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_CONV_INL_H_
@@ -12,32 +12,58 @@
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-// Output row oy of one image that needs no padding: y (columns, cout), columns <= out_w. The (kx, channel)
-// run of a window is contiguous in an NHWC image, so each ky is one matrix product: positions x run times run
-// x cout.
-HWY_INLINE void conv_row(const Conv2d& s, const float* image, int64_t oy, int64_t columns, const float* w,
-                         const float* bias, float* y) {
+// Blocks along a window that the cache keeps while the positions pass.
+constexpr int64_t kConvDepth = 256;
+
+// Rows [oy, oy + rows) by the first `columns` outputs of one image that needs no padding: y (rows, columns,
+// cout). The (kx, channel) run of a window is contiguous in an NHWC image, so each ky is one matrix product:
+// positions x run times run x cout. Wide windows are cut into blocks, each of which goes on where the one
+// before left off, so that their filters are read from memory once for all positions.
+HWY_INLINE void conv_rows(const Conv2d& s, const float* image, int64_t oy, int64_t rows, int64_t columns,
+                          const float* w, const float* bias, float* y) {
   const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;
+  const int64_t taps = std::max<int64_t>(1, kConvDepth / std::max<int64_t>(1, run));  // rows of a block
+  const int64_t next_row = s.stride_h * row - columns * step;
   for_column_panels(s.cout, [&]<int V>(int64_t o, int64_t channels) HWY_ATTR {
     const bool whole = channels == V * kLanes;
-    for_row_tiles(columns, [&]<int P>(int64_t ox) HWY_ATTR {
-      Sums<P, V> sums;
-      if (bias) {
-        tile_load(sums, bias + o, 0, channels);
-      } else {
-        tile_set(sums, 0.0f);
+    for (int64_t first = 0; first < s.kh; first += taps) {
+      const int64_t end = std::min(s.kh, first + taps);
+      for (int64_t k = 0; k < run || k == 0; k += kConvDepth) {
+        const int64_t depth = std::min(kConvDepth, run - k);
+        const float* position = image + (oy * s.stride_h + first) * row + k;
+        int64_t ox = 0;
+        for_row_tiles(rows * columns, [&]<int P>(int64_t i) HWY_ATTR {
+          Rows<P> a;
+          for (int p = 0; p < P; ++p) {
+            a.at[p] = position;
+            position += step;
+            if (++ox == columns) {
+              ox = 0;
+              position += next_row;
+            }
+          }
+          float* to = y + i * s.cout + o;
+          Sums<P, V> sums;
+          if (first > 0 || k > 0) {
+            tile_load(sums, to, s.cout, channels);
+          } else if (bias) {
+            tile_load(sums, bias + o, 0, channels);
+          } else {
+            tile_set(sums, 0.0f);
+          }
+          for (int64_t ky = first; ky < end; ++ky) {
+            const float* b = w + (ky * run + k) * s.cout + o;
+            if (whole) {
+              tile_multiply<true>(sums, a, 1, b, s.cout, depth, channels);
+            } else {
+              tile_multiply<false>(sums, a, 1, b, s.cout, depth, channels);
+            }
+            for (int p = 0; p < P; ++p) a.at[p] += row;
+          }
+          tile_store(sums, to, s.cout, channels);
+        });
       }
-      for (int64_t ky = 0; ky < s.kh; ++ky) {
-        const float* a = image + (oy * s.stride_h + ky) * row + ox * step;
-        const float* b = w + ky * run * s.cout + o;
-        if (whole) {
-          tile_multiply<true>(sums, a, step, 1, b, s.cout, run, channels);
-        } else {
-          tile_multiply<false>(sums, a, step, 1, b, s.cout, run, channels);
-        }
-      }
-      tile_store(sums, y + ox * s.cout + o, s.cout, channels);
-    });
+    }
   });
 }
 

@@ -1,6 +1,6 @@
 // 2-D convolution, forward, d-input and d-weight, for any window, stride and padding. One image per task.
 //
-// Forward is described at conv_row. D-input is the same convolution with the roles turned round: the
+// Forward is described at conv_rows. D-input is the same convolution with the roles turned round: the
 // gradient, spread out by the stride and padded by the window, against the weights turned by 180 degrees with
 // their channels exchanged. D-weight is, for each window row ky, the product of the (kx, channel) runs of the
 // image with the gradient, summed in registers over the positions and images of a chunk; chunks are added in
@@ -20,8 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
 void conv_image(const Conv2d& s, const float* image, const float* w, float* y) {
-  for (int64_t oy = 0; oy < s.out_h(); ++oy)
-    conv_row(s, image, oy, s.out_w(), w, nullptr, y + oy * s.out_w() * s.cout);
+  conv_rows(s, image, 0, s.out_h(), s.out_w(), w, nullptr, y);
 }
 
 // dw += over `count` images without padding.
@@ -39,9 +38,9 @@ void dweight_chunk(const Conv2d& s, int64_t count, const float* x, const float* 
             const float* a = x + n * image_size(s) + (oy * s.stride_h + ky) * row + r;
             const float* b = g + n * output_size(s) + oy * s.out_w() * s.cout + o;
             if (whole) {
-              tile_multiply<true>(sums, a, 1, step, b, s.cout, s.out_w(), channels);
+              tile_multiply<true>(sums, Rows<P>(a, 1), step, b, s.cout, s.out_w(), channels);
             } else {
-              tile_multiply<false>(sums, a, 1, step, b, s.cout, s.out_w(), channels);
+              tile_multiply<false>(sums, Rows<P>(a, 1), step, b, s.cout, s.out_w(), channels);
             }
           }
         }
@@ -68,41 +67,44 @@ void CpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* 
   });
 }
 
-void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {
-  const int64_t oh = s.out_h(), ow = s.out_w();
-  // The gradient spread out by the stride: (oh-1) stride + 1 positions, and a border of kernel - 1.
-  const Conv2d turned{
-      1,   (oh - 1) * s.stride_h + 2 * s.kh - 1, (ow - 1) * s.stride_w + 2 * s.kw - 1, s.cout, s.cin, s.kh,
-      s.kw};
-  const Scratch turned_w(*this, weight_size(s));
-  for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) {
-    const float* from = w + (s.kh * s.kw - 1 - tap) * s.cin * s.cout;
-    float* to = turned_w.data() + tap * s.cin * s.cout;
+namespace {
+
+// The windows turned by 180 degrees, with their channels exchanged: (kh, kw, cout, cin). A block of columns at
+// a time, so that both sides move along lines of the cache.
+void turn_weights(const Conv2d& s, const float* w, float* turned) {
+  constexpr int64_t kBlock = 16;
+  const int64_t taps = s.kh * s.kw, blocks = (s.cout + kBlock - 1) / kBlock;
+  parallel_for(taps * blocks, [&](int64_t task) {
+    const int64_t tap = task / blocks, begin = task % blocks * kBlock, end = std::min(s.cout, begin + kBlock);
+    const float* from = w + (taps - 1 - tap) * s.cin * s.cout;
+    float* to = turned + tap * s.cin * s.cout;
     for (int64_t i = 0; i < s.cin; ++i) {
-      for (int64_t o = 0; o < s.cout; ++o) to[o * s.cin + i] = from[i * s.cout + o];
+      for (int64_t o = begin; o < end; ++o) to[o * s.cin + i] = from[i * s.cout + o];
     }
-  }
-  const int64_t full_h = turned.out_h(),
-                full_w = turned.out_w();  // the part of the padded input that was read
+  });
+}
+
+}  // namespace
+
+void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {
+  // The gradient spread out by the stride, in a border of zeros that makes its windows the pixels of x. With
+  // more padding than a window has, what lies outside belongs to windows that saw padding alone.
+  const Conv2d turned{1, s.h + s.kh - 1, s.w + s.kw - 1, s.cout, s.cin, s.kh, s.kw};
+  const int64_t top = s.kh - 1 - s.pad_h, left = s.kw - 1 - s.pad_w;
+  const Scratch turned_w(*this, weight_size(s));
+  turn_weights(s, w, turned_w.data());
   parallel_for(s.n, [&](int64_t n) {
-    const Scratch room(*this, image_size(turned) + output_size(turned));
-    float* spread = room.data();
-    float* full = spread + image_size(turned);
-    std::fill_n(spread, image_size(turned), 0.0f);
-    for (int64_t oy = 0; oy < oh; ++oy) {
-      for (int64_t ox = 0; ox < ow; ++ox) {
-        const int64_t at = (oy * s.stride_h + s.kh - 1) * turned.w + ox * s.stride_w + s.kw - 1;
-        std::copy_n(g + ((n * oh + oy) * ow + ox) * s.cout, s.cout, spread + at * s.cout);
+    const Scratch spread(*this, image_size(turned));
+    std::fill_n(spread.data(), image_size(turned), 0.0f);
+    const float* from = g + n * output_size(s);
+    for (int64_t oy = 0; oy < s.out_h(); ++oy) {
+      for (int64_t ox = 0; ox < s.out_w(); ++ox, from += s.cout) {
+        const int64_t y = oy * s.stride_h + top, x = ox * s.stride_w + left;
+        if (y < 0 || y >= turned.h || x < 0 || x >= turned.w) continue;
+        std::copy_n(from, s.cout, spread.data() + (y * turned.w + x) * s.cout);
       }
     }
-    HWY_DYNAMIC_DISPATCH(conv_image)(turned, spread, turned_w.data(), full);
-    float* image = dx + n * image_size(s);
-    std::fill_n(image, image_size(s), 0.0f);
-    const int64_t columns = std::min(s.w, full_w - s.pad_w);
-    for (int64_t y = 0; y < s.h && y + s.pad_h < full_h; ++y) {
-      std::copy_n(full + ((y + s.pad_h) * full_w + s.pad_w) * s.cin, std::max<int64_t>(0, columns) * s.cin,
-                  image + y * s.w * s.cin);
-    }
+    HWY_DYNAMIC_DISPATCH(conv_image)(turned, spread.data(), turned_w.data(), dx + n * image_size(s));
   });
 }
 

@@ -204,9 +204,7 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
   const Conv2d& s = b.conv;
   const int64_t columns = b.out_w() * b.pool_w;
   for (int64_t oy = 0; oy < b.out_h(); ++oy) {
-    for (int64_t py = 0; py < b.pool_h; ++py) {
-      conv_row(s, image, oy * b.pool_h + py, columns, w, bias, rows + py * columns * s.cout);
-    }
+    conv_rows(s, image, oy * b.pool_h, b.pool_h, columns, w, bias, rows);
     for (int64_t ox = 0; ox < b.out_w(); ++ox) {
       for (int64_t c = 0; c < s.cout; c += kLanes) {
         const int64_t count = std::min(kLanes, s.cout - c);

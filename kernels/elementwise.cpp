@@ -1,7 +1,9 @@
 // Element-wise ops. Unary ones are one vector loop; binary ones walk the output row by row with each input's
 // own strides, after neighbouring axes that no input broadcasts have been merged, so that the common cases
-// (equal shapes, a scalar, a bias along the last axis) are one or two long loops.
+// (equal shapes, a scalar, a bias along the last axis) are one or two long loops. A bias of few channels is
+// repeated into a longer row first: sixteen floats are too little work for a call.
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu_backend.h"
@@ -134,6 +136,7 @@ HWY_EXPORT(binary_row);
 
 namespace {
 constexpr int64_t kGrain = 1 << 15;  // elements that are worth a thread
+constexpr int64_t kLongRow = 1024;   // elements that are worth a call
 
 struct Axis {
   int64_t extent, a, b;
@@ -154,6 +157,14 @@ int merge(const Dims& dims, const Strided& a, const Strided& b, Axis* axes) {
   if (rank == 0) axes[rank++] = {1, 0, 0};
   return rank;
 }
+
+// Of a (rows, extent) operand with the strides of its two axes: it lies there as a whole, or is one row.
+bool is_whole(int64_t outer, int64_t inner, int64_t extent) {
+  return inner == 1 && outer == extent;
+}
+bool is_row(int64_t outer, int64_t inner) {
+  return inner == 1 && outer == 0;
+}
 }  // namespace
 
 void CpuBackend::unary(Unary op, const float* x, float* y, int64_t count) {
@@ -172,6 +183,24 @@ void CpuBackend::binary(Binary op, const Dims& dims, const Strided& a, const Str
     parallel_ranges(total, kGrain, [&](int64_t begin, int64_t end) {
       HWY_DYNAMIC_DISPATCH(binary_row)
       (op, a.data + begin * inner.a, inner.a, b.data + begin * inner.b, inner.b, y + begin, end - begin);
+    });
+    return;
+  }
+  const Axis& outer = axes[rank - 2];
+  const int64_t repeats = kLongRow / inner.extent;
+  const bool row_a = is_row(outer.a, inner.a), row_b = is_row(outer.b, inner.b);
+  if (rank == 2 && repeats > 1 &&
+      ((row_a && is_whole(outer.b, inner.b, inner.extent)) ||
+       (row_b && is_whole(outer.a, inner.a, inner.extent)))) {
+    const int64_t length = repeats * inner.extent;
+    float repeated[kLongRow];
+    for (int64_t i = 0; i < length; ++i) repeated[i] = (row_a ? a : b).data[i % inner.extent];
+    parallel_ranges(total, kGrain / length * length, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i += length) {
+        HWY_DYNAMIC_DISPATCH(binary_row)
+        (op, row_a ? repeated : a.data + i, 1, row_a ? b.data + i : repeated, 1, y + i,
+         std::min(length, end - i));
+      }
     });
     return;
   }

@@ -54,9 +54,9 @@ void broadcast_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int
           tile_load(sums, c, x.n, columns);
         }
         if (whole) {
-          tile_multiply<true>(sums, a, x.a_row, x.a_step, b, x.n, depth, columns);
+          tile_multiply<true>(sums, Rows<P>(a, x.a_row), x.a_step, b, x.n, depth, columns);
         } else {
-          tile_multiply<false>(sums, a, x.a_row, x.a_step, b, x.n, depth, columns);
+          tile_multiply<false>(sums, Rows<P>(a, x.a_row), x.a_step, b, x.n, depth, columns);
         }
         tile_store(sums, c, x.n, columns);
       });

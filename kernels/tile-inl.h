@@ -1,11 +1,11 @@
 // The register tile under every matrix product and convolution: P rows by V vectors of sums held in
 // registers.
 //
-//   sum[p][v] += sum_k a[p * a_row + k * a_step] * b[k * b_row + v * lanes ...]
+//   sum[p][v] += sum_k a[p][k * a_step] * b[k * b_row + v * lanes ...]
 //
 // Each element is one chain of fused multiply-adds over k in ascending order, whatever the tile it falls in,
 // so results depend on neither the batch size nor how the work was cut. Rows of a convolution are output
-// positions, rows of a product are rows of a: the same code with other strides.
+// positions, rows of a product are rows of a: the same code, told where each row begins.
 
 #if defined(CALTROP_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_TILE_INL_H_
@@ -97,14 +97,25 @@ HWY_INLINE void tile_store(const Sums<P, V>& sums, float* to, int64_t row, int64
   }
 }
 
+// Where each row of a begins.
+template <int P>
+struct Rows {
+  const float* at[P];
+
+  Rows() = default;
+  Rows(const float* first, int64_t distance) {
+    for (int p = 0; p < P; ++p) at[p] = first + p * distance;
+  }
+};
+
 // `Whole`: all V vectors of a row of b are inside the matrix; else the last one holds columns - (V-1) *
 // lanes.
 template <bool Whole, int P, int V>
-HWY_INLINE void tile_multiply(Sums<P, V>& sums, const float* a, int64_t a_row, int64_t a_step, const float* b,
+HWY_INLINE void tile_multiply(Sums<P, V>& sums, const Rows<P>& a, int64_t a_step, const float* b,
                               int64_t b_row, int64_t depth, int64_t columns) {
   const Floats d;
   const Mask last = hn::FirstN(d, static_cast<size_t>(columns - (V - 1) * kLanes));
-  for (int64_t k = 0; k < depth; ++k) {
+  for (int64_t k = 0; k < depth * a_step; k += a_step) {
     Vec row[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
@@ -113,11 +124,10 @@ HWY_INLINE void tile_multiply(Sums<P, V>& sums, const float* a, int64_t a_row, i
     }
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
-      const Vec each = hn::Set(d, a[p * a_row]);
+      const Vec each = hn::Set(d, a.at[p][k]);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sums.at[p][v] = hn::MulAdd(each, row[v], sums.at[p][v]);
     }
-    a += a_step;
     b += b_row;
   }
 }
