@@ -32,6 +32,13 @@ std::string padded(const std::string& text, size_t width, bool left) {
   return left ? text + space : space + text;
 }
 
+// What rounds to zero has no sign.
+std::string fixed(double value, int digits) {
+  std::string text = fmt::format("{:.{}f}", value, digits);
+  if (text.starts_with('-') && text.find_first_not_of("-0.") == std::string::npos) text.erase(0, 1);
+  return text;
+}
+
 void end_line(std::string& page) {
   while (page.ends_with(' ')) page.pop_back();
   page += '\n';
@@ -85,10 +92,10 @@ std::string Table::shown_cell(const std::vector<Cell>& row, size_t column) const
   if (shown.kind == Column::Kind::general) return fmt::format("{:.{}g}", *number, shown.digits);
   const bool percent = shown.kind == Column::Kind::percent;
   const double unit = percent ? 100 : 1;
-  std::string cell = fmt::format("{:.{}f}", unit * *number, shown.digits);
+  std::string cell = fixed(unit * *number, shown.digits);
   if (column + 1 < columns_.size() && columns_[column + 1].kind == Column::Kind::deviation) {
     if (const auto* deviation = std::get_if<double>(&row[column + 1]))
-      cell += fmt::format(" ± {:.{}f}", unit * *deviation, shown.digits);
+      cell += " ± " + fixed(unit * *deviation, shown.digits);
   }
   return percent ? cell + " %" : cell;
 }

@@ -46,7 +46,7 @@ section() { printf '\n== %s\n' "$*"; }
 # The summary of a ctest run in $1 goes into $2; a failed run ends here, with the failing tests' output.
 run_suite() {
   local status=0
-  (cd "$1" && ctest --output-on-failure --no-tests=error) | tee "$2" || status=$?
+  (cd "$1" && ctest --output-on-failure --no-tests=error -j "$(nproc)") | tee "$2" || status=$?
   if [ "$status" != 0 ]; then
     grep 'tests passed' "$2" || true
     exit "$status"

@@ -36,6 +36,13 @@ TEST_SUITE("apps") {
     CHECK(table.text() == "a   b\n--  -\nε∞  x\n");
   }
 
+  TEST_CASE("what rounds to zero has no sign") {
+    Table table({{"change", "change", Kind::percent, 2}});
+    table.row({-0.00004});
+    table.row({-0.00006});
+    CHECK(table.markdown() == "| change |\n| ---: |\n| 0.00 % |\n| -0.01 % |\n");
+  }
+
   TEST_CASE("a table as CSV quotes what needs it and keeps every digit") {
     CHECK(sample().csv() ==
           "name,images,accuracy,size\n"
