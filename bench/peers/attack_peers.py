@@ -325,7 +325,7 @@ def compare_verdicts(beds, options, add):
                 print(f"{name} {norm} {bed.name}: {problem}", file=sys.stderr)
                 continue
             add(f"| {name} | {norm} | {eps} | {peer} | {bed.name} | {count} | {seeds} | {own_text} | {other_text} | "
-                f"{own - other:+.1f} |")
+                f"{round(own - other, 1) + 0:+.1f} |")  # no -0.0
 
 
 def compare_times(bed, most, add):
@@ -382,7 +382,7 @@ def main():
     versions = ", ".join(f"{p} {importlib.metadata.version(p)}" for p in packages)
     with tempfile.TemporaryDirectory() as scratch:
         beds = [Bed(*pair.split("=", 1), options, Path(scratch)) for pair in options.weights]
-        said = f"Python {platform.python_version()}, {versions}; {options.threads} threads; MNIST test images."
+        said = f"Python {platform.python_version()}, {versions}; threads: {options.threads}; MNIST test images."
         compare = {"images": lambda add: compare_images(beds, options.count or 200, add),
                    "verdicts": lambda add: compare_verdicts(beds, options, add),
                    "times": lambda add: compare_times(beds[0], options.count, add)}
