@@ -1,5 +1,6 @@
 // caltrop train: epochs of mini-batches, a checkpoint after each, weights at the end.
 #include <cmath>
+#include <optional>
 
 #include "apps/commands.h"
 #include "apps/console.h"
@@ -195,7 +196,8 @@ class Training {
                                         : fmt::format("loss became {}", result.loss),
              epoch, *options_.rate);
       }
-      const double test = evaluate(model, data.test).metrics.accuracy;
+      tested_ = evaluate(model, data.test);
+      const double test = tested_->metrics.accuracy;
       log.append({{"epoch", epoch},
                   {"loss", result.loss},
                   {"train_accuracy", result.accuracy},
@@ -214,7 +216,7 @@ class Training {
     SafeTensorFile weights = model.state();
     describe_data(weights, options_.data);
     write_safetensors(folder.file("model.safetensors"), weights);
-    const Evaluation evaluation = evaluate(model, data.test);
+    const Evaluation evaluation = tested_ ? std::move(*tested_) : evaluate(model, data.test);
     folder.write_json("evaluation.json", to_json(evaluation.metrics, evaluation.confusion));
     if (!epochs.empty()) console_.blank();
     console_.say("test accuracy {} on {} images", in_words(evaluation.metrics),
@@ -227,6 +229,7 @@ class Training {
   TrainOptions& options_;
   const Flags& flags_;
   Console console_;
+  std::optional<Evaluation> tested_;  // after the last epoch, unless a resumed run had none left
 };
 
 }  // namespace
