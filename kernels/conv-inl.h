@@ -12,7 +12,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-// Blocks along a window that the cache keeps while the positions pass.
+// Steps along a window whose filters the cache keeps while the positions pass.
 constexpr int64_t kConvDepth = 256;
 
 // Rows [oy, oy + rows) by the first `columns` outputs of one image that needs no padding: y (rows, columns,
@@ -22,20 +22,20 @@ constexpr int64_t kConvDepth = 256;
 HWY_INLINE void conv_rows(const Conv2d& s, const float* image, int64_t oy, int64_t rows, int64_t columns,
                           const float* w, const float* bias, float* y) {
   const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;
-  const int64_t taps = std::max<int64_t>(1, kConvDepth / std::max<int64_t>(1, run));  // rows of a block
+  const int64_t block_rows = std::max<int64_t>(1, kConvDepth / std::max<int64_t>(1, run));  // of the window
   const int64_t next_row = s.stride_h * row - columns * step;
   for_column_panels(s.cout, [&]<int V>(int64_t o, int64_t channels) HWY_ATTR {
     const bool whole = channels == V * kLanes;
-    for (int64_t first = 0; first < s.kh; first += taps) {
-      const int64_t end = std::min(s.kh, first + taps);
-      for (int64_t k = 0; k < run || k == 0; k += kConvDepth) {
+    for (int64_t first = 0; first < s.kh; first += block_rows) {
+      const int64_t end = std::min(s.kh, first + block_rows);
+      for (int64_t k = 0; k < run || k == 0; k += kConvDepth) {  // without channels: the bias alone
         const int64_t depth = std::min(kConvDepth, run - k);
-        const float* position = image + (oy * s.stride_h + first) * row + k;
+        int64_t position = (oy * s.stride_h + first) * row + k;
         int64_t ox = 0;
         for_row_tiles(rows * columns, [&]<int P>(int64_t i) HWY_ATTR {
           Rows<P> a;
           for (int p = 0; p < P; ++p) {
-            a.at[p] = position;
+            a.at[p] = image + position;
             position += step;
             if (++ox == columns) {
               ox = 0;
@@ -52,13 +52,13 @@ HWY_INLINE void conv_rows(const Conv2d& s, const float* image, int64_t oy, int64
             tile_set(sums, 0.0f);
           }
           for (int64_t ky = first; ky < end; ++ky) {
+            for (int p = 0; ky > first && p < P; ++p) a.at[p] += row;
             const float* b = w + (ky * run + k) * s.cout + o;
             if (whole) {
               tile_multiply<true>(sums, a, 1, b, s.cout, depth, channels);
             } else {
               tile_multiply<false>(sums, a, 1, b, s.cout, depth, channels);
             }
-            for (int p = 0; p < P; ++p) a.at[p] += row;
           }
           tile_store(sums, to, s.cout, channels);
         });

@@ -69,8 +69,8 @@ void CpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* 
 
 namespace {
 
-// The windows turned by 180 degrees, with their channels exchanged: (kh, kw, cout, cin). A block of columns at
-// a time, so that both sides move along lines of the cache.
+// The windows turned by 180 degrees, with their channels exchanged: (kh, kw, cout, cin). A block of columns
+// at a time, so that both sides move along lines of the cache.
 void turn_weights(const Conv2d& s, const float* w, float* turned) {
   constexpr int64_t kBlock = 16;
   const int64_t taps = s.kh * s.kw, blocks = (s.cout + kBlock - 1) / kBlock;
@@ -87,8 +87,9 @@ void turn_weights(const Conv2d& s, const float* w, float* turned) {
 }  // namespace
 
 void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {
-  // The gradient spread out by the stride, in a border of zeros that makes its windows the pixels of x. With
-  // more padding than a window has, what lies outside belongs to windows that saw padding alone.
+  // The gradient spread out by the stride in a border of zeros, so that its window (y, x) gives pixel (y, x)
+  // of dx. Where the padding exceeds the window, gradients that fall outside are of windows that saw padding
+  // alone.
   const Conv2d turned{1, s.h + s.kh - 1, s.w + s.kw - 1, s.cout, s.cin, s.kh, s.kw};
   const int64_t top = s.kh - 1 - s.pad_h, left = s.kw - 1 - s.pad_w;
   const Scratch turned_w(*this, weight_size(s));

@@ -158,8 +158,8 @@ int merge(const Dims& dims, const Strided& a, const Strided& b, Axis* axes) {
   return rank;
 }
 
-// Of a (rows, extent) operand with the strides of its two axes: it lies there as a whole, or is one row.
-bool is_whole(int64_t outer, int64_t inner, int64_t extent) {
+// Whether a (rows, extent) operand with these strides is contiguous, or one row repeated.
+bool is_contiguous(int64_t outer, int64_t inner, int64_t extent) {
   return inner == 1 && outer == extent;
 }
 bool is_row(int64_t outer, int64_t inner) {
@@ -187,14 +187,15 @@ void CpuBackend::binary(Binary op, const Dims& dims, const Strided& a, const Str
     return;
   }
   const Axis& outer = axes[rank - 2];
-  const int64_t repeats = kLongRow / inner.extent;
+  const int64_t repeats = std::min(kLongRow / inner.extent, outer.extent);
   const bool row_a = is_row(outer.a, inner.a), row_b = is_row(outer.b, inner.b);
   if (rank == 2 && repeats > 1 &&
-      ((row_a && is_whole(outer.b, inner.b, inner.extent)) ||
-       (row_b && is_whole(outer.a, inner.a, inner.extent)))) {
+      ((row_a && is_contiguous(outer.b, inner.b, inner.extent)) ||
+       (row_b && is_contiguous(outer.a, inner.a, inner.extent)))) {
     const int64_t length = repeats * inner.extent;
     float repeated[kLongRow];
-    for (int64_t i = 0; i < length; ++i) repeated[i] = (row_a ? a : b).data[i % inner.extent];
+    for (int64_t i = 0; i < length; i += inner.extent)
+      std::copy_n(row_a ? a.data : b.data, inner.extent, repeated + i);
     parallel_ranges(total, kGrain / length * length, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; i += length) {
         HWY_DYNAMIC_DISPATCH(binary_row)

@@ -109,7 +109,7 @@ struct Rows {
 };
 
 // `Whole`: all V vectors of a row of b are inside the matrix; else the last one holds columns - (V-1) *
-// lanes.
+// lanes. a_step > 0.
 template <bool Whole, int P, int V>
 HWY_INLINE void tile_multiply(Sums<P, V>& sums, const Rows<P>& a, int64_t a_step, const float* b,
                               int64_t b_row, int64_t depth, int64_t columns) {

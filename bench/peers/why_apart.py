@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Why three peers' images leave Caltrop's under L2: cleverhans' FGSM, ART's MIM and torchattacks' PGD.
 
-The peer's choices are taken back one at a time, where it has no setting for that in its steps written out in PyTorch: fp32, in
-which PyTorch's gradient of cross-entropy, p - 1, has few digits where the network is sure; cleverhans' floor of 1e-6 under the
-norm of the gradient of the batch's mean loss, and the 1e-10 that torchattacks adds to it; ART's order, box before ball. Prints
-a Markdown table of how many pixels lie within 1e-5 of the peer's images and of Caltrop's.
+The peer's choices are taken back one at a time. They are: fp32, in which PyTorch's gradient of cross-entropy, p - 1, has few
+digits where the network is sure; cleverhans' floor of 1e-6 under the norm of the gradient of the batch's mean loss, and the
+1e-10 that torchattacks adds to it; ART's order, box before ball. torchattacks has a setting for its own; the others' steps are
+written out in PyTorch. Prints a Markdown table of how many pixels lie within 1e-5 of the peer's images and of Caltrop's.
 """
 
 import argparse
@@ -15,24 +15,29 @@ import torch
 
 from attack_peers import CLOSE, FP32_ALONE, Bed, art_attack, attacked_by, cleverhans_fgm, torchattacks_attack
 
-EPS, STEP, STEPS = 1.0, 0.25, 10
+EPS, STEP, STEPS = 1.0, 0.25, 10  # as in image_cases() of attack_peers.py
 
 
 def per_image(v):
     return v.view(-1, 1, 1, 1)
 
 
-def loss_gradient(bed, x, y, mean):
+def unit(v, length):
+    """v / length, and zeros where nothing can be divided."""
+    return torch.nan_to_num(v / per_image(length), posinf=0, neginf=0)
+
+
+def loss_gradient(bed, x, y, reduction="mean"):
     leaf = x.detach().requires_grad_(True)
-    loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction="mean" if mean else "sum")
+    loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction=reduction)
     return torch.autograd.grad(loss, leaf)[0]
 
 
 def fgsm(floor):
     def run(bed, x, y, eps):
-        gradient = loss_gradient(bed, x, y, mean=floor > 0)
+        gradient = loss_gradient(bed, x, y, "mean" if floor > 0 else "sum")
         length = gradient.flatten(1).square().sum(1).clamp_min(floor**2).sqrt()
-        return (x + eps * torch.nan_to_num(gradient / per_image(length))).clamp(0, 1)
+        return (x + eps * unit(gradient, length)).clamp(0, 1)
 
     return run
 
@@ -41,9 +46,9 @@ def mim(box_last):
     def run(bed, x, y, eps):
         adversarial, momentum = x.clone(), torch.zeros_like(x)
         for _ in range(STEPS):
-            gradient = loss_gradient(bed, adversarial, y, mean=not box_last)
-            momentum = momentum + torch.nan_to_num(gradient / per_image(gradient.flatten(1).norm(p=1, dim=1)))
-            moved = adversarial + STEP * torch.nan_to_num(momentum / per_image(momentum.flatten(1).norm(dim=1)))
+            gradient = loss_gradient(bed, adversarial, y)
+            momentum = momentum + unit(gradient, gradient.flatten(1).norm(p=1, dim=1))
+            moved = adversarial + STEP * unit(momentum, momentum.flatten(1).norm(dim=1))
             if not box_last:
                 moved = moved.clamp(0, 1)
             delta = moved - x

@@ -189,8 +189,10 @@ TEST_SUITE("kernels") {
                         });
         }
       }
-      const Conv2d shapes[] = {
-          {64, 10, 9, 1, 33, 3, 3, 1, 1, 1, 1}, {64, 8, 8, 16, 20, 3, 3}, {64, 9, 9, 3, 7, 3, 3, 2, 2, 0, 1}};
+      const Conv2d shapes[] = {{64, 10, 9, 1, 33, 3, 3, 1, 1, 1, 1},
+                               {64, 8, 8, 16, 20, 3, 3},
+                               {64, 9, 9, 3, 7, 3, 3, 2, 2, 0, 1},
+                               {64, 5, 5, 30, 5, 3, 3}};
       for (const Conv2d& s : shapes) {
         const auto image = reference::x_size(s) / 64, output = reference::y_size(s) / 64;
         const Input<float> x(backend, draws(reference::x_size(s))), w(backend, draws(reference::w_size(s)));
