@@ -34,7 +34,7 @@ const std::vector<Conv2d>& shapes() {
         {2, 9, 7, 16, 24, 3, 3, 1, 1, 1, 1},  // channels in fours
         {3, 8, 9, 36, 68, 3, 2, 2, 1, 1, 0},
         {2, 5, 4, 132, 40, 1, 1},
-        {2, 5, 4, 300, 70, 2, 1},  // wider and deeper windows than one block
+        {1, 4, 3, 300, 20, 2, 1},  // wider and deeper windows than one block
         {1, 6, 5, 40, 20, 5, 3, 2, 1, 1, 1},
         {33, 6, 6, 1, 5, 3, 3},  // chunks of a batch
         {17, 4, 5, 3, 9, 3, 3, 1, 1, 1, 1},
