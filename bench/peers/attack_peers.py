@@ -114,8 +114,8 @@ def cleverhans_fgm(bed, x, y, eps):
     return fast_gradient_method(bed.model, x, eps, 2, clip_min=0, clip_max=1, y=y)
 
 
-def plain_mim(bed, x, y, eps, size=0.25, steps=10):
-    """Dong et al. 2018 under L2, written out: no library has it as defined."""
+def plain_mim(bed, x, y, eps, size=0.25, steps=10, box_last=True):
+    """Dong et al. 2018 under L2, written out: no library has it as defined. ART goes to the ball last, not to the box."""
     adversarial, momentum = x.clone(), torch.zeros_like(x)
 
     def scaled(v, order):
@@ -125,9 +125,12 @@ def plain_mim(bed, x, y, eps, size=0.25, steps=10):
         leaf = adversarial.requires_grad_(True)
         loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction="sum")
         momentum = momentum + scaled(torch.autograd.grad(loss, leaf)[0], 1)
-        delta = (leaf.detach() + size * scaled(momentum, 2)) - x
+        moved = leaf.detach() + size * scaled(momentum, 2)
+        delta = (moved if box_last else moved.clamp(0, 1)) - x
         length = delta.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
-        adversarial = (x + delta * (eps / length).clamp_max(1)).clamp(0, 1)
+        adversarial = x + delta * (eps / length).clamp_max(1)
+        if box_last:
+            adversarial = adversarial.clamp(0, 1)
     return adversarial
 
 

@@ -9,55 +9,31 @@ written out in PyTorch. Prints a Markdown table of how many pixels lie within 1e
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from attack_peers import CLOSE, FP32_ALONE, Bed, art_attack, attacked_by, cleverhans_fgm, torchattacks_attack
+from attack_peers import (CLOSE, FP32_ALONE, Bed, art_attack, attacked_by, cleverhans_fgm, plain_mim,
+                          torchattacks_attack)
 
 EPS, STEP, STEPS = 1.0, 0.25, 10  # as in image_cases() of attack_peers.py
 
 
-def per_image(v):
-    return v.view(-1, 1, 1, 1)
-
-
-def unit(v, length):
-    """v / length, and zeros where nothing can be divided."""
-    return torch.nan_to_num(v / per_image(length), posinf=0, neginf=0)
-
-
-def loss_gradient(bed, x, y, reduction="mean"):
-    leaf = x.detach().requires_grad_(True)
-    loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction=reduction)
-    return torch.autograd.grad(loss, leaf)[0]
-
-
 def fgsm(floor):
     def run(bed, x, y, eps):
-        gradient = loss_gradient(bed, x, y, "mean" if floor > 0 else "sum")
-        length = gradient.flatten(1).square().sum(1).clamp_min(floor**2).sqrt()
-        return (x + eps * unit(gradient, length)).clamp(0, 1)
+        leaf = x.detach().requires_grad_(True)
+        loss = torch.nn.functional.cross_entropy(bed.model(leaf), y, reduction="mean" if floor > 0 else "sum")
+        gradient = torch.autograd.grad(loss, leaf)[0]
+        length = gradient.flatten(1).square().sum(1).clamp_min(floor**2).sqrt().view(-1, 1, 1, 1)
+        step = torch.nan_to_num(gradient / length, posinf=0, neginf=0)  # none where nothing can be divided
+        return (x + eps * step).clamp(0, 1)
 
     return run
 
 
-def mim(box_last):
-    def run(bed, x, y, eps):
-        adversarial, momentum = x.clone(), torch.zeros_like(x)
-        for _ in range(STEPS):
-            gradient = loss_gradient(bed, adversarial, y)
-            momentum = momentum + unit(gradient, gradient.flatten(1).norm(p=1, dim=1))
-            moved = adversarial + STEP * unit(momentum, momentum.flatten(1).norm(dim=1))
-            if not box_last:
-                moved = moved.clamp(0, 1)
-            delta = moved - x
-            adversarial = x + delta * per_image((eps / delta.flatten(1).norm(dim=1)).clamp_max(1))
-            if box_last:
-                adversarial = adversarial.clamp(0, 1)
-        return adversarial
-
-    return run
+ball_last = partial(plain_mim, size=STEP, steps=STEPS, box_last=False)
+box_last = partial(plain_mim, size=STEP, steps=STEPS)
 
 
 def pgd(**settings):
@@ -71,8 +47,8 @@ CASES = [
       ("without the floor, in fp64", fgsm(0), True)]),
     ("MIM", ["mim", *TEN_STEPS], "ART",
      art_attack("MomentumIterativeMethod", norm=2, eps_step=STEP, max_iter=STEPS, decay=1.0, verbose=False),
-     [("as the peer", mim(False), False), ("box last", mim(True), False), ("in fp64", mim(False), True),
-      ("box last, in fp64", mim(True), True)]),
+     [("as the peer", ball_last, False), ("box last", box_last, False), ("in fp64", ball_last, True),
+      ("box last, in fp64", box_last, True)]),
     ("PGD", ["pgd", *TEN_STEPS, "--random-start", "no"], "torchattacks", pgd(),
      [("as the peer, in fp64", pgd(), True), ("1e-300 for 1e-10, in fp64", pgd(eps_for_division=1e-300), True)]),
 ]
