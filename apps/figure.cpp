@@ -45,19 +45,22 @@ bool few(const Figure& figure) {
   });
 }
 
-std::string script_of(const Figure& figure, const std::string& stem) {
-  const double scale = figure.percent ? 100 : 1;
-  std::string script = fmt::format(
+// What every figure begins with: where it goes, its titles, frame, grid and legend.
+std::string opening_of(const std::string& stem, const std::string& title, const std::string& y_label) {
+  return fmt::format(
       "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
       "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
-      "set output '{0}.png'\n"
-      "set title {1} font ',18'\n"
-      "set xlabel {2}\nset ylabel {3}\n"
-      "set yrange [{4}:{5}]\nset format y '{6}'\n"
+      "set output '{0}.png'\nset title {1} font ',18'\nset ylabel {2}\n"
       "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
       "set key outside below Left reverse samplen 2 height 1\n",
-      stem, quoted(figure.title), quoted(figure.x_label), quoted(figure.y_label), scale * figure.y_low,
-      scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
+      stem, quoted(title), quoted(y_label));
+}
+
+std::string script_of(const Figure& figure, const std::string& stem) {
+  const double scale = figure.percent ? 100 : 1;
+  std::string script = opening_of(stem, figure.title, figure.y_label);
+  script += fmt::format("set xlabel {}\nset yrange [{}:{}]\nset format y '{}'\n", quoted(figure.x_label),
+                        scale * figure.y_low, scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
   if (figure.whole_x && few(figure)) script += "set xtics 1\n";
   for (const Threshold& line : figure.thresholds) {
@@ -117,17 +120,10 @@ std::string write_figure(const RunFolder& folder, const std::string& stem, const
 }
 
 std::string write_bar_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure) {
-  std::string data,
-      script = fmt::format(
-          "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
-          "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
-          "set output '{0}.png'\nset title {1} font ',18'\nset ylabel {2}\n"
-          "set yrange [0:108]\nset ytics 0,20,100\nset format y '%.0f %%'\n"
-          "set border 3 lc rgb '#555555'\nset tics nomirror\nset grid ytics lc rgb '#dddddd' lt 1\n"
-          "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.9 "
-          "noborder\n"
-          "set key outside below Left reverse samplen 2 height 1\n",
-          stem, quoted(figure.title), quoted(figure.y_label));
+  std::string data, script = opening_of(stem, figure.title, figure.y_label);
+  script +=
+      "set yrange [0:108]\nset ytics 0,20,100\nset format y '%.0f %%'\n"
+      "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 0.9 noborder\n";
   int64_t group = 0;
   for (const auto& [name, bars] : figure.groups) {
     data += quoted(name);
