@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/build_info.h"
-#include "apps/commands.h"
-#include "apps/suggest.h"
-#include "apps/text_layout.h"
+#include "apps/core/build_info.h"
+#include "apps/core/commands.h"
+#include "apps/core/suggest.h"
+#include "apps/core/text_layout.h"
 #include "engine/text.h"
 
 namespace caltrop {

@@ -10,7 +10,7 @@ if(GIT)
     set(commit ${described})
   endif()
 endif()
-set(content "#include \"apps/build_info.h\"
+set(content "#include \"apps/core/build_info.h\"
 
 namespace caltrop {
 

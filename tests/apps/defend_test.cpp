@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <thread>
 
-#include "apps/crafted_cache.h"
-#include "apps/defend_report.h"
+#include "apps/study/crafted_cache.h"
+#include "apps/commands/defend_report.h"
 #include "data/npz.h"
 #include "tests/apps/program.h"
 

@@ -1,9 +1,9 @@
 // The sentences of the demonstration's page: true for good outcomes, bad ones and none at all.
 #include <doctest/doctest.h>
 
-#include "apps/demo_page.h"
-#include "apps/demo_words.h"
-#include "apps/html_page.h"
+#include "apps/demo/page.h"
+#include "apps/demo/words.h"
+#include "apps/report/html_page.h"
 
 namespace caltrop::test {
 namespace {

@@ -1,8 +1,8 @@
-#include "apps/flags.h"
+#include "apps/core/flags.h"
 
 #include <doctest/doctest.h>
 
-#include "apps/suggest.h"
+#include "apps/core/suggest.h"
 #include "tests/apps/program.h"
 
 namespace caltrop {

@@ -1,4 +1,4 @@
-#include "apps/metrics.h"
+#include "apps/report/metrics.h"
 
 #include <doctest/doctest.h>
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "apps/html_page.h"
-#include "apps/svg_chart.h"
+#include "apps/report/html_page.h"
+#include "apps/report/svg_chart.h"
 
 namespace caltrop::test {
 namespace {

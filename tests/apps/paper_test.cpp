@@ -3,10 +3,10 @@
 
 #include <filesystem>
 
-#include "apps/defend_data.h"
-#include "apps/paper_defence_numbers.h"
-#include "apps/paper_defence_report.h"
-#include "apps/paper_defence_tables.h"
+#include "apps/commands/defend_data.h"
+#include "apps/paper/defence_numbers.h"
+#include "apps/paper/defence_report.h"
+#include "apps/paper/defence_tables.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {

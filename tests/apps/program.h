@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/flags.h"
+#include "apps/core/flags.h"
 
 namespace caltrop::test {
 

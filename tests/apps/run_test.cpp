@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/run_folder.h"
+#include "apps/core/run_folder.h"
 #include "data/npz.h"
 #include "tests/apps/program.h"
 

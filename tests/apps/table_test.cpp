@@ -1,10 +1,10 @@
-#include "apps/table.h"
+#include "apps/report/table.h"
 
 #include <doctest/doctest.h>
 
 #include <limits>
 
-#include "apps/text_layout.h"
+#include "apps/core/text_layout.h"
 
 namespace caltrop {
 namespace {

@@ -1,0 +1,317 @@
+// caltrop attack: one attack of the suite on the images of a data set.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "apps/commands/attack_flags.h"
+#include "apps/commands/attack_report.h"
+#include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/options.h"
+#include "apps/core/run_folder.h"
+#include "apps/core/setup.h"
+#include "apps/core/text_layout.h"
+#include "attacks/adaptive.h"
+#include "attacks/diagnosis.h"
+#include "data/npz.h"
+
+namespace caltrop {
+namespace {
+
+constexpr size_t kShownImages = 10;
+
+struct AttackCommand {
+  CommonOptions common;
+  DataOptions data;
+  ModelOptions model;
+  AttackFlags attack;
+  SuiteFlags suite;
+  std::optional<double> noise;
+  std::optional<int64_t> quantize;
+  std::optional<int64_t> eot;
+  bool bpda = false;
+  std::string subset = "test";
+  std::optional<double> eps;
+  std::optional<int64_t> target, save_images;
+  int64_t batch = 0;
+};
+
+void declare(Flags& flags, AttackCommand& options) {
+  flags.usage("ATTACK --weights FILE [flags]");
+  flags.about(
+      "Attacks each image and tests what the network says of the result. Within a size, through the "
+      "gradient of the loss: FGSM takes one step, BIM several, PGD begins at a random point, MIM steps "
+      "along a momentum, APGD chooses its steps itself (apgd-ce, apgd-dlr, and apgd-t towards each likely "
+      "class). For the smallest perturbation: cw, deepfool, fab and fab-t; they need no size, and with "
+      "--eps succeed only within it. Without gradients: square. autoattack is the standard ensemble: "
+      "apgd-ce, apgd-t, fab-t, square, each on what the others left. Success is judged on the stored "
+      "images.");
+  flags.positional("attack", options.attack.kind, attack_names(), "which attack");
+  add_model_flags(flags, options.model, Weights::required);
+  add_data_flags(flags, options.data, "attack the first N images");
+  add_subset_flag(flags, options.subset);
+  flags.group("Attack");
+  add_norm_flag(flags, options.attack.norm);
+  add_eps_flag(flags, options.eps, "0.3 for linf, 2 for l2, 10 for l1; none for cw, deepfool, fab, fab-t");
+  add_attack_flags(flags, options.attack);
+  add_suite_flags(flags, options.suite);
+  flags.choice("labels", options.attack.labels, {"true", "predicted"},
+               "attack the true label, or what the network says");
+  flags.integer("target", options.target, 0, 1 << 20, "CLASS",
+                "push the images of the other classes towards this one; success is to arrive", "untargeted");
+  flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
+                "store the first N attacked images", "all");
+  flags.group("Defence in front of the network");
+  flags.number("noise", options.noise, {.low = 0, .high = 100, .open_low = true}, "SIGMA",
+               "add Gaussian noise to each image that the network sees", "none");
+  flags.integer("quantize", options.quantize, 2, 65536, "LEVELS", "round pixels to so many values", "none");
+  flags.exclusive({"noise", "quantize"});
+  flags.integer("eot", options.eot, 1, 255, "N",
+                "average each gradient over N draws of --noise (expectation over transformation)",
+                "1; 20 for --version rand, as its authors have it");
+  flags.toggle("bpda", options.bpda,
+               "differentiate the defence as if it did nothing (backward pass differentiable approximation)");
+  flags.group("Computing", Scope::local);
+  add_batch_flag(flags, options.batch,
+                 "images in a batch, 0 for what suits the network; results do not depend on it");
+  add_common_flags(flags, options.common, true, "runs/ATTACK-NORM-DATASET, the first that is free");
+  flags.section(
+      "Files",
+      " DIR/config.json      every flag as used\n"
+      " DIR/summary.json     as --json, without out\n"
+      " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
+      " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), "
+      "index, label, clean_prediction, prediction, success\n"
+      " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
+  flags.section(
+      "JSON",
+      "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
+      "success_rate_of_correct, mean_loss, mean and max of linf and l2, box_violations, ball_violations, "
+      "zero_gradients, nan_gradients, norms (mean, median, max of l0, l1, l2, linf over the images that "
+      "were right and are fooled), by (autoattack: images that each attack fooled), warnings, "
+      "forward_passes, backward_passes");
+  flags.example(
+      "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
+      "--step-size 0.01",
+      "Madry's attack on MNIST.");
+  flags.example(
+      "caltrop attack fgsm --weights runs/target/model.safetensors --norm l2 --eps 1.5 --target 3 --limit "
+      "1000",
+      "One L2 step towards class 3, for the first 1,000 images.");
+  flags.example("caltrop attack cw --weights runs/target/model.safetensors --limit 100",
+                "The smallest L2 perturbation of each of 100 images.");
+  flags.example("caltrop attack autoattack --weights runs/target/model.safetensors --eps 0.1 --limit 1000",
+                "The standard ensemble.");
+}
+
+// The network as the attack sees it: behind its defence, its gradients averaged over draws.
+class Seen {
+ public:
+  Seen(const Model& model, const AttackCommand& options) {
+    add(std::make_unique<Network>(model));
+    if (options.noise) {
+      transform_ =
+          gaussian_noise(static_cast<float>(*options.noise), static_cast<uint64_t>(options.common.seed));
+    } else if (options.quantize) {
+      transform_ = quantization(*options.quantize);
+    }
+    if (options.bpda && !transform_)
+      usage_error("--bpda differentiates a defence: add --noise or --quantize");
+    if (transform_) {
+      add(std::make_unique<Defended>(classifier(), *transform_,
+                                     options.bpda ? identity : Defended::Surrogate()));
+    }
+    if (options.eot.value_or(1) > 1) add(std::make_unique<Averaged>(classifier(), *options.eot));
+  }
+  const Classifier& classifier() const { return *layers_.back(); }
+
+ private:
+  void add(std::unique_ptr<Classifier> layer) { layers_.push_back(std::move(layer)); }
+
+  std::unique_ptr<Transform> transform_;
+  std::vector<std::unique_ptr<Classifier>> layers_;
+};
+
+// AutoAttack's authors average over 20 draws in their version for random defences. What draws nothing gives the
+// same gradient each time.
+void choose_draws(AttackCommand& options, const AttackOptions& attack) {
+  constexpr int64_t kAuthorsDraws = 20;
+  if (options.eot && *options.eot > 1 && !options.noise)
+    usage_error("--eot averages over what is random, and nothing is: add --noise");
+  const bool rand = attack.kind == AttackKind::autoattack && attack.version == AutoAttackVersion::rand;
+  if (rand && options.noise && !options.eot) options.eot = kAuthorsDraws;
+}
+
+// What is kept of the attacked images, in their order: arrays, a table, and the first for the picture.
+class Kept {
+ public:
+  // Arrays of the first `stored` images alone.
+  Kept(const Images& images, int64_t stored) : images_(images), left_(stored) {}
+
+  void add(const AttackResult& chunk) {
+    std::vector<int64_t> rows;
+    for (const AttackedImage& image : chunk.images) rows.push_back(image.index);
+    const std::vector<float> clean = images_.pixels(rows).to_host(), delta = chunk.delta.to_host();
+    const auto size = static_cast<size_t>(images_.image_size());
+    for (size_t i = 0; i < chunk.images.size(); ++i) {
+      add(chunk.images[i], chunk.rows[i], std::span(clean).subspan(i * size, size),
+          std::span(delta).subspan(i * size, size));
+    }
+  }
+
+  void write(const RunFolder& folder) const {
+    const ImageShape& shape = images_.shape();
+    const auto n = static_cast<int64_t>(index_.size());
+    NpzWriter file(folder.file("adversarial.npz"));
+    file.add("x", {n, shape.height, shape.width, shape.channels}, x_);
+    file.add("delta", {n, shape.height, shape.width, shape.channels}, delta_);
+    file.add("index", {n}, index_);
+    file.add("label", {n}, label_);
+    file.add("clean_prediction", {n}, clean_prediction_);
+    file.add("prediction", {n}, prediction_);
+    file.add("success", {n}, success_);
+    file.close();
+    write_attack_grid(folder, "grid.png", shown_, shape.height, shape.width);
+    folder.write("images.csv", table_.csv());
+  }
+
+  // Of the images that were right and are fooled.
+  const NormsUsed& norms() const { return norms_; }
+  const std::map<std::string, int64_t>& fooled_by() const { return fooled_by_; }
+
+ private:
+  void add(const AttackedImage& image, const AttackRow& row, std::span<const float> clean,
+           std::span<const float> delta) {
+    if (row.success && image.clean_prediction == image.label) {
+      norms_.add(row);
+      ++fooled_by_[to_string(row.by)];
+    }
+    table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
+                int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
+                static_cast<double>(row.l2)});
+    if (shown_.size() < kShownImages)
+      shown_.push_back({{clean.begin(), clean.end()}, {delta.begin(), delta.end()}, row.success});
+    if (left_-- <= 0) return;
+    std::transform(clean.begin(), clean.end(), std::back_inserter(x_),
+                   [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
+    delta_.insert(delta_.end(), delta.begin(), delta.end());
+    index_.push_back(image.index);
+    label_.push_back(image.label);
+    clean_prediction_.push_back(image.clean_prediction);
+    prediction_.push_back(row.prediction);
+    success_.push_back(row.success);
+  }
+
+  const Images& images_;
+  int64_t left_;
+  std::vector<uint8_t> x_, success_;
+  std::vector<float> delta_;
+  std::vector<int64_t> index_;
+  std::vector<int32_t> label_, clean_prediction_, prediction_;
+  std::vector<Shown> shown_;
+  NormsUsed norms_;
+  std::map<std::string, int64_t> fooled_by_;
+  Table table_{{{"index", "index", Column::Kind::count},
+                {"label", "label", Column::Kind::count},
+                {"clean_prediction", "clean prediction", Column::Kind::count},
+                {"prediction", "prediction", Column::Kind::count},
+                {"success", "success", Column::Kind::count},
+                {"loss", "loss", Column::Kind::general, 4},
+                {"linf", "L-inf", Column::Kind::general, 4},
+                {"l2", "L2", Column::Kind::general, 4}}};
+};
+
+// All images; with a target those of other classes: one of the target class has nowhere to go and would count as
+// a success.
+AttackJob job_of(const AttackCommand& options, const Images& images, Console& console) {
+  AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+  if (!options.target) return job;
+  std::erase_if(job.rows,
+                [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
+  if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
+  console.note("{} images of class {} are left out", images.count() - static_cast<int64_t>(job.rows.size()),
+               *options.target);
+  job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  return job;
+}
+
+void run(AttackCommand& options, const Flags& flags) {
+  Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, options.common.resume);
+  const ChosenAttack chosen = choose_attack(options.attack, options.suite, flags, options.eps,
+                                            options.target.has_value(), options.common.seed);
+  const AttackOptions& attack = chosen.options;
+  choose_draws(options, attack);
+  const float eps = options.eps ? static_cast<float>(*options.eps)
+                                : chosen.eps.value_or(default_eps(attack.kind, attack.norm));
+  if (std::isfinite(eps)) options.eps = static_cast<double>(eps);
+  const std::vector<float> sizes = {eps};
+  Backend& backend = open_backend(options.common, console);
+  const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
+  const Images& images = trained.data.images;
+  check_attack(attack, sizes, images.image_size());
+  if (options.target && *options.target >= trained.model.outputs()) {
+    fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
+  }
+  AttackJob job = job_of(options, images, console);
+  const auto count = static_cast<int64_t>(job.rows.size());
+
+  const Seen seen(trained.model, options);
+  const Classifier& classifier = seen.classifier();
+  std::vector<std::string> warnings = doubts(diagnose(classifier, images), options.eot.value_or(1) > 1);
+  if (options.suite.preset != "none") {
+    console.note("with the defaults of {}{}{}", options.suite.preset, chosen.differs.empty() ? "" : "; ",
+                 chosen.differs);
+  }
+
+  const std::string out = folder_or_free(
+      options.common.out,
+      fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
+  const RunFolder folder(out, make_config(flags, trained.facts), options.common.resume);
+  Kept kept(images, options.save_images.value_or(count));
+  job.sink = [&](int64_t, const AttackResult& chunk) {
+    kept.add(chunk);
+  };
+  ProgressLine progress(console, options.attack.kind, count, "images");
+  job.progress = [&](int64_t done) {
+    progress.at(done);
+  };
+  const AttackReport report = attack_images(classifier, images, sizes, attack, job);
+  progress.finish();
+
+  const AttackSummary& summary = report.sizes[0];
+  const bool ensemble = attack.kind == AttackKind::autoattack;
+  add_anomalies(summary, ensemble ? kept.fooled_by() : std::map<std::string, int64_t>(), warnings);
+  kept.write(folder);
+  Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
+  result.update(to_json(summary));
+  result["norms"] = kept.norms().json();
+  if (ensemble) result["by"] = kept.fooled_by();
+  result["warnings"] = warnings;
+  result["forward_passes"] = report.forward_passes;
+  result["backward_passes"] = report.backward_passes;
+  folder.write_json("summary.json", result);
+  result["out"] = out;
+
+  say_summary(console, summary, report, attack.norm);
+  if (!kept.norms().empty()) {
+    console.blank();
+    console.say("perturbations of the {} images that were right and are fooled",
+                grouped(kept.norms().count()));
+    console.say(kept.norms().table());
+  }
+  for (const std::string& warning : warnings) console.warn("{}", warning);
+  console.blank();
+  console.say("tables, images and {}", folder.file("grid.png").string());
+  console.result(result);
+}
+
+}  // namespace
+
+Run attack_command(Flags& flags) {
+  return make_command<AttackCommand>(flags, declare, run);
+}
+
+}  // namespace caltrop

@@ -1,0 +1,161 @@
+#include "apps/commands/attack_flags.h"
+
+#include "apps/core/options.h"
+
+namespace caltrop {
+
+void add_attack_flags(Flags& flags, AttackFlags& options) {
+  add_step_flags(flags, options.steps, options.step_size,
+                 "10; fgsm 1, cw 1000, deepfool 50, apgd and fab 100, square 5000",
+                 "SIZE/4 for up to 10 steps, 4/3 SIZE/N above; fgsm: SIZE");
+  flags.choice("random-start", options.start, {"auto", "yes", "no"},
+               "begin at a random point of the ball; auto: the attack's own rule (pgd yes, the others no)");
+  flags.integer("restarts", options.restarts, 1, 1000, "N",
+                "tries from random starts; of each image the best is kept", "1, or the preset's");
+  flags.number("decay", options.decay, {.low = 0, .high = 10}, "MU", "of mim's momentum");
+  flags.choice("ce-grad", options.ce_grad, {"stable", "torch"},
+               "how cross-entropy's gradient is rounded: stable keeps its digits for confident networks, "
+               "torch does as PyTorch");
+}
+
+namespace {
+
+void apply(const AttackFlags& flags, AttackOptions& options, int64_t seed) {
+  if (flags.steps) options.steps = *flags.steps;
+  if (flags.step_size) options.step_size = static_cast<float>(*flags.step_size);
+  if (flags.start != "auto") options.random_start = flags.start == "yes";
+  if (flags.restarts) options.restarts = *flags.restarts;
+  if (options.restarts > 1 && is_ascent(options.kind) && !options.random_start) {
+    usage_error("--restarts {} needs a random start; add --random-start yes", options.restarts);
+  }
+  options.predicted_labels = flags.labels == "predicted";
+  options.decay = static_cast<float>(flags.decay);
+  options.cross_entropy = flags.ce_grad == "stable" ? CrossEntropyGrad::stable : CrossEntropyGrad::torch;
+  options.seed = static_cast<uint64_t>(seed);
+}
+
+}  // namespace
+
+AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed) {
+  AttackOptions options = attack_defaults(parse_attack(flags.kind));
+  options.norm = norm;
+  apply(flags, options, seed);
+  return options;
+}
+
+namespace {
+
+using Kind = AttackKind;
+
+bool begins_at_random(Kind kind) {
+  return kind != Kind::cw && kind != Kind::deepfool && kind != Kind::autoattack;
+}
+bool takes_steps(Kind kind) {
+  return kind != Kind::fgsm && kind != Kind::autoattack;
+}
+bool climbs_cross_entropy(Kind kind) {
+  return is_ascent(kind) || kind == Kind::apgd_ce || kind == Kind::autoattack;
+}
+bool tries_classes(Kind kind) {
+  return kind == Kind::apgd_t || kind == Kind::fab_t || kind == Kind::autoattack;
+}
+template <Kind only>
+bool is(Kind kind) {
+  return kind == only;
+}
+
+// The flags that not every attack reads, and who does.
+struct Readers {
+  const char *flag, *who;
+  bool (*reads)(Kind kind);
+};
+constexpr Readers kReaders[] = {
+    {"steps", "attacks of more than one step", takes_steps},
+    {"step-size", "fgsm, bim, pgd, mim", is_ascent},
+    {"random-start", "fgsm, bim, pgd, mim", is_ascent},
+    {"restarts", "attacks that begin at random", begins_at_random},
+    {"decay", "mim", is<Kind::mim>},
+    {"ce-grad", "attacks that climb cross-entropy", climbs_cross_entropy},
+    {"version", "autoattack", is<Kind::autoattack>},
+    {"targets", "apgd-t, fab-t, autoattack", tries_classes},
+    {"confidence", "cw", is<Kind::cw>},
+    {"cw-rounds", "cw", is<Kind::cw>},
+    {"cw-constant", "cw", is<Kind::cw>},
+    {"cw-rate", "cw", is<Kind::cw>},
+    {"cw-abort", "cw", is<Kind::cw>},
+    {"candidates", "deepfool", is<Kind::deepfool>},
+    {"overshoot", "deepfool", is<Kind::deepfool>},
+    {"eot", "attacks by gradient", is_white_box},
+    {"bpda", "attacks by gradient", is_white_box},
+};
+
+}  // namespace
+
+void expect_read(const Flags& flags, AttackKind kind) {
+  const Json values = flags.recipe();
+  for (const Readers& readers : kReaders) {
+    if (!flags.given(readers.flag) || readers.reads(kind)) continue;
+    const bool is_default =
+        values.value(readers.flag, Json()) == flags.defaults().value(readers.flag, Json());
+    if (is_default && !flags.on_command_line(readers.flag)) continue;
+    usage_error("--{} is for {}: {} does not read it", readers.flag, readers.who, to_string(kind));
+  }
+}
+
+void add_suite_flags(Flags& flags, SuiteFlags& options) {
+  std::vector<std::string> presets = preset_names();
+  presets.insert(presets.begin(), "none");
+  flags.choice("preset", options.preset, presets,
+               "take the defaults that this library has for the attack; other flags change them");
+  flags.choice("version", options.version, {"standard", "plus", "rand"}, "of autoattack");
+  flags.integer("targets", options.targets, 1, 1000, "N", "of apgd-t and fab-t: likeliest classes to try",
+                "9");
+  flags.number("confidence", options.confidence, {.low = 0, .high = 1e6}, "KAPPA",
+               "of cw: the lead that the wrong class must have", "0");
+  flags.integer("cw-rounds", options.rounds, 1, 30, "N", "of cw: rounds of the search for its constant", "9");
+  flags.number("cw-constant", options.constant, {.low = 0, .high = 1e9, .open_low = true}, "C",
+               "of cw: the constant of the first round", "0.001");
+  flags.number("cw-rate", options.rate, {.low = 0, .high = 10, .open_low = true}, "RATE",
+               "of cw: Adam's learning rate", "0.01");
+  flags.choice("cw-abort", options.abort, {"auto", "yes", "no"},
+               "of cw: end a round of an image whose loss stands still; auto: yes, or the preset's");
+  flags.integer("candidates", options.candidates, 2, 1000000, "N",
+                "of deepfool: likeliest classes to look at", "10");
+  flags.number("overshoot", options.overshoot, {.low = 0, .high = 10}, "SHARE", "of deepfool", "0.02");
+}
+
+ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const Flags& flags,
+                           std::optional<double> eps, bool targeted, int64_t seed) {
+  const AttackKind kind = parse_attack(attack.kind);
+  expect_read(flags, kind);
+  if (!flags.given("norm")) attack.norm = to_string(attack_defaults(kind).norm);
+  const Norm norm = parse_norm(attack.norm);
+  ChosenAttack chosen{attack_defaults(kind), {}, {}};
+  if (suite.preset != "none") {
+    const PresetAttack preset = preset_attack(parse_preset(suite.preset), kind, norm);
+    chosen = {preset.options, preset.eps, preset.differs};
+    const float size = eps ? static_cast<float>(*eps) : preset.eps.value_or(default_eps(kind, norm));
+    if (preset.step_share) chosen.options.step_size = size * *preset.step_share;
+  }
+  AttackOptions& options = chosen.options;
+  options.norm = norm;
+  apply(attack, options, seed);
+  options.version = parse_version(suite.version);
+  if (suite.targets) options.target_classes = *suite.targets;
+  if (suite.rounds) options.cw.rounds = *suite.rounds;
+  if (suite.constant) options.cw.first_constant = static_cast<float>(*suite.constant);
+  if (suite.rate) options.cw.learning_rate = static_cast<float>(*suite.rate);
+  if (suite.confidence) options.cw.confidence = static_cast<float>(*suite.confidence);
+  if (suite.abort != "auto") options.cw.abort_early = suite.abort == "yes";
+  if (suite.candidates) options.deepfool.candidates = *suite.candidates;
+  if (suite.overshoot) options.deepfool.overshoot = static_cast<float>(*suite.overshoot);
+  options.targeted = targeted;
+  try {
+    check_attack(options);
+  } catch (const Error& problem) {
+    usage_error("{}", problem.what());
+  }
+  return chosen;
+}
+
+}  // namespace caltrop

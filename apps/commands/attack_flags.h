@@ -1,0 +1,53 @@
+// The flags that commands with an attack share.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/core/flags.h"
+#include "attacks/attack.h"
+#include "attacks/presets.h"
+
+namespace caltrop {
+
+struct AttackFlags {
+  std::string kind = "pgd", norm = "linf", start = "auto", labels = "true", ce_grad = "stable";
+  std::optional<int64_t> steps;  // the attack's own
+  std::optional<int64_t> restarts;
+  std::optional<double> step_size;
+  double decay = 1.0;
+};
+
+// --steps --step-size --random-start --restarts --decay --ce-grad.
+void add_attack_flags(Flags& flags, AttackFlags& options);
+
+// UsageError where the flags contradict one another.
+AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed);
+
+// UsageError that names a flag which this attack does not read: ignoring it would let the user believe that it
+// had an effect. A --config may hold such a flag with its default, as every config.json does.
+void expect_read(const Flags& flags, AttackKind kind);
+
+// What only some attacks of the suite take; absent: the attack's own.
+struct SuiteFlags {
+  std::string version = "standard", preset = "none", abort = "auto";
+  std::optional<int64_t> rounds, targets, candidates;
+  std::optional<double> constant, rate, confidence, overshoot;
+};
+// --version --preset --targets --confidence --cw-rounds --cw-constant --cw-rate --cw-abort --candidates
+// --overshoot.
+void add_suite_flags(Flags& flags, SuiteFlags& options);
+
+// The options of one attack of the suite and its size: the preset's where there is one, then what the flags
+// say. Without --norm the attack's own norm is taken and written to `attack`. UsageError unless they make an
+// attack, as far as can be told without images.
+struct ChosenAttack {
+  AttackOptions options;
+  std::optional<float> eps;  // the preset's
+  std::string differs;       // see PresetAttack
+};
+ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const Flags& flags,
+                           std::optional<double> eps, bool targeted, int64_t seed);
+
+}  // namespace caltrop

@@ -1,0 +1,64 @@
+#include "apps/commands/evaluation.h"
+
+namespace caltrop {
+namespace {
+
+std::string class_name(const std::vector<std::string>& names, int64_t which) {
+  return which < static_cast<int64_t>(names.size()) ? names[static_cast<size_t>(which)]
+                                                    : fmt::format("{}", which);
+}
+
+}  // namespace
+
+Evaluation evaluate(const Model& model, const Images& images, int64_t batch, const Progress& progress) {
+  std::vector<float> logits = predict(model, images, batch, progress);
+  std::vector<int32_t> predictions = argmax_rows(logits, model.outputs());
+  const Confusion confusion(model.outputs(), images.labels(), predictions);
+  const Metrics metrics = summarize(confusion);
+  return {std::move(logits), std::move(predictions), confusion, metrics};
+}
+
+void expect_outputs(const Model& model, const DataInfo& data) {
+  if (model.outputs() < data.classes) {
+    fail("the network has {} outputs, but {} has {} classes", model.outputs(), data.name, data.classes);
+  }
+}
+
+std::string in_words(const Metrics& metrics) {
+  return fmt::format("{:.2f} % (95 % interval {:.2f} to {:.2f} %)", 100 * metrics.accuracy,
+                     100 * metrics.interval.low, 100 * metrics.interval.high);
+}
+
+Table class_table(const Evaluation& evaluation, const std::vector<std::string>& class_names) {
+  using Kind = Column::Kind;
+  Table table({{"class", "class"},
+               {"images", "images", Kind::count},
+               {"predicted", "predicted", Kind::count},
+               {"precision", "precision", Kind::percent},
+               {"recall", "recall", Kind::percent},
+               {"f1", "F1", Kind::percent}});
+  for (int64_t k = 0; k < evaluation.confusion.classes(); ++k) {
+    const ClassMetrics one = class_metrics(evaluation.confusion, k);
+    if (one.images + one.predicted == 0) continue;
+    table.row({class_name(class_names, k), one.images, one.predicted, one.precision, one.recall, one.f1});
+  }
+  const Metrics& all = evaluation.metrics;
+  table.row({std::string("mean (macro)"), all.n, all.n, all.precision, all.recall, all.f1});
+  return table;
+}
+
+Table confusion_table(const Confusion& confusion, const std::vector<std::string>& class_names) {
+  std::vector<Column> columns = {{"true_class", "true \\ predicted"}};
+  for (int64_t k = 0; k < confusion.classes(); ++k) {
+    columns.push_back({class_name(class_names, k), class_name(class_names, k), Column::Kind::count});
+  }
+  Table table(std::move(columns));
+  for (int64_t truth = 0; truth < confusion.classes(); ++truth) {
+    std::vector<Cell> row = {class_name(class_names, truth)};
+    for (int64_t k = 0; k < confusion.classes(); ++k) row.emplace_back(confusion.at(truth, k));
+    table.row(std::move(row));
+  }
+  return table;
+}
+
+}  // namespace caltrop

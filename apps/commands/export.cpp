@@ -1,0 +1,145 @@
+// caltrop export: weights and images for other programs.
+
+#include "data/export.h"
+#include "apps/commands/attacked_set.h"
+#include "apps/core/commands.h"
+#include "apps/core/run_folder.h"
+#include "apps/core/setup.h"
+#include "apps/core/text_layout.h"
+#include "engine/torch_layout.h"
+
+namespace caltrop {
+namespace {
+
+struct ExportOptions {
+  CommonOptions common;
+  DataOptions data;
+  ModelOptions model;
+  std::string input = "28x28x1", images, attacked, subset = "test";
+  int64_t outputs = 10;
+};
+
+void declare(Flags& flags, ExportOptions& options) {
+  options.model.layout = "torch";
+  flags.usage("(--weights FILE | --images npz|png | --attacked FILE) --out DIR [flags]");
+  flags.about(
+      "Writes weights in the layout of PyTorch (or, from PyTorch, in Caltrop's), and image sets as NPZ or "
+      "PNG. Weights "
+      "that Caltrop wrote name their own network and layout; any others are taken to be PyTorch's and need "
+      "--model or "
+      "--arch.");
+  flags.group("Weights");
+  flags.text("weights", options.model.weights, "FILE", "trained weights (safetensors)");
+  flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout to write");
+  flags.text("model", options.model.model, "NAME", "network by name", "as the weights say");
+  flags.text("arch", options.model.arch, "LINE", "network by its line", "as the weights say");
+  flags.exclusive({"model", "arch"});
+  add_pool_stride_flag(flags, options.model.pool_stride);
+  flags.text("input", options.input, "HxWxC", "image size of a network whose weights do not say it");
+  flags.integer("outputs", options.outputs, 1, 1 << 20, "K",
+                "outputs of --model where the weights do not say them");
+  flags.group("Images");
+  flags.choice("images", options.images, {"npz", "png"},
+               "export images: npz with arrays x (uint8), label, index; png in one folder per class");
+  flags.text("attacked", options.attacked, "FILE",
+             "export attacked images as PNG: adversarial.npz of 'caltrop attack', or a part of 'caltrop gma "
+             "generate'; 8 bits erase small perturbations, so the exact ones lie beside them");
+  add_subset_flag(flags, options.subset);
+  add_data_flags(flags, options.data, "export the first N images");
+  add_common_flags(flags, options.common, false);
+  flags.section("Files",
+                " DIR/model.safetensors           weights\n"
+                " DIR/images.npz or DIR/images/    images\n"
+                " DIR/attacked/                    attacked images; of a GMA set in one folder per size");
+  flags.section(
+      "JSON",
+      "out, weights: {file, layout, network, tensors}, images: {path, count}, attacked: {path, count}");
+  flags.example("caltrop export --weights runs/target/model.safetensors --layout torch --out runs/torch",
+                "For torch.nn.Sequential: "
+                "load_state_dict(safetensors.torch.load_file(\"runs/torch/model.safetensors\")).");
+  flags.example("caltrop export --attacked runs/pgd-linf-mnist/adversarial.npz --out runs/pictures",
+                "The images of an attack as PNG files.");
+  flags.example("caltrop export --images png --dataset fashion-mnist --limit 100 --out runs/images",
+                "The first 100 test images as PNG files.");
+}
+
+void write_images_of(const ExportOptions& options, const RunFolder& folder, const ImageSet& images,
+                     Json& result, Console& console) {
+  const bool npz = options.images == "npz";
+  const std::filesystem::path path = folder.file(npz ? "images.npz" : "images");
+  const ImageExport what{.images = images, .index = {}, .delta = {}};
+  if (npz) {
+    export_images_npz(path, what);
+  } else {
+    export_images_png(path, what);
+  }
+  console.say("images  {} ({})", path.string(), grouped(images.count()));
+  result["images"] = {{"path", path.string()}, {"count", images.count()}};
+}
+
+void write_attacked(const AttackedSet& set, const RunFolder& folder, Json& result, Console& console) {
+  const std::filesystem::path path = folder.file("attacked");
+  for (const AttackedSet::Size& size : set.sizes) {
+    export_images_png(size.name.empty() ? path : path / size.name, {set.images, set.index, size.delta});
+  }
+  const int64_t count = set.images.count() * static_cast<int64_t>(set.sizes.size());
+  console.say("attacked {} ({})", path.string(), grouped(count));
+  result["attacked"] = {{"path", path.string()}, {"count", count}};
+}
+
+void run(ExportOptions& options, const Flags& flags) {
+  if (options.model.weights.empty() && options.images.empty() && options.attacked.empty())
+    usage_error("give --weights, --images or --attacked");
+  if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
+  Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, options.common.resume);
+  open_backend(options.common, console);
+  Json facts = Json::object(), result = {{"out", options.common.out}};
+
+  std::optional<NetworkFile> network;
+  if (!options.model.weights.empty()) {
+    ModelOptions source = options.model;
+    source.layout = "auto";
+    network = read_network(source, parse_image_shape("input", options.input), options.outputs);
+    options.model.weights = source.weights;
+    facts["network"] = to_string(network->architecture);
+  }
+  std::optional<HostData> images;
+  if (!options.images.empty()) {
+    images = load_host_data(options.data, options.subset, console);
+    facts.update(images->info.facts);
+  }
+  std::optional<AttackedSet> attacked;
+  if (!options.attacked.empty()) attacked = read_attacked(options.attacked);
+
+  const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
+  if (network) {
+    const bool torch = options.model.layout == "torch";  // Caltrop's own layout goes without saying
+    std::map<std::string, std::string> metadata = network->tensors.metadata;
+    metadata["arch"] = to_string(network->architecture);
+    metadata["input"] =
+        fmt::format("{}x{}x{}", network->input.height, network->input.width, network->input.channels);
+    metadata.erase("layout");
+    if (torch) metadata["layout"] = "torch";
+    SafeTensorFile weights = torch ? to_torch_layout(network->tensors, network->architecture, network->input)
+                                   : std::move(network->tensors);
+    weights.metadata = std::move(metadata);
+    write_safetensors(folder.file("model.safetensors"), weights);
+    console.say("weights {} ({} layout)", folder.file("model.safetensors").string(), options.model.layout);
+    result["weights"] = {{"file", folder.file("model.safetensors").string()},
+                         {"layout", options.model.layout},
+                         {"network", to_string(network->architecture)},
+                         {"tensors", static_cast<int64_t>(weights.tensors.size())}};
+  }
+  if (images) write_images_of(options, folder, images->images, result, console);
+  if (attacked) write_attacked(*attacked, folder, result, console);
+  console.result(result);
+}
+
+}  // namespace
+
+Run export_command(Flags& flags) {
+  return make_command<ExportOptions>(flags, declare, run);
+}
+
+}  // namespace caltrop

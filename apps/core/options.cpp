@@ -1,0 +1,120 @@
+#include "apps/core/options.h"
+
+#include <sstream>
+
+#include "engine/text.h"
+
+namespace caltrop {
+
+void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const std::string& out_fallback,
+                      const std::vector<std::string>& devices) {
+  flags.group("Computing");
+  flags.choice("device", options.device, devices, "where to compute; auto takes a GPU if there is one");
+  flags.choice("conv", options.conv, {"own", "cudnn"},
+               "whose convolutions a GPU computes with; cudnn's may depend on the batch in their last bits");
+  flags.integer("seed", options.seed, 0, std::numeric_limits<int64_t>::max(), "N",
+                seeded ? "source of all random numbers; the same seed gives the same files"
+                       : "accepted as everywhere; this command draws no random numbers");
+  flags.group("Computing", Scope::local);
+  flags.integer("threads", options.threads, 0, kMaxThreads, "N",
+                "worker threads, 0 for one per core; results do not depend on it");
+  flags.group("Input and output", Scope::local);
+  flags.text("out", options.out, "DIR",
+             "folder for the results, made if missing; it must not hold another run", out_fallback);
+  flags.toggle("resume", options.resume,
+               "continue the run in --out where it was cut off; ends with the same bits");
+  flags.text("json", options.json, "FILE",
+             "write the result as JSON; - is standard output, where nothing else is printed then");
+  flags.text("config", options.config, "FILE",
+             "read flags from JSON, such as the config.json of a run folder; flags given here win over it");
+  flags.toggle("quiet", options.quiet, "no progress and no notes on standard error", "q");
+}
+
+void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help) {
+  flags.group("Data");
+  flags.choice(
+      "dataset", options.dataset, {"auto", "mnist", "fashion-mnist", "digits", "folder"},
+      "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one "
+      "sub-folder of --data-dir for each class; auto takes mnist, fashion-mnist or digits, the first that "
+      "is there");
+  flags.text("data-dir", options.data_dir, "DIR", "where the data set lies", "searched: see 'caltrop info'");
+  flags.text("split", options.split, "standard|A:B",
+             "standard keeps the data set's own training and test images; A:B, such as 70:30, divides all "
+             "of them anew, evenly over the classes");
+  flags.integer("split-seed", options.split_seed, 0, std::numeric_limits<int64_t>::max(), "N",
+                "another number divides the images another way");
+  flags.text("image-size", options.image_size, "HxW", "resize the images of a folder",
+             "the first image's size");
+  if (limit_help.empty()) return;
+  flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
+}
+
+std::optional<ImageShape> read_image_shape(const std::string& text) {
+  ImageShape shape;
+  int64_t* const fields[] = {&shape.height, &shape.width, &shape.channels};
+  size_t filled = 0;
+  std::istringstream parts(text);
+  bool fits = !text.ends_with('x');
+  for (std::string part; fits && std::getline(parts, part, 'x');) {
+    const bool digits =
+        !part.empty() && part.size() <= 5 && part.find_first_not_of("0123456789") == std::string::npos;
+    fits = digits && filled < 3 && part != "0";
+    if (fits) *fields[filled++] = std::stoll(part);
+  }
+  return fits && filled >= 2 ? std::optional(shape) : std::nullopt;
+}
+
+ImageShape parse_image_shape(const std::string& flag, const std::string& text) {
+  const std::optional<ImageShape> shape = read_image_shape(text);
+  if (!shape) usage_error("--{}: expected sizes like 28x28, got '{}'", flag, shown(text));
+  return *shape;
+}
+
+void add_subset_flag(Flags& flags, std::string& subset) {
+  flags.choice("subset", subset, {"test", "train"}, "which part of the data set");
+}
+
+void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
+  flags.group("Model");
+  flags.text("model", options.model, "NAME", "network by name; 'caltrop info' lists them",
+             weights == Weights::required ? "as the weights say" : "");
+  flags.text("arch", options.arch, "LINE",
+             "network by its line, as in \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\"",
+             weights == Weights::required ? "as the weights say" : "");
+  flags.exclusive({"model", "arch"});
+  flags.integer(
+      "pool-stride", options.pool_stride, 1, 2, "1|2",
+      "stride of the 2x2 pools of target and eat-1 to eat-3 (Table 1 of the paper can be read both ways)");
+  if (weights == Weights::none) return;
+  flags.text("weights", options.weights, "FILE", "trained weights (safetensors)");
+  flags.choice("layout", options.layout, {"caltrop", "torch"},
+               "layout of the weights; torch files need --model or --arch");
+}
+
+void add_pool_stride_flag(Flags& flags, int64_t& stride) {
+  flags.integer(
+      "pool-stride", stride, 1, 2, "1|2",
+      "stride of the 2x2 pools of target and eat-1 to eat-3 (the paper's Table 1 can be read both ways)");
+}
+
+void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {
+  flags.integer("batch", batch, batch == 0 ? 0 : 1, kMaxBatch, "N", help);
+}
+
+void add_norm_flag(Flags& flags, std::string& norm) {
+  flags.choice("norm", norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
+}
+
+void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback) {
+  flags.number("eps", eps, {.low = 0, .high = kMaxSize}, "SIZE",
+               "largest perturbation, in the norm, for pixels from 0 to 1", fallback);
+}
+
+void add_step_flags(Flags& flags, std::optional<int64_t>& steps, std::optional<double>& step_size,
+                    const std::string& steps_fallback, const std::string& step_size_fallback) {
+  flags.integer("steps", steps, 1, kMaxSteps, "N", "steps, of square: queries", steps_fallback);
+  flags.number("step-size", step_size, {.low = 0, .high = kMaxSize, .open_low = true}, "SIZE",
+               "length of a step, in the norm", step_size_fallback);
+}
+
+}  // namespace caltrop

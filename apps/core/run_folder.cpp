@@ -1,0 +1,237 @@
+#include "apps/core/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "apps/core/build_info.h"
+#include "apps/core/console.h"
+#include "engine/atomic_file.h"
+#include "engine/text.h"
+
+namespace caltrop {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string short_text(const Json& value) {
+  return shown(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+// What a killed process may have left of a file that was being written.
+bool is_temporary(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return name.starts_with('.') && name.ends_with(".tmp");
+}
+
+fs::directory_iterator open_folder(const fs::path& path) {
+  std::error_code error;
+  fs::directory_iterator entries(path, error);
+  if (error) fail("cannot read the folder {}: {}", path.string(), error.message());
+  return entries;
+}
+
+void remove_temporaries(const fs::path& path) {
+  for (const auto& entry : open_folder(path)) {
+    std::error_code error;
+    if (is_temporary(entry.path())) fs::remove(entry.path(), error);
+  }
+}
+
+Json read_config(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  Json config = Json::parse(text.str(), nullptr, false);
+  if (!stream || !config.is_object())
+    fail("{}: expected the configuration of a run, cannot read it", path.string());
+  return config;
+}
+
+// Keys in either. A folder resumed by a newer build is still the same run: a flag that it does not know had its
+// default.
+void expect_same_run(const fs::path& folder, const Json& before, const RunConfig& config) {
+  const Json& now = config.values;
+  const auto compare = [&](const Json& keys) {
+    for (const auto& [key, unused] : keys.items()) {
+      const bool of_program = (key == "version" && !config.defaults.contains(key)) || key == "commit";
+      if (of_program) continue;
+      const Json old_value = before.contains(key) ? before[key] : config.defaults.value(key, Json());
+      const Json new_value = now.value(key, Json());
+      if (old_value == new_value) continue;
+      const bool fact =
+          std::find(config_fact_keys().begin(), config_fact_keys().end(), key) != config_fact_keys().end();
+      fail("--resume: the run in {} has {}{} {}, not {}", folder.string(), fact ? "the " : "--", key,
+           old_value.is_null() ? "unset" : short_text(old_value),
+           new_value.is_null() ? "unset" : short_text(new_value));
+    }
+  };
+  compare(before);
+  compare(now);
+}
+
+// --config repeats a run, so data and weights must be those that it records, unless flags given beside it
+// choose others.
+void expect_same_inputs(const Flags& flags, const Json& now) {
+  struct Fact {
+    const char *key, *words;
+    std::vector<std::string> chosen_by;
+  };
+  static const std::vector<Fact> facts = {
+      {"data", "images", {"dataset", "split", "split-seed", "image-size", "limit", "subset"}},
+      {"inputs", "weights", {"weights"}}};
+  if (!flags.on_command_line("config")) return;  // --resume compares whole runs
+  const Json& before = flags.config_facts();
+  for (const Fact& fact : facts) {
+    if (!before.is_object() || !before.contains(fact.key) || !now.contains(fact.key)) continue;
+    const bool chosen = std::any_of(fact.chosen_by.begin(), fact.chosen_by.end(),
+                                    [&](const std::string& flag) { return flags.on_command_line(flag); });
+    if (chosen || before[fact.key] == now[fact.key]) continue;
+    fail("--config: that run had other {}: it recorded {}, here they are {}; give --{} to choose them anew",
+         fact.words, short_text(before[fact.key]), short_text(now[fact.key]), fact.chosen_by[0]);
+  }
+}
+
+}  // namespace
+
+RunConfig make_config(const Flags& flags, const Json& facts) {
+  expect_same_inputs(flags, facts);
+  Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
+  config.update(flags.recipe());
+  config.update(facts);
+  return {std::move(config), flags.defaults()};
+}
+
+RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume) : path_(path) {
+  std::error_code error;
+  made_ = fs::create_directories(path_, error);
+  if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) fail("cannot open the folder {}: {}", path_.string(), std::strerror(errno));
+  try {
+    // A file system without locks only loses the protection against a second process.
+    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      fail("another process is writing to the folder {}", path_.string());
+    }
+    check(path_, resume);
+    remove_temporaries(path_);
+    if (has("config.json")) {
+      expect_same_run(path_, read_config(file("config.json")), config);
+      resumed_ = true;
+    } else {
+      write_json("config.json", config.values);
+    }
+    say_when_interrupted(fmt::format("interrupted; continue with: caltrop {} --resume --out {}",
+                                     config.values.value("command", ""), path_.string()));
+  } catch (...) {
+    if (made_) fs::remove(path_, error);  // unless something is in it
+    ::close(lock_);
+    throw;
+  }
+}
+
+void RunFolder::check(const fs::path& path, bool resume) {
+  if (resume && path.empty()) usage_error("--resume needs the --out of the run");
+  std::error_code error;
+  if (path.empty() || !fs::exists(path, error)) return;
+  if (!fs::is_directory(path, error)) fail("{} is not a folder; choose another --out", path.string());
+  const bool holds_run = fs::exists(path / "config.json", error);
+  if (holds_run && !resume) {
+    fail("the folder {} already holds a run; continue it with --resume or choose another --out",
+         path.string());
+  }
+  if (holds_run) return;
+  for (const auto& entry : open_folder(path)) {
+    if (!is_temporary(entry.path())) {
+      fail("the folder {} is not empty and holds no run; choose another --out", path.string());
+    }
+  }
+}
+
+RunFolder::~RunFolder() {
+  if (made_ && std::uncaught_exceptions() > exceptions_) {
+    std::error_code error;
+    const auto entries = std::distance(fs::directory_iterator(path_, error), fs::directory_iterator());
+    if (!error && entries == 1 && fs::remove(file("config.json"), error)) fs::remove(path_, error);
+  }
+  ::close(lock_);
+}
+
+bool RunFolder::has(const std::string& name) const {
+  std::error_code error;
+  return fs::exists(file(name), error);
+}
+
+void RunFolder::write(const std::string& name, std::string_view bytes) const {
+  write_file_atomically(file(name), bytes);
+}
+
+void RunFolder::write_json(const std::string& name, const Json& json) const {
+  write(name, dump(json));
+}
+
+Json RunFolder::read_json(const std::string& name) const {
+  std::ifstream stream(file(name), std::ios::binary);
+  Json json = Json::parse(stream, nullptr, false);
+  if (!stream || json.is_discarded()) fail("{} is damaged; delete it", file(name).string());
+  return json;
+}
+
+void RunFolder::write_table(const std::string& stem, const Table& table) const {
+  write(stem + ".csv", table.csv());
+  write_json(stem + ".json", table.json());
+}
+
+MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {
+  int64_t bytes = 0;
+  if (keep > 0) {
+    std::ifstream stream(path, std::ios::binary);
+    std::string line;
+    for (int64_t i = 0; i < keep; ++i) {
+      // getline that meets the end of the file before a line break has read half a line.
+      if (!std::getline(stream, line) || stream.eof()) {
+        fail("{}: expected the lines of {} epochs, found {}", path.string(), keep, i);
+      }
+      bytes += static_cast<int64_t>(line.size()) + 1;
+      lines_.push_back(Json::parse(line, nullptr, false));
+      if (lines_.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), i + 1);
+    }
+  }
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+  if (::ftruncate(descriptor_, bytes) != 0 || ::lseek(descriptor_, 0, SEEK_END) < 0) {
+    const int reason = errno;
+    ::close(descriptor_);
+    fail("cannot write {}: {}", path.string(), std::strerror(reason));
+  }
+}
+
+MetricsLog::~MetricsLog() {
+  ::close(descriptor_);
+}
+
+void MetricsLog::append(const Json& line) {
+  const std::string text = line.dump() + "\n";
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t written = ::write(descriptor_, text.data() + done, text.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+    done += static_cast<size_t>(written);
+  }
+  lines_.push_back(line);
+  // The checkpoint that follows counts on this line.
+  if (::fsync(descriptor_) != 0 && errno != EINVAL)
+    fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+}
+
+}  // namespace caltrop

@@ -1,0 +1,332 @@
+#include "apps/core/setup.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "apps/core/suggest.h"
+#include "apps/core/text_layout.h"
+#include "data/dataset.h"
+#include "engine/text.h"
+#include "engine/torch_layout.h"
+#include "engine/zoo.h"
+#include "kernels/devices.h"
+
+namespace caltrop {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <typename T>
+uint32_t crc_of(std::span<const T> values, uint32_t crc = 0) {
+  return static_cast<uint32_t>(
+      crc32_z(crc, reinterpret_cast<const Bytef*>(values.data()), values.size_bytes()));
+}
+
+Json fingerprint(const ImageSet& set) {
+  const uint32_t crc = crc_of(std::span(set.labels), crc_of(std::span(set.pixels)));
+  return {{"images", set.count()},
+          {"shape", {set.height, set.width, set.channels}},
+          {"classes", set.classes},
+          {"crc32", fmt::format("{:08x}", crc)}};
+}
+
+ImageShape shape_of(const ImageSet& set) {
+  return {set.height, set.width, set.channels};
+}
+
+std::string in_words(const ImageShape& shape) {
+  return fmt::format("{}x{}x{}", shape.height, shape.width, shape.channels);
+}
+
+Images upload(const ImageSet& set, Backend& backend) {
+  return {backend, shape_of(set), set.pixels, set.labels};
+}
+
+Dataset read_data(DataOptions& options, Console& console) {
+  DatasetRequest request;
+  request.name = options.dataset;
+  if (options.dataset == "folder" && options.data_dir.empty())
+    usage_error("--dataset folder needs --data-dir");
+  // Absolute, so that a config.json repeats its run from anywhere.
+  if (!options.data_dir.empty())
+    options.data_dir = fs::absolute(options.data_dir).lexically_normal().string();
+  request.data_dir = options.data_dir;
+  request.split = options.split;
+  request.seed = static_cast<uint64_t>(options.split_seed);
+  if (!options.image_size.empty()) {
+    const ImageShape size = parse_image_shape("image-size", options.image_size);
+    request.image_height = size.height;
+    request.image_width = size.width;
+  }
+  Dataset data = load_dataset(request);
+  options.dataset = data.name;
+  console.note("{} ({}): {} training and {} test images of {}", data.name, data.source,
+               grouped(data.train.count()), grouped(data.test.count()), in_words(shape_of(data.train)));
+  for (const std::string& notice : data.notices) console.note("{}", notice);
+  return data;
+}
+
+DataInfo info_of(const Dataset& data, Json facts) {
+  facts["name"] = data.name;
+  return {data.name, data.train.classes, data.train.class_names, Json{{"data", std::move(facts)}}};
+}
+
+// One key of the metadata of trained weights, or "".
+std::string metadata(const SafeTensorFile& file, const std::string& key) {
+  const auto found = file.metadata.find(key);
+  return found == file.metadata.end() ? "" : found->second;
+}
+
+// Takes from the weights what the user did not say: which images they were trained on, how those were
+// divided.
+void follow_weights(const SafeTensorFile& file, DataOptions& data, const Flags& flags) {
+  const std::string dataset = metadata(file, "dataset");
+  static const std::vector<std::string> known = {"mnist", "fashion-mnist", "digits", "folder"};
+  if (std::find(known.begin(), known.end(), dataset) == known.end()) return;
+  if (!flags.given("dataset")) data.dataset = dataset;
+  if (data.dataset != dataset) return;
+  const std::string split = metadata(file, "split"), seed = metadata(file, "split_seed");
+  if (!flags.given("split") && !split.empty()) data.split = split;
+  const bool number =
+      !seed.empty() && seed.size() <= 18 && seed.find_first_not_of("0123456789") == std::string::npos;
+  if (!flags.given("split-seed") && number) data.split_seed = std::stoll(seed);
+}
+
+SafeTensorFile read_weights(ModelOptions& options) {
+  if (options.weights.empty()) usage_error("--weights is missing: the trained network");
+  options.weights = fs::absolute(options.weights).lexically_normal().string();
+  return read_safetensors(options.weights);
+}
+
+bool names_network(const ModelOptions& options) {
+  return !options.model.empty() || !options.arch.empty();
+}
+
+// What the network needs of a file, checked; an optimiser's state and the like stays behind.
+SafeTensorFile network_tensors(const SafeTensorFile& file, const std::vector<ParameterSpec>& specs) {
+  SafeTensorFile result;
+  for (const ParameterSpec& spec : specs) {
+    const SafeTensor* found = file.find(spec.name);
+    if (found == nullptr)
+      fail("it lacks the tensor '{}' of shape ({})", spec.name, fmt::join(spec.shape, ","));
+    if (found->shape != spec.shape) {
+      fail("it holds '{}' of shape ({}), but the network needs ({})", spec.name, fmt::join(found->shape, ","),
+           fmt::join(spec.shape, ","));
+    }
+    static_cast<void>(found->floats());  // an Error for another type
+    result.tensors.emplace_back(spec.name, *found);
+  }
+  return result;
+}
+
+NetworkFile network_of(const SafeTensorFile& file, const ModelOptions& options, ImageShape input,
+                       int64_t classes) {
+  const std::string line = metadata(file, "arch"), stated_input = metadata(file, "input");
+  const bool torch = options.layout == "torch" || metadata(file, "layout") == "torch" ||
+                     (options.layout == "auto" && line.empty());
+  NetworkFile result;
+  result.input = input;
+  if (line.empty() || stated_input.empty()) {
+    if (!names_network(options)) {
+      fail("{} does not say which network it holds; give --model or --arch{}", options.weights,
+           torch ? "" : ", and --layout torch if PyTorch wrote it");
+    }
+    result.architecture = parse_architecture(network_line(options, classes));
+  } else {
+    result.architecture = parse_architecture(line);
+    const std::optional<ImageShape> shape = read_image_shape(stated_input);
+    if (!shape || shape->channels == 0) {
+      fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", options.weights, shown(stated_input));
+    }
+    result.input = *shape;
+    if (names_network(options)) {
+      const std::vector<FeatureShape> shapes = infer_shapes(result.architecture, result.input);
+      const Architecture asked = parse_architecture(network_line(options, shapes.back().features()));
+      if (!(asked == result.architecture)) {
+        fail("{} holds the network '{}', not '{}'", options.weights, to_string(result.architecture),
+             to_string(asked));
+      }
+    }
+  }
+  try {
+    result.tensors = torch ? from_torch_layout(file, result.architecture, result.input)
+                           : network_tensors(file, parameter_specs(result.architecture, result.input));
+  } catch (const Error& problem) {
+    fail("{}: {}", options.weights, problem.what());
+  }
+  result.tensors.metadata = file.metadata;
+  return result;
+}
+
+// The network with its weights, for images of `input`, which are `what`.
+Model build(const NetworkFile& network, const ModelOptions& options, ImageShape input,
+            const std::string& what, Backend& backend) {
+  if (!(network.input == input)) {
+    fail("{} takes images of {}, but {} are {}", options.weights, in_words(network.input), what,
+         in_words(input));
+  }
+  Model model(network.architecture, network.input, backend);
+  model.load(network.tensors);
+  return model;
+}
+
+std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
+  const std::string bytes = serialize_safetensors(file, options.weights);
+  return fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));
+}
+
+// --weights, after which the data flags name what they were trained on unless the user chose other images.
+SafeTensorFile weights_and_their_data(ModelOptions& options, DataOptions& data, const Flags& flags) {
+  if (names_network(options)) check_network_flags(options);
+  SafeTensorFile file = read_weights(options);
+  follow_weights(file, data, flags);
+  const std::string stated_input = metadata(file, "input");
+  if (data.dataset == "folder" && data.image_size.empty() && !stated_input.empty()) {
+    data.image_size = stated_input;
+  }
+  return file;
+}
+
+Model network_for(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
+                  ImageShape shape, Backend& backend) {
+  Model model =
+      build(network_of(file, options, shape, data.classes), options, shape, "those of " + data.name, backend);
+  if (model.outputs() < data.classes) {
+    fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.name,
+         data.classes);
+  }
+  return model;
+}
+
+Json facts_of(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
+              const Model& model) {
+  Json facts = data.facts;
+  facts["network"] = to_string(model.architecture());
+  facts["inputs"] = {{"weights_crc32", crc_of(file, options)}};
+  return facts;
+}
+
+}  // namespace
+
+std::string why_no_cuda() {
+  return cuda_state() == DeviceState::not_built ? "this program was built without CUDA"
+                                                : "no GPU with a working driver is found here";
+}
+
+Backend& open_backend(CommonOptions& options, Console& console) {
+  set_cpu_threads(static_cast<int>(options.threads));
+  const DeviceState cuda = options.device == "cpu" ? DeviceState::no_device : cuda_state();
+  if (cuda == DeviceState::ready) {
+    options.device = "cuda";
+    set_cuda_convolutions(options.conv == "cudnn" ? Convolutions::cudnn : Convolutions::own);
+    return cuda_backend();
+  }
+  if (options.conv != "own" && options.device != "cuda")
+    fail("--conv {}: there are no such convolutions on a CPU; give --device cuda", options.conv);
+  if (options.device == "cpu") return cpu_backend();
+  if (options.device == "cuda") fail("--device cuda: {}; use --device cpu", why_no_cuda());
+  if (cuda == DeviceState::no_device) console.note("{}; computing on the CPU", why_no_cuda());
+  options.device = "cpu";
+  return cpu_backend();
+}
+
+TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
+                                std::optional<int64_t> test_limit) {
+  Dataset data = read_data(options, console);
+  if (options.limit) data.train = take_first(data.train, *options.limit);
+  if (test_limit) data.test = take_first(data.test, *test_limit);
+  DataInfo info = info_of(data, {{"train", fingerprint(data.train)}, {"test", fingerprint(data.test)}});
+  return {std::move(info), upload(data.train, backend), upload(data.test, backend)};
+}
+
+HostData load_host_data(DataOptions& options, const std::string& subset, Console& console) {
+  Dataset data = read_data(options, console);
+  ImageSet& chosen = subset == "train" ? data.train : data.test;
+  if (options.limit) chosen = take_first(chosen, *options.limit);
+  DataInfo info = info_of(data, {{subset, fingerprint(chosen)}});
+  return {std::move(info), std::move(chosen)};
+}
+
+EvaluationData load_evaluation_data(DataOptions& options, const std::string& subset, Backend& backend,
+                                    Console& console) {
+  HostData data = load_host_data(options, subset, console);
+  return {std::move(data.info), upload(data.images, backend)};
+}
+
+void check_network_flags(const ModelOptions& options) {
+  const std::vector<std::string> names = zoo_names();
+  const bool unknown =
+      !options.model.empty() && std::find(names.begin(), names.end(), options.model) == names.end();
+  if (unknown) {
+    usage_error("--model: unknown network '{}'{} ('caltrop info' lists them)", shown(options.model),
+                did_you_mean(options.model, names));
+  }
+  network_line(options, 1);
+}
+
+std::string network_line(const ModelOptions& options, int64_t classes) {
+  if (!options.arch.empty()) return to_string(parse_architecture(options.arch));
+  if (options.model.empty()) usage_error("give a network with --model or --arch");
+  return zoo_line(options.model, classes, {.pool_stride = options.pool_stride});
+}
+
+std::string network_initializer(const ModelOptions& options, int64_t classes) {
+  if (!options.arch.empty()) return to_string(Initializer::he_uniform);
+  return zoo(options.model, classes, {.pool_stride = options.pool_stride}).initializer;
+}
+
+std::string network_name(const ModelOptions& options) {
+  return options.model.empty() ? "custom" : options.model;
+}
+
+NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classes) {
+  const SafeTensorFile file = read_weights(options);
+  return network_of(file, options, input, classes);
+}
+
+OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
+  if (names_network(options)) check_network_flags(options);
+  const SafeTensorFile file = read_weights(options);
+  Model model = build(network_of(file, options, input, classes), options, input, "the images", backend);
+  Json facts = {{"network", to_string(model.architecture())},
+                {"inputs", {{"weights_crc32", crc_of(file, options)}}}};
+  return {std::move(model), std::move(facts)};
+}
+
+Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
+                     const Flags& flags, Backend& backend, Console& console) {
+  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
+  EvaluationData data = load_evaluation_data(data_options, subset, backend, console);
+  Model model = network_for(file, options, data.info, data.images.shape(), backend);
+  Json facts = facts_of(file, options, data.info, model);
+  return {std::move(data), std::move(model), std::move(facts)};
+}
+
+TrainedWithData open_trained_with_data(ModelOptions& options, DataOptions& data_options,
+                                       std::optional<int64_t> test_limit, const Flags& flags,
+                                       Backend& backend, Console& console) {
+  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
+  TrainingData data = load_training_data(data_options, backend, console, test_limit);
+  Model model = network_for(file, options, data.info, data.train.shape(), backend);
+  Json facts = facts_of(file, options, data.info, model);
+  return {std::move(data), std::move(model), std::move(facts)};
+}
+
+void describe_data(SafeTensorFile& weights, const DataOptions& data) {
+  weights.metadata["dataset"] = data.dataset;
+  weights.metadata["split"] = data.split;
+  weights.metadata["split_seed"] = std::to_string(data.split_seed);
+}
+
+std::string folder_or_free(const std::string& out, const std::string& stem) {
+  if (!out.empty()) return out;
+  const std::string base = (fs::path("runs") / stem).string();
+  std::error_code error;
+  std::string folder = base;
+  for (int64_t k = 2; fs::exists(folder, error); ++k) folder = fmt::format("{}-{}", base, k);
+  return folder;
+}
+
+}  // namespace caltrop

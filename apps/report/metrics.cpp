@@ -1,0 +1,105 @@
+#include "apps/report/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace caltrop {
+namespace {
+
+double quotient(double numerator, double denominator) {
+  return denominator > 0 ? numerator / denominator : 0.0;
+}
+
+}  // namespace
+
+Interval wilson_interval(int64_t successes, int64_t trials, double z) {
+  if (trials <= 0) return {};
+  const double n = static_cast<double>(trials);
+  const double p = static_cast<double>(successes) / n;
+  const double scale = 1 + z * z / n;
+  const double centre = (p + z * z / (2 * n)) / scale;
+  const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale;
+  // At the ends the formula is exactly 0 or 1, which rounding would miss.
+  return {successes == 0 ? 0.0 : centre - half, successes == trials ? 1.0 : centre + half};
+}
+
+Confusion::Confusion(int64_t classes, std::span<const int32_t> labels, std::span<const int32_t> predictions)
+    : classes_(classes), count_(static_cast<int64_t>(labels.size())) {
+  if (classes < 1 || labels.size() != predictions.size()) {
+    fail("[confusion] expected as many predictions as labels ({}) and classes, got {} and {}", labels.size(),
+         predictions.size(), classes);
+  }
+  cells_.resize(static_cast<size_t>(classes * classes));
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] < 0 || labels[i] >= classes || predictions[i] < 0 || predictions[i] >= classes) {
+      fail("[confusion] expected classes from 0 to {}, got label {} and prediction {}", classes - 1,
+           labels[i], predictions[i]);
+    }
+    ++cells_[static_cast<size_t>(labels[i] * classes + predictions[i])];
+  }
+}
+
+int64_t Confusion::correct() const {
+  int64_t sum = 0;
+  for (int64_t k = 0; k < classes_; ++k) sum += at(k, k);
+  return sum;
+}
+
+ClassMetrics class_metrics(const Confusion& confusion, int64_t which) {
+  ClassMetrics result;
+  for (int64_t k = 0; k < confusion.classes(); ++k) {
+    result.images += confusion.at(which, k);
+    result.predicted += confusion.at(k, which);
+  }
+  const auto hits = static_cast<double>(confusion.at(which, which));
+  result.precision = quotient(hits, static_cast<double>(result.predicted));
+  result.recall = quotient(hits, static_cast<double>(result.images));
+  result.f1 = quotient(2 * hits, static_cast<double>(result.images + result.predicted));
+  return result;
+}
+
+Metrics summarize(const Confusion& confusion) {
+  Metrics result;
+  result.n = confusion.count();
+  result.accuracy = quotient(static_cast<double>(confusion.correct()), static_cast<double>(result.n));
+  result.interval = wilson_interval(confusion.correct(), result.n);
+  double occurring = 0;
+  for (int64_t k = 0; k < confusion.classes(); ++k) {
+    const ClassMetrics one = class_metrics(confusion, k);
+    if (one.images + one.predicted == 0) continue;
+    ++occurring;
+    result.precision += one.precision;
+    result.recall += one.recall;
+    result.f1 += one.f1;
+  }
+  result.precision = quotient(result.precision, occurring);
+  result.recall = quotient(result.recall, occurring);
+  result.f1 = quotient(result.f1, occurring);
+  return result;
+}
+
+Json to_json(const Metrics& metrics, const Confusion& confusion) {
+  Json rows = Json::array();
+  for (int64_t truth = 0; truth < confusion.classes(); ++truth) {
+    Json row = Json::array();
+    for (int64_t k = 0; k < confusion.classes(); ++k) row.push_back(confusion.at(truth, k));
+    rows.push_back(std::move(row));
+  }
+  return {{"n", metrics.n},
+          {"accuracy", metrics.accuracy},
+          {"interval", {metrics.interval.low, metrics.interval.high}},
+          {"precision", metrics.precision},
+          {"recall", metrics.recall},
+          {"f1", metrics.f1},
+          {"confusion", std::move(rows)}};
+}
+
+double quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+}  // namespace caltrop

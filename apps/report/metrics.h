@@ -1,0 +1,63 @@
+// How good predictions are: accuracy with its interval, and the macro averages of paper 1 (Eq. 7-10).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "apps/core/flags.h"
+
+namespace caltrop {
+
+struct Interval {
+  double low = 0, high = 1;
+};
+
+// Wilson's score interval for a proportion (Wilson 1927), z = 1.96 for 95 %: unlike the normal approximation
+// it stays inside [0,1] and is honest near 0 and 1. [0,1] for no trials.
+Interval wilson_interval(int64_t successes, int64_t trials, double z = 1.959963984540054);
+
+// Rows: the true class; columns: the predicted one.
+class Confusion {
+ public:
+  // Labels and predictions in [0, classes); an Error otherwise.
+  Confusion(int64_t classes, std::span<const int32_t> labels, std::span<const int32_t> predictions);
+
+  int64_t classes() const { return classes_; }
+  int64_t count() const { return count_; }
+  int64_t correct() const;
+  int64_t at(int64_t truth, int64_t predicted) const {
+    return cells_[static_cast<size_t>(truth * classes_ + predicted)];
+  }
+
+ private:
+  int64_t classes_, count_;
+  std::vector<int64_t> cells_;
+};
+
+// Of one class, one against the rest: precision TP / (TP + FP), recall TP / (TP + FN), F1 their harmonic mean
+// (Eq. 7-9). A quotient 0 / 0 counts as 0.
+struct ClassMetrics {
+  double precision = 0, recall = 0, f1 = 0;
+  int64_t images = 0;     // of this class
+  int64_t predicted = 0;  // as this class
+};
+ClassMetrics class_metrics(const Confusion& confusion, int64_t which);
+
+// Accuracy over all images (Eq. 10) and the unweighted means over the classes that occur, as a label or a
+// prediction. F1 is the mean of the classes' F1, not the harmonic mean of the means.
+struct Metrics {
+  double accuracy = 0, precision = 0, recall = 0, f1 = 0;
+  Interval interval;  // of accuracy, 95 %
+  int64_t n = 0;
+};
+Metrics summarize(const Confusion& confusion);
+
+// {"n", "accuracy", "interval": [low, high], "precision", "recall", "f1", "confusion": [[...]]}, as
+// fractions.
+Json to_json(const Metrics& metrics, const Confusion& confusion);
+
+// The value below which `share` of `values` lie, linear between neighbours; the median at 0.5. Not empty.
+double quantile(std::vector<double> values, double share);
+
+}  // namespace caltrop
