@@ -74,7 +74,7 @@ TEST_SUITE("apps") {
     CHECK(png_address("fo") == scheme + "Zm8=");
     CHECK(png_address("foo") == scheme + "Zm9v");
     CHECK(png_address("foobar") == scheme + "Zm9vYmFy");
-    CHECK(png_address("\xFF\xFE\x00") == scheme + "//4=");
+    CHECK(png_address(std::string("\xFF\xFE\x00", 3)) == scheme + "//4A");
   }
 
   TEST_CASE("charts: every point is drawn, named and listed") {

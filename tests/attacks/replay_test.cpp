@@ -6,6 +6,7 @@
 #include "kernels/devices.h"
 #include "kernels/emulation/emulation.h"
 #include "tests/attacks/setup.h"
+#include "tests/compare.h"
 #include "tests/kernels/delegating_backend.h"
 
 namespace caltrop::test {
@@ -159,9 +160,7 @@ TEST_SUITE("attacks") {
               .delta.to_host();
         };
         const std::vector<float> there = crafted(device), here = crafted(cpu_backend());
-        float worst = 0;
-        for (size_t k = 0; k < here.size(); ++k) worst = std::max(worst, std::abs(here[k] - there[k]));
-        CHECK(worst <= 2e-3f);
+        CHECK(largest_difference(here, there) <= 2e-3);
       }
     });
   }
@@ -169,11 +168,7 @@ TEST_SUITE("attacks") {
   TEST_CASE("replay: the emulated device agrees with the CPU") {
     const OptimizerOptions rule{.rule = Rule::sgd, .rate = 0.05f};
     const Trained device = trained_on(emulated_backend(), rule), cpu = trained_on(cpu_backend(), rule);
-    REQUIRE(device.weights.size() == cpu.weights.size());
-    float worst = 0;
-    for (size_t i = 0; i < cpu.weights.size(); ++i)
-      worst = std::max(worst, std::abs(device.weights[i] - cpu.weights[i]));
-    CHECK(worst <= 1e-4f);
+    CHECK(largest_difference(device.weights, cpu.weights) <= 1e-4);
     CHECK(std::abs(device.loss - cpu.loss) <= 1e-4);
   }
 }

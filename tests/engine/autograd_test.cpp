@@ -11,6 +11,7 @@
 
 #include "engine/error.h"
 #include "engine/ops.h"
+#include "tests/compare.h"
 #include "tests/reference.h"
 
 namespace caltrop::test {
@@ -232,11 +233,8 @@ TEST_SUITE("engine") {
           const std::vector<float> right = grad(sum(square(h)), again).to_host();
           const double size = std::abs(*std::max_element(
               right.begin(), right.end(), [](float a, float b) { return std::abs(a) < std::abs(b); }));
-          double error = 0;
-          for (size_t i = 0; i < right.size(); ++i)
-            error = std::max(error, static_cast<double>(std::abs(found[i] - right[i])));
           CHECK(size > 0.0);
-          CHECK(error <= 1e-5 * size);
+          CHECK(largest_difference(found, right) <= 1e-5 * size);
         }
       }
     };
