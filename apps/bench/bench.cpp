@@ -8,10 +8,10 @@
 #include "apps/bench/jobs.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/report/metrics.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
+#include "apps/report/metrics.h"
 
 namespace caltrop {
 namespace {

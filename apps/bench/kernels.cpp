@@ -8,10 +8,10 @@
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/report/metrics.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
+#include "apps/report/metrics.h"
 #include "kernels/ladder/check.h"
 
 namespace caltrop {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/report/metrics.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/metrics.h"
 #include "data/image_grid.h"
 
 namespace caltrop {

@@ -1,7 +1,7 @@
 // caltrop defend eat, caltrop defend mia: the paper's defence, from attacked images to tables.
+#include "apps/commands/defence.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/commands/defence.h"
 #include "apps/core/run_folder.h"
 
 namespace caltrop {

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "apps/core/console.h"
-#include "apps/study/crafted_cache.h"
 #include "apps/commands/defend_flags.h"
+#include "apps/core/console.h"
 #include "apps/core/setup.h"
 #include "apps/report/table.h"
+#include "apps/study/crafted_cache.h"
 #include "defense/eat.h"
 
 namespace caltrop {

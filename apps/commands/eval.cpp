@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/core/commands.h"
 #include "apps/commands/evaluation.h"
+#include "apps/core/commands.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "data/npz.h"

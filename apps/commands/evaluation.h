@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/report/metrics.h"
 #include "apps/core/setup.h"
+#include "apps/report/metrics.h"
 #include "apps/report/table.h"
 #include "engine/inference.h"
 

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <optional>
 
+#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/commands/evaluation.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"

@@ -6,14 +6,14 @@
 #include <optional>
 #include <set>
 
+#include "apps/commands/verify_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
-#include "apps/report/table.h"
 #include "apps/core/text_layout.h"
-#include "apps/commands/verify_set.h"
+#include "apps/report/table.h"
 #include "attacks/attack.h"
 #include "engine/autograd.h"
 #include "engine/inference.h"

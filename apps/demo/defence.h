@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "apps/core/console.h"
-#include "apps/demo/result.h"
 #include "apps/core/run_folder.h"
+#include "apps/demo/result.h"
 #include "attacks/attack.h"
 #include "defense/augment.h"
 #include "defense/mia.h"

@@ -2,18 +2,18 @@
 #include <algorithm>
 
 #include "apps/commands/attack_report.h"
+#include "apps/commands/evaluation.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/demo/defence.h"
-#include "apps/demo/examples.h"
-#include "apps/demo/page.h"
-#include "apps/demo/result.h"
-#include "apps/commands/evaluation.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/demo/defence.h"
+#include "apps/demo/examples.h"
+#include "apps/demo/page.h"
+#include "apps/demo/result.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
 

@@ -4,11 +4,11 @@
 #include <cmath>
 
 #include "apps/commands/attack_report.h"
+#include "apps/core/text_layout.h"
 #include "apps/demo/examples.h"
 #include "apps/demo/pieces.h"
 #include "apps/demo/words.h"
 #include "apps/report/svg_chart.h"
-#include "apps/core/text_layout.h"
 
 namespace caltrop {
 namespace {

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/core/text_layout.h"
 #include "apps/demo/pieces.h"
 #include "apps/demo/words.h"
 #include "apps/report/svg_chart.h"
-#include "apps/core/text_layout.h"
 
 namespace caltrop {
 namespace {

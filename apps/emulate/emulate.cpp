@@ -8,10 +8,10 @@
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/emulate/kernels.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/emulate/kernels.h"
 #include "engine/text.h"
 
 namespace caltrop {

@@ -6,12 +6,12 @@
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/gma/flags.h"
-#include "apps/gma/set.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/gma/flags.h"
+#include "apps/gma/set.h"
 #include "attacks/attack_images.h"
 #include "engine/text.h"
 

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/commands/evaluation.h"
 #include "apps/core/options.h"
-#include "apps/gma/poison_check.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
-#include "apps/study/study.h"
 #include "apps/core/text_layout.h"
+#include "apps/gma/poison_check.h"
+#include "apps/study/study.h"
 #include "attacks/attack.h"
 #include "attacks/poison.h"
 #include "data/npz.h"

@@ -2,11 +2,11 @@
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/gma/visual_report.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/gma/visual_report.h"
 
 namespace caltrop {
 namespace {

@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 
-#include "apps/report/image_sheet.h"
 #include "apps/paper/attack_study.h"
+#include "apps/report/image_sheet.h"
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"

@@ -3,8 +3,8 @@
 #include <fstream>
 
 #include "apps/commands/defence.h"
-#include "apps/paper/defence_numbers.h"
 #include "apps/paper/attack_study.h"
+#include "apps/paper/defence_numbers.h"
 
 namespace caltrop {
 namespace {

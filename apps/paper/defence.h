@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/core/console.h"
 #include "apps/commands/defend_flags.h"
+#include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <map>
 
-#include "apps/report/figure.h"
+#include "apps/paper/attack_study.h"
 #include "apps/paper/defence_numbers.h"
 #include "apps/paper/defence_tables.h"
-#include "apps/paper/attack_study.h"
+#include "apps/report/figure.h"
 
 namespace caltrop {
 namespace {

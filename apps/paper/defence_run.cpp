@@ -1,10 +1,10 @@
 // The part of `caltrop paper gma-mia` that is about the defence: studies, tables, figures, report.
 #include <algorithm>
 
+#include "apps/paper/attack_study.h"
 #include "apps/paper/defence_figures.h"
 #include "apps/paper/defence_report.h"
 #include "apps/paper/defence_tables.h"
-#include "apps/paper/attack_study.h"
 
 namespace caltrop {
 namespace {

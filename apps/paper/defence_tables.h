@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "apps/paper/defence.h"
-#include "apps/study/study.h"
 #include "apps/report/table.h"
+#include "apps/study/study.h"
 
 namespace caltrop {
 

@@ -5,13 +5,13 @@
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
-#include "apps/report/figure.h"
+#include "apps/core/text_layout.h"
 #include "apps/gma/visual_report.h"
+#include "apps/paper/attack_study.h"
 #include "apps/paper/defence_report.h"
 #include "apps/paper/gma_mia_flags.h"
-#include "apps/paper/attack_study.h"
+#include "apps/report/figure.h"
 #include "apps/report/table.h"
-#include "apps/core/text_layout.h"
 
 namespace caltrop {
 namespace {

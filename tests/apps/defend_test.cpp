@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <thread>
 
-#include "apps/study/crafted_cache.h"
 #include "apps/commands/defend_report.h"
+#include "apps/study/crafted_cache.h"
 #include "data/npz.h"
 #include "tests/apps/program.h"
 
