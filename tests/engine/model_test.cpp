@@ -11,6 +11,7 @@
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/zoo.h"
+#include "tests/compare.h"
 #include "tests/reference.h"
 
 namespace caltrop::test {
@@ -33,17 +34,6 @@ Tensor images(int64_t n, ImageShape shape, uint64_t seed) {
 Labels labels(int64_t n, int64_t classes, uint64_t seed) {
   const std::vector<int32_t> values = Samples(seed).labels(n, classes);
   return Labels(cpu_backend(), std::span<const int32_t>(values));
-}
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size()) return HUGE_VAL;
-  double worst = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double error = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    if (!(error <= HUGE_VAL)) return HUGE_VAL;  // NaN
-    worst = std::max(worst, error);
-  }
-  return worst;
 }
 
 std::string refusal(const std::function<void()>& body) {
@@ -116,7 +106,8 @@ TEST_SUITE("engine") {
             results[fuse].push_back(g.to_host());
         }
         CAPTURE(line);
-        for (size_t k = 0; k < results[0].size(); ++k) CHECK(distance(results[0][k], results[1][k]) <= 1e-5);
+        for (size_t k = 0; k < results[0].size(); ++k)
+          CHECK(largest_difference(results[0][k], results[1][k]) <= 1e-5);
       }
     }
   }
@@ -257,10 +248,10 @@ TEST_SUITE("engine") {
     // The identity as last layer would show it; the gradient of a sum of logits shows it too: it is 0.
     const Tensor x = variable(images(50, {2, 2, 1}, 9));
     const Tensor logits = model.forward(x, {.training = true});
-    CHECK(distance(grad(sum(logits), x).to_host(), std::vector<float>(200)) <= 1e-5);
+    CHECK(largest_difference(grad(sum(logits), x).to_host(), std::vector<float>(200)) <= 1e-5);
     const BatchMoments m = batch_moments(logits);
     const std::vector<float> bias = floats_of(model, "2.bias");
-    CHECK(distance(m.mean.to_host(), bias) <= 1e-5);  // a linear function of inputs whose mean is 0
+    CHECK(largest_difference(m.mean.to_host(), bias) <= 1e-5);  // a linear function of inputs whose mean is 0
   }
 
   TEST_CASE("dropout drops in training only, by seed, step and layer") {
