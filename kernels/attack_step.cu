@@ -8,7 +8,7 @@
 
 #include <cfloat>
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -150,27 +150,32 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void attack_step(Stream& stream, const AttackStep& step, const float* x, const float* origin, const float* g,
-                 const float* eps, const float* size, float* y) {
+void GpuBackend::attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
+                             const float* eps, const float* size, float* y) {
+  const Stream::Op range(stream_, "attack_step");
   if (step.cols == 0) return;
+  const Staged<float> all_eps(stream_, eps, step.rows), all_sizes(stream_, size, step.rows);
+  const float *const reach = all_eps.data(), *const move = all_sizes.data();
   const dim3 grid = grid_for(step.rows, 1);
   switch (step.norm) {
-    case Norm::linf:
-      if (step.cols % 4 == 0 && is_aligned16(x, origin, g, y)) {
-        return launch("attack_step", linf_kernel<4>, grid, kThreads, 0, stream, step, x, origin, g, eps, size,
-                      y);
-      }
-      return launch("attack_step", linf_kernel<1>, grid, kThreads, 0, stream, step, x, origin, g, eps, size,
-                    y);
+    case Norm::linf: {
+      const bool fours = step.cols % 4 == 0 && is_aligned16(x, origin, g, y);
+      return launch("attack_step", fours ? linf_kernel<4> : linf_kernel<1>, grid, kThreads, 0, stream_, step,
+                    x, origin, g, reach, move, y);
+    }
     case Norm::l2:
-      return launch("attack_step", l2_kernel, grid, kThreads, 0, stream, step, x, origin, g, eps, size, y);
+      return launch("attack_step", l2_kernel, grid, kThreads, 0, stream_, step, x, origin, g, reach, move, y);
     case Norm::l1:
-      return launch("attack_step", l1_kernel, grid, kThreads, 0, stream, step, x, g, size, y);
+      return launch("attack_step", l1_kernel, grid, kThreads, 0, stream_, step, x, g, move, y);
   }
 }
 
-void row_stats(Stream& stream, int64_t rows, int64_t cols, const float* x, RowStats* stats) {
-  launch("row_stats", row_stats_kernel, grid_for(rows, 1), kThreads, 0, stream, rows, cols, x, stats);
+void GpuBackend::row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) {
+  const Stream::Op range(stream_, "row_stats");
+  const Scratch<RowStats> results(stream_, rows);
+  launch("row_stats", row_stats_kernel, grid_for(rows, 1), kThreads, 0, stream_, rows, cols, x,
+         results.data());
+  stream_.download(stats, results.data(), static_cast<size_t>(rows) * sizeof(RowStats));
 }
 
 }  // namespace caltrop::CALTROP_WORLD

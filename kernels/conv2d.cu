@@ -16,25 +16,28 @@ bool has_many_channels(const Conv2d& s) {
 
 }  // namespace
 
-void conv2d(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
-  if (conv2d_cudnn(stream, s, x, w, y)) return;
-  if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) return conv2d_mma(stream, s, x, w, y);
-  if (s.cin < kManyChannels && conv2d_direct(stream, s, x, w, y)) return;
-  conv2d_gemm(stream, s, x, w, y);
+void GpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* y) {
+  const Stream::Op range(stream_, "conv2d");
+  if (conv2d_cudnn(*this, s, x, w, y)) return;
+  if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) return conv2d_mma(stream_, s, x, w, y);
+  if (s.cin < kManyChannels && conv2d_direct(stream_, s, x, w, y)) return;
+  conv2d_gemm(stream_, s, x, w, y);
 }
 
-void conv2d_dinput(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
-  if (conv2d_dinput_cudnn(stream, s, g, w, dx)) return;
+void GpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {
+  const Stream::Op range(stream_, "conv2d_dinput");
+  if (conv2d_dinput_cudnn(*this, s, g, w, dx)) return;
   if (has_many_channels(s) && s.kh * s.kw * s.cout >= kManyTerms)
-    return conv2d_dinput_mma(stream, s, g, w, dx);
-  conv2d_dinput_gemm(stream, s, g, w, dx);
+    return conv2d_dinput_mma(stream_, s, g, w, dx);
+  conv2d_dinput_gemm(stream_, s, g, w, dx);
 }
 
-void conv2d_dweight(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
-  if (conv2d_dweight_cudnn(stream, s, x, g, dw)) return;
+void GpuBackend::conv2d_dweight(const Conv2d& s, const float* x, const float* g, float* dw) {
+  const Stream::Op range(stream_, "conv2d_dweight");
+  if (conv2d_dweight_cudnn(*this, s, x, g, dw)) return;
   if (has_many_channels(s) && s.n * s.out_h() * s.out_w() >= kManyTerms)
-    return conv2d_dweight_mma(stream, s, x, g, dw);
-  conv2d_dweight_gemm(stream, s, x, g, dw);
+    return conv2d_dweight_mma(stream_, s, x, g, dw);
+  conv2d_dweight_gemm(stream_, s, x, g, dw);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -75,7 +75,8 @@ const Plan& plan_of(Direction direction, const Conv2d& s, cudnnHandle_t on) {
   using Key = std::tuple<Direction, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                          int64_t, int64_t, int64_t>;
   static auto* plans = new std::map<Key, std::unique_ptr<Plan>>;
-  const Key key{direction, s.n, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w};
+  const Key key{direction, s.n,  s.h,        s.w,        s.cin,   s.cout,
+                s.kh,      s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w};
   std::unique_ptr<Plan>& plan = (*plans)[key];
   if (!plan) plan = make_plan(direction, s, on);
   return *plan;
@@ -87,8 +88,9 @@ constexpr int kTurned[] = {1, 0};
 // The filter as cuDNN wants it: (kh,kw,cin,cout) as a matrix of two axes, transposed.
 class Filter {
  public:
-  Filter(Stream& stream, const Conv2d& s, const float* w) : turned_(stream, s.kh * s.kw * s.cin * s.cout) {
-    permute(stream, Dims{2, {s.kh * s.kw * s.cin, s.cout}}, kTurned, w, turned_.data());
+  Filter(GpuBackend& backend, const Conv2d& s, const float* w)
+      : turned_(backend.stream(), s.kh * s.kw * s.cin * s.cout) {
+    backend.permute(Dims{2, {s.kh * s.kw * s.cin, s.cout}}, kTurned, w, turned_.data());
   }
   const float* data() const { return turned_.data(); }
 
@@ -98,21 +100,21 @@ class Filter {
 
 // call(handle, plan, workspace) where cuDNN was asked for and has an algorithm. Whether it was.
 template <typename Call>
-bool by_cudnn(Stream& stream, Direction direction, const Conv2d& s, const Call& call) {
+bool by_cudnn(GpuBackend& backend, Direction direction, const Conv2d& s, const Call& call) {
   if (cuda_convolutions() != Convolutions::cudnn || s.n == 0) return false;
-  const cudnnHandle_t on = handle().on(stream);
+  const cudnnHandle_t on = handle().on(backend.stream());
   const Plan& plan = plan_of(direction, s, on);
   if (!plan.fits) return false;
-  const Scratch<char> workspace(stream, static_cast<int64_t>(plan.workspace));
+  const Scratch<char> workspace(backend.stream(), static_cast<int64_t>(plan.workspace));
   call(on, plan, workspace.data());
   return true;
 }
 
 }  // namespace
 
-bool conv2d_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
-  return by_cudnn(stream, Direction::forward, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
-    const Filter filter(stream, s, w);
+bool conv2d_cudnn(GpuBackend& backend, const Conv2d& s, const float* x, const float* w, float* y) {
+  return by_cudnn(backend, Direction::forward, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+    const Filter filter(backend, s, w);
     CALTROP_CALL(cudnn(), cudnnConvolutionForward, on, &kOne, plan.shapes.x, x, plan.shapes.filter,
                  filter.data(), plan.shapes.convolution,
                  static_cast<cudnnConvolutionFwdAlgo_t>(plan.algorithm), workspace, plan.workspace, &kZero,
@@ -120,9 +122,9 @@ bool conv2d_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* 
   });
 }
 
-bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
-  return by_cudnn(stream, Direction::input, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
-    const Filter filter(stream, s, w);
+bool conv2d_dinput_cudnn(GpuBackend& backend, const Conv2d& s, const float* g, const float* w, float* dx) {
+  return by_cudnn(backend, Direction::input, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+    const Filter filter(backend, s, w);
     CALTROP_CALL(cudnn(), cudnnConvolutionBackwardData, on, &kOne, plan.shapes.filter, filter.data(),
                  plan.shapes.y, g, plan.shapes.convolution,
                  static_cast<cudnnConvolutionBwdDataAlgo_t>(plan.algorithm), workspace, plan.workspace,
@@ -130,26 +132,26 @@ bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& s, const float* g, const 
   });
 }
 
-bool conv2d_dweight_cudnn(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
-  return by_cudnn(stream, Direction::weight, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
+bool conv2d_dweight_cudnn(GpuBackend& backend, const Conv2d& s, const float* x, const float* g, float* dw) {
+  return by_cudnn(backend, Direction::weight, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
     const int64_t terms = s.kh * s.kw * s.cin;
-    const Scratch<float> turned(stream, terms * s.cout);
+    const Scratch<float> turned(backend.stream(), terms * s.cout);
     CALTROP_CALL(cudnn(), cudnnConvolutionBackwardFilter, on, &kOne, plan.shapes.x, x, plan.shapes.y, g,
                  plan.shapes.convolution, static_cast<cudnnConvolutionBwdFilterAlgo_t>(plan.algorithm),
                  workspace, plan.workspace, &kZero, plan.shapes.filter, turned.data());
-    permute(stream, Dims{2, {s.cout, terms}}, kTurned, turned.data(), dw);
+    backend.permute(Dims{2, {s.cout, terms}}, kTurned, turned.data(), dw);
   });
 }
 
 #else
 
-bool conv2d_cudnn(Stream&, const Conv2d&, const float*, const float*, float*) {
+bool conv2d_cudnn(GpuBackend&, const Conv2d&, const float*, const float*, float*) {
   return false;
 }
-bool conv2d_dinput_cudnn(Stream&, const Conv2d&, const float*, const float*, float*) {
+bool conv2d_dinput_cudnn(GpuBackend&, const Conv2d&, const float*, const float*, float*) {
   return false;
 }
-bool conv2d_dweight_cudnn(Stream&, const Conv2d&, const float*, const float*, float*) {
+bool conv2d_dweight_cudnn(GpuBackend&, const Conv2d&, const float*, const float*, float*) {
   return false;
 }
 

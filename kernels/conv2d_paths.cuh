@@ -1,8 +1,8 @@
-// The ways to compute a convolution, of which conv2d.cu takes one by the shape. Arguments as in gpu_ops.cuh.
+// The ways to compute a convolution, of which conv2d.cu takes one by the shape. Arguments as in backend.h.
 #pragma once
 
 #include "kernels/conv_geometry.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 
@@ -21,8 +21,9 @@ void conv2d_dweight_mma(Stream& stream, const Conv2d& shape, const float* x, con
 bool conv2d_direct(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
 
 // conv2d_cudnn.cu: where cuDNN was asked for (devices.h). False elsewhere, and nothing was done.
-bool conv2d_cudnn(Stream& stream, const Conv2d& shape, const float* x, const float* w, float* y);
-bool conv2d_dinput_cudnn(Stream& stream, const Conv2d& shape, const float* g, const float* w, float* dx);
-bool conv2d_dweight_cudnn(Stream& stream, const Conv2d& shape, const float* x, const float* g, float* dw);
+bool conv2d_cudnn(GpuBackend& backend, const Conv2d& shape, const float* x, const float* w, float* y);
+bool conv2d_dinput_cudnn(GpuBackend& backend, const Conv2d& shape, const float* g, const float* w, float* dx);
+bool conv2d_dweight_cudnn(GpuBackend& backend, const Conv2d& shape, const float* x, const float* g,
+                          float* dw);
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -8,7 +8,7 @@
 
 #include "kernels/conv_block_pooled.cuh"
 #include "kernels/conv_block_windows.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -73,7 +73,7 @@ __global__ void block_window_kernel(WindowShape s, const float* x, const float* 
   }
 }
 
-// to.y holds the convolution.
+// For 1 x 1 windows: to.y holds the convolution.
 template <Activation kActivation>
 __global__ void block_point_kernel(const float* bias, int64_t channels, Pooled to, int64_t count) {
   for (int64_t i = first_index(); i < count; i += index_step())
@@ -86,7 +86,6 @@ void run(Stream& stream, const ConvBlock& b, const float* x, const float* w, con
   constexpr int kThreads = 128;
   const int64_t count = b.pooled();
   if (b.pool_h == 1 && b.pool_w == 1) {
-    conv2d(stream, b.conv, x, w, to.y);
     launch("conv_block", block_point_kernel<kActivation>, grid_for(count, kThreads), kThreads, 0, stream,
            bias, b.conv.cout, to, count);
     return;
@@ -108,17 +107,19 @@ void run(Stream& stream, const ConvBlock& b, const float* x, const float* w, con
 
 }  // namespace
 
-void conv_block(Stream& stream, const ConvBlock& b, const float* x, const float* w, const float* bias,
-                float* y, uint8_t* winner, float* slope) {
+void GpuBackend::conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
+                            uint8_t* winner, float* slope) {
+  const Stream::Op range(stream_, "conv_block");
   if (b.pooled() == 0) return;
+  if (b.pool_h == 1 && b.pool_w == 1) conv2d(b.conv, x, w, y);
   const Pooled to{y, winner, slope};
   switch (b.activation) {
     case Activation::none:
-      return run<Activation::none>(stream, b, x, w, bias, to);
+      return run<Activation::none>(stream_, b, x, w, bias, to);
     case Activation::relu:
-      return run<Activation::relu>(stream, b, x, w, bias, to);
+      return run<Activation::relu>(stream_, b, x, w, bias, to);
     case Activation::gelu:
-      return run<Activation::gelu>(stream, b, x, w, bias, to);
+      return run<Activation::gelu>(stream_, b, x, w, bias, to);
   }
 }
 

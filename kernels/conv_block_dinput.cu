@@ -11,7 +11,7 @@
 //                    input channels of those filters
 
 #include "kernels/conv_block_windows.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -195,8 +195,9 @@ int ceil_divide(int64_t a, int64_t b) {
 
 }  // namespace
 
-void conv_block_dinput(Stream& stream, const ConvBlock& b, const float* g, const uint8_t* winner,
-                       const float* slope, const float* w, float* dx) {
+void GpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner,
+                                   const float* slope, const float* w, float* dx) {
+  const Stream::Op range(stream_, "conv_block_dinput");
   const Conv2d& s = b.conv;
   const int64_t pixels = s.n * s.h * s.w, count = pixels * s.cin;
   const WindowShape shape(b);
@@ -209,22 +210,22 @@ void conv_block_dinput(Stream& stream, const ConvBlock& b, const float* g, const
               tiles_w = ceil_divide(s.w + s.pad_w, 2 * kCellsW);
     launch("conv_block_dinput", dinput_cell_kernel,
            dim3(static_cast<unsigned>(s.n * tiles_h * tiles_w), static_cast<unsigned>(s.cin)), kCellThreads,
-           0, stream, shape, tiles_h, tiles_w, events, w, dx);
+           0, stream_, shape, tiles_h, tiles_w, events, w, dx);
     return;
   }
   constexpr int kThreads = 128;
   if (s.cin < 8) {
-    launch("conv_block_dinput", dinput_element_kernel, grid_for(count, kThreads), kThreads, 0, stream, shape,
+    launch("conv_block_dinput", dinput_element_kernel, grid_for(count, kThreads), kThreads, 0, stream_, shape,
            events, w, dx, count);
     return;
   }
   const int64_t weights = s.kh * s.kw * s.cin * s.cout;
-  const Scratch<float> turned(stream, weights);
-  launch("conv_block_dinput", turn_weights_kernel, grid_for(weights, kThreads), kThreads, 0, stream, s.cin,
+  const Scratch<float> turned(stream_, weights);
+  launch("conv_block_dinput", turn_weights_kernel, grid_for(weights, kThreads), kThreads, 0, stream_, s.cin,
          s.cout, w, turned.data(), weights);
   dim3 grid = grid_for(pixels * kWarp, kPixelThreads);
   grid.y = static_cast<unsigned>(ceil_divide(s.cin, kWarp * kLaneChannels));
-  launch("conv_block_dinput", dinput_pixel_kernel, grid, kPixelThreads, 0, stream, shape, events,
+  launch("conv_block_dinput", dinput_pixel_kernel, grid, kPixelThreads, 0, stream_, shape, events,
          turned.data(), dx, pixels);
 }
 

@@ -9,6 +9,7 @@
 //   many taps   lanes are taps: a warp takes one output channel and reads runs of the image under its winners
 
 #include "kernels/conv_block_windows.cuh"
+#include "kernels/gpu_backend.h"
 #include "kernels/partial_sums.cuh"
 
 namespace caltrop::CALTROP_WORLD {
@@ -71,7 +72,8 @@ struct Taps {
   template <int kSums>
   __device__ void add(const ConvShape& conv, const float* x, int64_t image, const Corner& corner,
                       float gradient, float (&sums)[kSums]) const {
-    const float* from = x + ((image * conv.h + corner.y) * conv.w + corner.x) * static_cast<int64_t>(conv.cin);
+    const float* from =
+        x + ((image * conv.h + corner.y) * conv.w + corner.x) * static_cast<int64_t>(conv.cin);
 #pragma unroll
     for (int t = 0; t < kCount; ++t) {
       const int y = corner.y + ky[t], at_x = corner.x + kx[t];
@@ -166,16 +168,17 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void conv_block_dweight(Stream& stream, const ConvBlock& b, const float* x, const float* g,
-                        const uint8_t* winner, const float* slope, float* dw, float* dbias) {
+void GpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
+                                    const float* slope, float* dw, float* dbias) {
+  const Stream::Op range(stream_, "conv_block_dweight");
   const Conv2d& s = b.conv;
   const int64_t taps = s.kh * s.kw * s.cin, windows_of_image = b.out_h() * b.out_w();
   const int64_t windows = s.n * windows_of_image, count = taps * s.cout;
   if (s.cout == 0) return;
   if (windows == 0 || taps == 0) {
     // Without taps there is still a bias, but no image to tell the windows apart: callers have cin > 0.
-    fill(stream, 0.0f, dw, count);
-    if (dbias) fill(stream, 0.0f, dbias, s.cout);
+    fill(0.0f, dw, count);
+    if (dbias) fill(0.0f, dbias, s.cout);
     return;
   }
   constexpr int64_t kFewTaps = 36, kBlocks = 264, kShortest = 64;
@@ -188,14 +191,14 @@ void conv_block_dweight(Stream& stream, const ConvBlock& b, const float* x, cons
   const int64_t chunks = (windows + chunk - 1) / chunk;
 
   const Chunks c{windows, chunk, static_cast<int>(taps), FastDivide(windows_of_image), FastDivide(b.out_w())};
-  const Scratch<float> partial(stream, chunks * count), partial_bias(stream, dbias ? chunks * s.cout : 0);
+  const Scratch<float> partial(stream_, chunks * count), partial_bias(stream_, dbias ? chunks * s.cout : 0);
   launch("conv_block_dweight", few ? dweight_few_kernel : dweight_many_kernel,
          dim3(static_cast<unsigned>(across), static_cast<unsigned>(chunks), static_cast<unsigned>(along)),
-         kThreads, 0, stream, WindowShape(b), c, x, Events{g, winner, slope}, partial.data(),
+         kThreads, 0, stream_, WindowShape(b), c, x, Events{g, winner, slope}, partial.data(),
          dbias ? partial_bias.data() : nullptr);
-  add_partial_sums(stream, "conv_block_dweight", chunks, count, s.cout, partial.data(), {}, dw);
+  add_partial_sums(stream_, "conv_block_dweight", chunks, count, s.cout, partial.data(), {}, dw);
   if (dbias)
-    add_partial_sums(stream, "conv_block_dweight", chunks, s.cout, s.cout, partial_bias.data(), {}, dbias);
+    add_partial_sums(stream_, "conv_block_dweight", chunks, s.cout, s.cout, partial_bias.data(), {}, dbias);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -3,7 +3,7 @@
 // it, 32 channels at a time. Anything else goes network by network.
 
 #include "kernels/conv_block_pooled.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -50,7 +50,8 @@ void run(Stream& stream, const QuadShape& s, bool three, const Networks& network
 
 }  // namespace
 
-void conv_blocks(Stream& stream, const ConvBlock& b, const float* x, std::span<const BlockFilters> filters) {
+void GpuBackend::conv_blocks(const ConvBlock& b, const float* x, std::span<const BlockFilters> filters) {
+  const Stream::Op range(stream_, "conv_blocks");
   if (b.pooled() == 0) return;
   ConvBlock own = b;
   own.conv.cout = 0;
@@ -64,17 +65,17 @@ void conv_blocks(Stream& stream, const ConvBlock& b, const float* x, std::span<c
   if (b.pool_h != 2 || b.pool_w != 2 || !s.fits() || s.depth < b.conv.cin) {
     for (const BlockFilters& f : filters) {
       own.conv.cout = f.cout;
-      conv_block(stream, own, x, f.w, f.bias, f.y, nullptr, nullptr);
+      conv_block(own, x, f.w, f.bias, f.y, nullptr, nullptr);
     }
     return;
   }
   switch (b.activation) {
     case Activation::none:
-      return run<Activation::none>(stream, s, is_3x3(b.conv), networks, x);
+      return run<Activation::none>(stream_, s, is_3x3(b.conv), networks, x);
     case Activation::relu:
-      return run<Activation::relu>(stream, s, is_3x3(b.conv), networks, x);
+      return run<Activation::relu>(stream_, s, is_3x3(b.conv), networks, x);
     case Activation::gelu:
-      return run<Activation::gelu>(stream, s, is_3x3(b.conv), networks, x);
+      return run<Activation::gelu>(stream_, s, is_3x3(b.conv), networks, x);
   }
 }
 

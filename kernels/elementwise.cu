@@ -5,8 +5,8 @@
 // floats per thread and access where the addresses allow it. Arrays that start off a 16-byte boundary by the
 // same distance share a scalar head; arrays that differ go one float at a time.
 
+#include "kernels/gpu_backend.h"
 #include "kernels/gpu_math.cuh"
-#include "kernels/gpu_ops.cuh"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -218,65 +218,68 @@ void run_unary(Stream& stream, const float* x, float* y, int64_t count) {
 
 }  // namespace
 
-void fill(Stream& stream, float value, float* y, int64_t count) {
+void GpuBackend::fill(float value, float* y, int64_t count) {
+  const Stream::Op range(stream_, "fill");
   const Split s = split(count, y);
-  launch("fill", fill_kernel, grid_of(s), kThreads, 0, stream, value, y, s);
+  launch("fill", fill_kernel, grid_of(s), kThreads, 0, stream_, value, y, s);
 }
 
-void unary(Stream& stream, Unary op, const float* x, float* y, int64_t count) {
+void GpuBackend::unary(Unary op, const float* x, float* y, int64_t count) {
+  const Stream::Op range(stream_, "unary");
   switch (op) {
     case Unary::neg:
-      return run_unary<Unary::neg>(stream, x, y, count);
+      return run_unary<Unary::neg>(stream_, x, y, count);
     case Unary::abs:
-      return run_unary<Unary::abs>(stream, x, y, count);
+      return run_unary<Unary::abs>(stream_, x, y, count);
     case Unary::sign:
-      return run_unary<Unary::sign>(stream, x, y, count);
+      return run_unary<Unary::sign>(stream_, x, y, count);
     case Unary::exp:
-      return run_unary<Unary::exp>(stream, x, y, count);
+      return run_unary<Unary::exp>(stream_, x, y, count);
     case Unary::log:
-      return run_unary<Unary::log>(stream, x, y, count);
+      return run_unary<Unary::log>(stream_, x, y, count);
     case Unary::sqrt:
-      return run_unary<Unary::sqrt>(stream, x, y, count);
+      return run_unary<Unary::sqrt>(stream_, x, y, count);
     case Unary::reciprocal:
-      return run_unary<Unary::reciprocal>(stream, x, y, count);
+      return run_unary<Unary::reciprocal>(stream_, x, y, count);
     case Unary::relu:
-      return run_unary<Unary::relu>(stream, x, y, count);
+      return run_unary<Unary::relu>(stream_, x, y, count);
     case Unary::step:
-      return run_unary<Unary::step>(stream, x, y, count);
+      return run_unary<Unary::step>(stream_, x, y, count);
     case Unary::sigmoid:
-      return run_unary<Unary::sigmoid>(stream, x, y, count);
+      return run_unary<Unary::sigmoid>(stream_, x, y, count);
     case Unary::tanh:
-      return run_unary<Unary::tanh>(stream, x, y, count);
+      return run_unary<Unary::tanh>(stream_, x, y, count);
     case Unary::erf:
-      return run_unary<Unary::erf>(stream, x, y, count);
+      return run_unary<Unary::erf>(stream_, x, y, count);
     case Unary::gelu:
-      return run_unary<Unary::gelu>(stream, x, y, count);
+      return run_unary<Unary::gelu>(stream_, x, y, count);
     case Unary::gelu_grad:
-      return run_unary<Unary::gelu_grad>(stream, x, y, count);
+      return run_unary<Unary::gelu_grad>(stream_, x, y, count);
     case Unary::gelu_curve:
-      return run_unary<Unary::gelu_curve>(stream, x, y, count);
+      return run_unary<Unary::gelu_curve>(stream_, x, y, count);
   }
 }
 
-void binary(Stream& stream, Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) {
+void GpuBackend::binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) {
+  const Stream::Op range(stream_, "binary");
   const int64_t count = dims.count();
   if (count == 0) return;
   const Axes axes = merge(dims, a, b);
   switch (op) {
     case Binary::add:
-      return run_binary<Binary::add>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::add>(stream_, axes, a.data, b.data, y, count);
     case Binary::sub:
-      return run_binary<Binary::sub>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::sub>(stream_, axes, a.data, b.data, y, count);
     case Binary::mul:
-      return run_binary<Binary::mul>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::mul>(stream_, axes, a.data, b.data, y, count);
     case Binary::div:
-      return run_binary<Binary::div>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::div>(stream_, axes, a.data, b.data, y, count);
     case Binary::maximum:
-      return run_binary<Binary::maximum>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::maximum>(stream_, axes, a.data, b.data, y, count);
     case Binary::greater:
-      return run_binary<Binary::greater>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::greater>(stream_, axes, a.data, b.data, y, count);
     case Binary::equal:
-      return run_binary<Binary::equal>(stream, axes, a.data, b.data, y, count);
+      return run_binary<Binary::equal>(stream_, axes, a.data, b.data, y, count);
   }
 }
 

@@ -1,5 +1,5 @@
-// The contract over the kernels of the .cu files: one stream of one device, real or emulated. What the
-// contract takes from the host (streams, rows, sizes of steps) is staged here; the ops see device memory.
+// The contract on one stream of one device, real or emulated. The ops are defined in the .cu file named after
+// each (matmul.cu, conv2d.cu, ...), beside the .cpp of the CPU's body.
 #pragma once
 
 #include <string>

@@ -120,6 +120,19 @@ class Scratch {
   void* block_;
 };
 
+// A host array that an op reads on the device.
+template <typename T>
+class Staged {
+ public:
+  Staged(Stream& stream, const T* values, int64_t count) : memory_(stream, count) {
+    stream.upload(memory_.data(), values, static_cast<size_t>(count) * sizeof(T));
+  }
+  const T* data() const { return memory_.data(); }
+
+ private:
+  Scratch<T> memory_;
+};
+
 #ifdef __CUDACC__
 // For libraries that queue their own work: cuBLAS and cuDNN.
 cudaStream_t native_stream(Stream& stream);

@@ -9,8 +9,8 @@
 // second kernel adds them; elsewhere one block takes the chunks in turn. The bits are the same.
 
 #include "kernels/gemm_tile.cuh"
+#include "kernels/gpu_backend.h"
 #include "kernels/gpu_math.cuh"
-#include "kernels/gpu_ops.cuh"
 #include "kernels/partial_sums.cuh"
 
 namespace caltrop::CALTROP_WORLD {
@@ -98,8 +98,9 @@ void run(Stream& stream, Product p) {
 
 }  // namespace
 
-void matmul(Stream& stream, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
-            const float* b, float* c, const Epilogue& epilogue) {
+void GpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
+                        const float* b, float* c, const Epilogue& epilogue) {
+  const Stream::Op range(stream_, "matmul");
   if (m == 0 || n == 0) return;
   const auto operand = [](const float* data, int64_t rows, int64_t row, int64_t step) {
     return Operand{data, rows, row, step, row == 1 && step % 4 == 0 && is_aligned16(data)};
@@ -114,10 +115,10 @@ void matmul(Stream& stream, bool trans_a, bool trans_b, int64_t m, int64_t n, in
                   0,
                   epilogue,
                   n % 4 == 0 && is_aligned16(c)};
-  if (n <= Tall::kN) return run<Tall>(stream, p);
-  if (m <= Flat::kM) return run<Flat>(stream, p);
-  if (tiles_of<Large>(m, n) >= kManyBlocks) return run<Large>(stream, p);
-  run<Middle>(stream, p);
+  if (n <= Tall::kN) return run<Tall>(stream_, p);
+  if (m <= Flat::kM) return run<Flat>(stream_, p);
+  if (tiles_of<Large>(m, n) >= kManyBlocks) return run<Large>(stream_, p);
+  run<Middle>(stream_, p);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

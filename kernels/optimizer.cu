@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -144,22 +144,24 @@ void update_all(Stream& stream, const char* op, std::span<const ParameterUpdate>
 
 }  // namespace
 
-void sgd(Stream& stream, std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) {
-  update_all(stream, "sgd", updates, SgdRule{rule}, pace);
+void GpuBackend::sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) {
+  const Stream::Op range(stream_, "sgd");
+  update_all(stream_, "sgd", updates, SgdRule{rule}, pace);
 }
 
-void adam(Stream& stream, std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) {
-  update_all(stream, "adam", updates, AdamRule{rule}, pace);
+void GpuBackend::adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) {
+  const Stream::Op range(stream_, "adam");
+  update_all(stream_, "adam", updates, AdamRule{rule}, pace);
 }
 
-void rmsprop(Stream& stream, std::span<const ParameterUpdate> updates, const RmsProp& rule,
-             const Pace* pace) {
-  update_all(stream, "rmsprop", updates, RmsPropRule{rule}, pace);
+void GpuBackend::rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) {
+  const Stream::Op range(stream_, "rmsprop");
+  update_all(stream_, "rmsprop", updates, RmsPropRule{rule}, pace);
 }
 
-void adagrad(Stream& stream, std::span<const ParameterUpdate> updates, const Adagrad& rule,
-             const Pace* pace) {
-  update_all(stream, "adagrad", updates, AdagradRule{rule}, pace);
+void GpuBackend::adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) {
+  const Stream::Op range(stream_, "adagrad");
+  update_all(stream_, "adagrad", updates, AdagradRule{rule}, pace);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

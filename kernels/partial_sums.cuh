@@ -1,8 +1,9 @@
 // The second stage of reductions that many blocks share: y = epilogue(sum of the parts, in order).
 #pragma once
 
+#include "kernels/backend.h"
 #include "kernels/gpu_math.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_runtime.h"
 
 namespace caltrop::CALTROP_WORLD {
 

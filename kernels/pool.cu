@@ -6,7 +6,7 @@
 // which a loop over windows would add to it, and needs no atomics where windows overlap. All are bound by
 // memory; indices are 32 bits wide where the sizes allow, since a 64-bit division costs more than the rest.
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -148,46 +148,51 @@ bool is_small(const Pool2d& s) {
 
 }  // namespace
 
-void maxpool(Stream& stream, const Pool2d& s, const float* x, float* y, int32_t* index) {
+void GpuBackend::maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) {
+  const Stream::Op range(stream_, "maxpool");
   const int64_t count = output_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("maxpool", maxpool_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream,
+    launch("maxpool", maxpool_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
            Windows<Index>(s), x, y, index, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }
 
-void maxpool_scatter(Stream& stream, const Pool2d& s, const float* g, const int32_t* index, float* dx) {
+void GpuBackend::maxpool_scatter(const Pool2d& s, const float* g, const int32_t* index, float* dx) {
+  const Stream::Op range(stream_, "maxpool_scatter");
   const int64_t count = image_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("maxpool_scatter", scatter_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream,
+    launch("maxpool_scatter", scatter_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
            Windows<Index>(s), g, index, dx, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }
 
-void maxpool_gather(Stream& stream, const Pool2d& s, const float* x, const int32_t* index, float* y) {
+void GpuBackend::maxpool_gather(const Pool2d& s, const float* x, const int32_t* index, float* y) {
+  const Stream::Op range(stream_, "maxpool_gather");
   const int64_t count = output_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("maxpool_gather", gather_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream,
+    launch("maxpool_gather", gather_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
            Windows<Index>(s), x, index, y, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }
 
-void avgpool(Stream& stream, const Pool2d& s, const float* x, float* y) {
+void GpuBackend::avgpool(const Pool2d& s, const float* x, float* y) {
+  const Stream::Op range(stream_, "avgpool");
   const int64_t count = output_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("avgpool", average_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream,
+    launch("avgpool", average_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
            Windows<Index>(s), scale_of(s), x, y, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }
 
-void avgpool_adjoint(Stream& stream, const Pool2d& s, const float* g, float* dx) {
+void GpuBackend::avgpool_adjoint(const Pool2d& s, const float* g, float* dx) {
+  const Stream::Op range(stream_, "avgpool_adjoint");
   const int64_t count = image_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("avgpool_adjoint", average_adjoint_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream,
+    launch("avgpool_adjoint", average_adjoint_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
            Windows<Index>(s), scale_of(s), g, dx, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});

@@ -5,7 +5,7 @@
 // order, so thread i computes group i of its row; the bits are those of the CPU. gather: four pixels per
 // thread.
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 #include "kernels/philox.h"
 
 namespace caltrop::CALTROP_WORLD {
@@ -68,20 +68,21 @@ __global__ void gather_images_kernel(const uint8_t* set, const int64_t* rows, in
 
 }  // namespace
 
-void random(Stream& stream, Distribution kind, uint64_t seed, const uint64_t* streams, int64_t rows,
-            int64_t cols, float* y) {
-  const dim3 grid = grid_for(rows * ((cols + 3) / 4), kThreads);
-  if (kind == Distribution::uniform) {
-    launch("random", random_kernel<false>, grid, kThreads, 0, stream, seed, streams, rows, cols, y);
-  } else {
-    launch("random", random_kernel<true>, grid, kThreads, 0, stream, seed, streams, rows, cols, y);
-  }
+void GpuBackend::random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
+                        float* y) {
+  const Stream::Op range(stream_, "random");
+  const auto rows = static_cast<int64_t>(streams.size());
+  const Staged<uint64_t> list(stream_, streams.data(), rows);
+  launch("random", kind == Distribution::uniform ? random_kernel<false> : random_kernel<true>,
+         grid_for(rows * ((cols + 3) / 4), kThreads), kThreads, 0, stream_, seed, list.data(), rows, cols, y);
 }
 
-void gather_images(Stream& stream, const uint8_t* set, const int64_t* rows, int64_t count, int64_t cols,
-                   float* y) {
+void GpuBackend::gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) {
+  const Stream::Op range(stream_, "gather_images");
+  const auto count = static_cast<int64_t>(rows.size());
+  const Staged<int64_t> list(stream_, rows.data(), count);
   launch("gather_images", gather_images_kernel, grid_for(count * ((cols + 3) / 4), kThreads), kThreads, 0,
-         stream, set, rows, count, cols, y);
+         stream_, set, list.data(), count, cols, y);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -8,7 +8,7 @@
 
 #include <type_traits>
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -172,44 +172,50 @@ void with_group(int64_t rows, int64_t cols, const Body& body) {
 
 }  // namespace
 
-void softmax(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
+void GpuBackend::softmax(int64_t rows, int64_t cols, const float* x, float* y) {
+  const Stream::Op range(stream_, "softmax");
   with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("softmax", softmax_kernel<decltype(group)::value, false>, grid, kThreads, 0, stream, rows, cols, x,
-           y);
-  });
-}
-
-void log_softmax(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("log_softmax", softmax_kernel<decltype(group)::value, true>, grid, kThreads, 0, stream, rows, cols,
+    launch("softmax", softmax_kernel<decltype(group)::value, false>, grid, kThreads, 0, stream_, rows, cols,
            x, y);
   });
 }
 
-void cross_entropy(Stream& stream, int64_t rows, int64_t cols, const float* z, const int32_t* label,
-                   float* loss) {
+void GpuBackend::log_softmax(int64_t rows, int64_t cols, const float* x, float* y) {
+  const Stream::Op range(stream_, "log_softmax");
   with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("cross_entropy", cross_entropy_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows,
+    launch("log_softmax", softmax_kernel<decltype(group)::value, true>, grid, kThreads, 0, stream_, rows,
+           cols, x, y);
+  });
+}
+
+void GpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                               float* loss) {
+  const Stream::Op range(stream_, "cross_entropy");
+  with_group(rows, cols, [&](auto group, dim3 grid) {
+    launch("cross_entropy", cross_entropy_kernel<decltype(group)::value>, grid, kThreads, 0, stream_, rows,
            cols, z, label, loss);
   });
 }
 
-void cross_entropy_seed(Stream& stream, int64_t rows, int64_t cols, const float* z, const int32_t* label,
-                        bool stable, float* dz) {
+void GpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                                    bool stable, float* dz) {
+  const Stream::Op range(stream_, "cross_entropy_seed");
   with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("cross_entropy_seed", seed_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows, cols,
+    launch("cross_entropy_seed", seed_kernel<decltype(group)::value>, grid, kThreads, 0, stream_, rows, cols,
            z, label, stable, dz);
   });
 }
 
-void argmax(Stream& stream, int64_t rows, int64_t cols, const float* x, int32_t* index) {
+void GpuBackend::argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) {
+  const Stream::Op range(stream_, "argmax");
   with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("argmax", argmax_kernel<decltype(group)::value>, grid, kThreads, 0, stream, rows, cols, x, index);
+    launch("argmax", argmax_kernel<decltype(group)::value>, grid, kThreads, 0, stream_, rows, cols, x, index);
   });
 }
 
-void one_hot(Stream& stream, int64_t rows, int64_t cols, const int32_t* index, float* y) {
-  launch("one_hot", one_hot_kernel, grid_for(rows * cols, kThreads), kThreads, 0, stream, rows, cols, index,
+void GpuBackend::one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) {
+  const Stream::Op range(stream_, "one_hot");
+  launch("one_hot", one_hot_kernel, grid_for(rows * cols, kThreads), kThreads, 0, stream_, rows, cols, index,
          y);
 }
 

@@ -9,7 +9,7 @@
 // A permutation that moves the innermost axis goes through tiles in shared memory, so that both reading and
 // writing are coalesced (Ruetsch and Micikevicius: "Optimizing Matrix Transpose in CUDA", NVIDIA 2009).
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -230,7 +230,8 @@ void transpose(Stream& stream, const Axes& from, int j, const float* x, float* y
 
 }  // namespace
 
-void sum(Stream& stream, const Dims& dims, uint32_t axes, const float* x, float* y) {
+void GpuBackend::sum(const Dims& dims, uint32_t axes, const float* x, float* y) {
+  const Stream::Op range(stream_, "sum");
   Sum all;
   int64_t stride = dims.count();
   for (int k = 0; k < dims.rank; ++k) {
@@ -241,15 +242,16 @@ void sum(Stream& stream, const Dims& dims, uint32_t axes, const float* x, float*
     (reduce ? all.summed : all.kept).append(extent, stride);
   }
   if (all.outputs == 0) return;
-  if (all.terms == 0) return fill(stream, 0.0f, y, all.outputs);
+  if (all.terms == 0) return fill(0.0f, y, all.outputs);
   if (all.kept.runs_on()) {
-    sum_columns(stream, all, x, y);
+    sum_columns(stream_, all, x, y);
   } else {
-    sum_rows(stream, all, x, y);
+    sum_rows(stream_, all, x, y);
   }
 }
 
-void permute(Stream& stream, const Dims& dims, const int* perm, const float* x, float* y) {
+void GpuBackend::permute(const Dims& dims, const int* perm, const float* x, float* y) {
+  const Stream::Op range(stream_, "permute");
   if (dims.count() == 0) return;
   int64_t stride[kMaxRank], step = 1;
   for (int k = dims.rank - 1; k >= 0; --k) {
@@ -259,9 +261,9 @@ void permute(Stream& stream, const Dims& dims, const int* perm, const float* x, 
   Axes from;
   for (int k = 0; k < dims.rank; ++k) from.append(dims.size[perm[k]], stride[perm[k]]);
   int j = 0;
-  if (tiles_pay(from, &j)) return transpose(stream, from, j, x, y);
-  launch("permute", permute_kernel, grid_for(dims.count(), kThreads), kThreads, 0, stream, from, dims.count(),
-         x, y);
+  if (tiles_pay(from, &j)) return transpose(stream_, from, j, x, y);
+  launch("permute", permute_kernel, grid_for(dims.count(), kThreads), kThreads, 0, stream_, from,
+         dims.count(), x, y);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -2,7 +2,7 @@
 // are taken for ties alone, in double, as on the CPU.
 
 #include "kernels/gpu.cuh"
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -60,12 +60,13 @@ __global__ void vote_kernel(int64_t rows, int64_t cols, const __grid_constant__ 
 
 }  // namespace
 
-void vote(Stream& stream, int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) {
+void GpuBackend::vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) {
+  const Stream::Op range(stream_, "vote");
   if (rows == 0) return;
   constexpr int kThreads = 128;
   Votes from{{}, static_cast<int>(logits.size())};
   for (size_t m = 0; m < logits.size(); ++m) from.logits[m] = logits[m];
-  launch("vote", vote_kernel, grid_for(rows, kThreads), kThreads, 0, stream, rows, cols, from, answer);
+  launch("vote", vote_kernel, grid_for(rows, kThreads), kThreads, 0, stream_, rows, cols, from, answer);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -229,16 +229,16 @@ __global__ void __launch_bounds__(kSquareThreads)
 }
 
 template <void (*kKernel)(Layer, const float*, const float*, float*)>
-void run_per_output(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
+void run_per_output(GpuBackend& device, const Conv2d& s, const float* x, const float* w, float* y) {
   const int64_t count = s.n * s.out_h() * s.out_w() * s.cout;
-  launch("ladder conv2d", kKernel, grid_for(count, 256), 256, 0, stream, layer_of(s), x, w, y);
+  launch("ladder conv2d", kKernel, grid_for(count, 256), 256, 0, device.stream(), layer_of(s), x, w, y);
 }
 
-void run_shared_weights(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
+void run_shared_weights(GpuBackend& device, const Conv2d& s, const float* x, const float* w, float* y) {
   const int64_t positions = s.n * s.out_h() * s.out_w();
   const int64_t blocks = ceil_div(positions, kPositions) * ceil_div(s.cout, kChannels);
   launch("ladder conv2d", conv2d_shared_weights, dim3(static_cast<unsigned>(blocks)),
-         dim3(kChannels, kPositions), 0, stream, layer_of(s), x, w, y);
+         dim3(kChannels, kPositions), 0, device.stream(), layer_of(s), x, w, y);
 }
 
 // As many input channels at a time as keep the block under 24 KB of shared memory, so that several blocks fit
@@ -253,15 +253,18 @@ Patch patch_for(const Conv2d& s) {
 }
 
 template <void (*kKernel)(Layer, Patch, const float*, const float*, float*), int kBlock>
-void run_patch(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
+void run_patch(GpuBackend& device, const Conv2d& s, const float* x, const float* w, float* y) {
   const Patch patch = patch_for(s);
   if (patch.depth == 0 && s.cin > 0)
-    return run_shared_weights(stream, s, x, w, y);  // a window too large for it
+    return run_shared_weights(device, s, x, w, y);  // a window too large for it
   const int64_t squares = s.n * ceil_div(s.out_h(), kSide) * ceil_div(s.out_w(), kSide);
   const int64_t blocks = squares * ceil_div(s.cout, kChannels);
   const size_t bytes = static_cast<size_t>(patch.weights() + patch.pixels()) * sizeof(float);
-  launch("ladder conv2d", kKernel, dim3(static_cast<unsigned>(blocks)), kBlock, bytes, stream, layer_of(s),
-         patch, x, w, y);
+  launch("ladder conv2d", kKernel, dim3(static_cast<unsigned>(blocks)), kBlock, bytes, device.stream(),
+         layer_of(s), patch, x, w, y);
+}
+void run_product(GpuBackend& device, const Conv2d& s, const float* x, const float* w, float* y) {
+  device.conv2d(s, x, w, y);
 }
 
 }  // namespace
@@ -278,7 +281,7 @@ std::span<const Conv2dVersion> conv2d_versions() {
        run_patch<conv2d_shared_patch, kPatchThreads>},
       {5, "4 x 4 outputs per thread", "8 values loaded from shared memory serve 16 multiply-adds",
        run_patch<conv2d_several_outputs, kSquareThreads>},
-      {6, "the product's kernel", "what the engine runs: implicit GEMM for many input channels", conv2d},
+      {6, "the product's kernel", "what the engine runs: implicit GEMM for many input channels", run_product},
   };
   return versions;
 }

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "kernels/error.h"
-#include "kernels/gpu_runtime.h"
 #include "kernels/ladder/ladder.h"
 #ifdef __CUDACC__
 #include "kernels/ladder/device.h"
@@ -66,15 +65,15 @@ auto version_of(const Versions& versions, int number) {
   fail("[ladder] there is no version {}", number);
 }
 
-void run_version(Stream& stream, const LadderProblem& p, int version, const float* left, const float* right,
-                 float* result) {
+void run_version(GpuBackend& device, const LadderProblem& p, int version, const float* left,
+                 const float* right, float* result) {
   switch (p.ladder) {
     case Ladder::matmul:
-      return version_of(matmul_versions(), version)(stream, p.m, p.n, p.k, left, right, result);
+      return version_of(matmul_versions(), version)(device, p.m, p.n, p.k, left, right, result);
     case Ladder::conv2d:
-      return version_of(conv2d_versions(), version)(stream, p.conv, left, right, result);
+      return version_of(conv2d_versions(), version)(device, p.conv, left, right, result);
     case Ladder::softmax:
-      return version_of(softmax_versions(), version)(stream, p.m, p.n, left, result);
+      return version_of(softmax_versions(), version)(device, p.m, p.n, left, result);
   }
 }
 
@@ -141,11 +140,12 @@ class LabBody final : public Lab {
     (void)operands;
 #endif
     return [this, problem, version](const float* left, const float* right, float* result) {
-      run_version(stream_, problem, version, left, right, result);
+      run_version(backend_, problem, version, left, right, result);
     };
   }
 
-  Stream stream_;
+  GpuBackend backend_{"ladder", 0};
+  Stream& stream_ = backend_.stream();
 #ifdef __CUDACC__
   LabDevice device_ = lab_device();
 #endif

@@ -6,7 +6,7 @@
 
 #include <span>
 
-#include "kernels/gpu_ops.cuh"
+#include "kernels/gpu_backend.h"
 
 namespace caltrop::CALTROP_WORLD::ladder {
 
@@ -16,7 +16,7 @@ struct Version {
   int number;
   const char* technique;
   const char* why;  // what it mends in the version before it
-  void (*run)(Stream& stream, Arguments... arguments);
+  void (*run)(GpuBackend& device, Arguments... arguments);
 };
 
 // c (m,n) = a (m,k) b (k,n)

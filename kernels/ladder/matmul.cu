@@ -259,38 +259,40 @@ __global__ void __launch_bounds__(kThreads)
 using Kernel = void (*)(int64_t, int64_t, int64_t, const float*, const float*, float*);
 
 template <Kernel kKernel>
-void run_per_element(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+void run_per_element(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                      float* c) {
-  launch("ladder matmul", kKernel, grid_for(m * n, 256), 256, 0, stream, m, n, k, a, b, c);
+  launch("ladder matmul", kKernel, grid_for(m * n, 256), 256, 0, device.stream(), m, n, k, a, b, c);
 }
 
-void run_tiled(Kernel kernel, int64_t tile, dim3 block, Stream& stream, int64_t m, int64_t n, int64_t k,
+void run_tiled(Kernel kernel, int64_t tile, dim3 block, GpuBackend& device, int64_t m, int64_t n, int64_t k,
                const float* a, const float* b, float* c) {
   const int64_t tiles = ceil_div(m, tile) * ceil_div(n, tile);
-  launch("ladder matmul", kernel, dim3(static_cast<unsigned>(tiles)), block, 0, stream, m, n, k, a, b, c);
+  launch("ladder matmul", kernel, dim3(static_cast<unsigned>(tiles)), block, 0, device.stream(), m, n, k, a,
+         b, c);
 }
 
-void run_shared_tile(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+void run_shared_tile(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                      float* c) {
-  run_tiled(matmul_shared_tile, kTile, dim3(kTile, kTile), stream, m, n, k, a, b, c);
+  run_tiled(matmul_shared_tile, kTile, dim3(kTile, kTile), device, m, n, k, a, b, c);
 }
-void run_register_column(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+void run_register_column(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                          float* c) {
-  run_tiled(matmul_register_column, kColumnTile, dim3(kColumnTile * kColumnTile / kColumnOutputs), stream, m,
+  run_tiled(matmul_register_column, kColumnTile, dim3(kColumnTile * kColumnTile / kColumnOutputs), device, m,
             n, k, a, b, c);
 }
-void run_register_square(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+void run_register_square(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                          float* c) {
-  run_tiled(matmul_register_square, kSquare, dim3(kThreads), stream, m, n, k, a, b, c);
+  run_tiled(matmul_register_square, kSquare, dim3(kThreads), device, m, n, k, a, b, c);
 }
-void run_double_buffered(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+void run_double_buffered(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
                          float* c) {
   const bool quads = n % kQuad == 0 && k % kQuad == 0 && is_aligned16(a, b, c);
   run_tiled(quads ? matmul_double_buffered<true> : matmul_double_buffered<false>, kSquare, dim3(kThreads),
-            stream, m, n, k, a, b, c);
+            device, m, n, k, a, b, c);
 }
-void run_product(Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
-  matmul(stream, false, false, m, n, k, a, b, c, {});
+void run_product(GpuBackend& device, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+                 float* c) {
+  device.matmul(false, false, m, n, k, a, b, c, {});
 }
 
 }  // namespace

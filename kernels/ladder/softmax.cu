@@ -156,24 +156,28 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void run_thread_per_row(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  launch("ladder softmax", softmax_thread_per_row, grid_for(rows, kThreads), kThreads, 0, stream, rows, cols,
+void run_thread_per_row(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  launch("ladder softmax", softmax_thread_per_row, grid_for(rows, kThreads), kThreads, 0, device.stream(),
+         rows, cols, x, y);
+}
+void run_warp_per_row(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  launch("ladder softmax", softmax_warp_per_row, grid_for(rows, kWarps), dim3(kWarp, kWarps), 0,
+         device.stream(), rows, cols, x, y);
+}
+void run_block_per_row(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  launch("ladder softmax", softmax_block_per_row, grid_for(rows, 1), kThreads, 0, device.stream(), rows, cols,
          x, y);
 }
-void run_warp_per_row(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  launch("ladder softmax", softmax_warp_per_row, grid_for(rows, kWarps), dim3(kWarp, kWarps), 0, stream, rows,
-         cols, x, y);
+void run_online(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  launch("ladder softmax", softmax_online, grid_for(rows, 1), kThreads, 0, device.stream(), rows, cols, x, y);
 }
-void run_block_per_row(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  launch("ladder softmax", softmax_block_per_row, grid_for(rows, 1), kThreads, 0, stream, rows, cols, x, y);
+void run_online_quads(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  if (cols % 4 != 0 || !is_aligned16(x, y)) return run_online(device, rows, cols, x, y);
+  launch("ladder softmax", softmax_online_quads, grid_for(rows, 1), kThreads, 0, device.stream(), rows,
+         cols / 4, reinterpret_cast<const float4*>(x), reinterpret_cast<float4*>(y));
 }
-void run_online(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  launch("ladder softmax", softmax_online, grid_for(rows, 1), kThreads, 0, stream, rows, cols, x, y);
-}
-void run_online_quads(Stream& stream, int64_t rows, int64_t cols, const float* x, float* y) {
-  if (cols % 4 != 0 || !is_aligned16(x, y)) return run_online(stream, rows, cols, x, y);
-  launch("ladder softmax", softmax_online_quads, grid_for(rows, 1), kThreads, 0, stream, rows, cols / 4,
-         reinterpret_cast<const float4*>(x), reinterpret_cast<float4*>(y));
+void run_product(GpuBackend& device, int64_t rows, int64_t cols, const float* x, float* y) {
+  device.softmax(rows, cols, x, y);
 }
 
 }  // namespace
@@ -187,7 +191,7 @@ std::span<const SoftmaxVersion> softmax_versions() {
       {3, "one block per row", "a long row has 256 threads, and so more loads under way", run_block_per_row},
       {4, "online, one pass for maximum and sum", "x is read twice instead of three times", run_online},
       {5, "float4 loads and stores", "a quarter of the memory instructions", run_online_quads},
-      {6, "the product's kernel", "what the engine runs", softmax},
+      {6, "the product's kernel", "what the engine runs", run_product},
   };
   return versions;
 }
