@@ -15,7 +15,7 @@
 #include "apps/core/text_layout.h"
 #include "attacks/adaptive.h"
 #include "attacks/diagnosis.h"
-#include "data/npz.h"
+#include "data/attacked_set.h"
 
 namespace caltrop {
 namespace {
@@ -148,7 +148,7 @@ void choose_draws(AttackCommand& options, const AttackOptions& attack) {
 class Kept {
  public:
   // Arrays of the first `stored` images alone.
-  Kept(const Images& images, int64_t stored) : images_(images), left_(stored) {}
+  Kept(const Images& images, int64_t stored) : images_(images), left_(stored), set_{images.shape()} {}
 
   void add(const AttackResult& chunk) {
     std::vector<int64_t> rows;
@@ -162,18 +162,8 @@ class Kept {
   }
 
   void write(const RunFolder& folder) const {
-    const ImageShape& shape = images_.shape();
-    const auto n = static_cast<int64_t>(index_.size());
-    NpzWriter file(folder.file("adversarial.npz"));
-    file.add("x", {n, shape.height, shape.width, shape.channels}, x_);
-    file.add("delta", {n, shape.height, shape.width, shape.channels}, delta_);
-    file.add("index", {n}, index_);
-    file.add("label", {n}, label_);
-    file.add("clean_prediction", {n}, clean_prediction_);
-    file.add("prediction", {n}, prediction_);
-    file.add("success", {n}, success_);
-    file.close();
-    write_attack_grid(folder, "grid.png", shown_, shape.height, shape.width);
+    write_attacked_set(folder.file("adversarial.npz"), set_);
+    write_attack_grid(folder, "grid.png", shown_, set_.shape.height, set_.shape.width);
     folder.write("images.csv", table_.csv());
   }
 
@@ -194,22 +184,19 @@ class Kept {
     if (shown_.size() < kShownImages)
       shown_.push_back({{clean.begin(), clean.end()}, {delta.begin(), delta.end()}, row.success});
     if (left_-- <= 0) return;
-    std::transform(clean.begin(), clean.end(), std::back_inserter(x_),
+    std::transform(clean.begin(), clean.end(), std::back_inserter(set_.x),
                    [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
-    delta_.insert(delta_.end(), delta.begin(), delta.end());
-    index_.push_back(image.index);
-    label_.push_back(image.label);
-    clean_prediction_.push_back(image.clean_prediction);
-    prediction_.push_back(row.prediction);
-    success_.push_back(row.success);
+    set_.delta.insert(set_.delta.end(), delta.begin(), delta.end());
+    set_.index.push_back(image.index);
+    set_.label.push_back(image.label);
+    set_.clean_prediction.push_back(image.clean_prediction);
+    set_.prediction.push_back(row.prediction);
+    set_.success.push_back(row.success);
   }
 
   const Images& images_;
   int64_t left_;
-  std::vector<uint8_t> x_, success_;
-  std::vector<float> delta_;
-  std::vector<int64_t> index_;
-  std::vector<int32_t> label_, clean_prediction_, prediction_;
+  AttackedSet set_;
   std::vector<Shown> shown_;
   NormsUsed norms_;
   std::map<std::string, int64_t> fooled_by_;

@@ -1,11 +1,11 @@
 // caltrop export: weights and images for other programs.
 
 #include "data/export.h"
-#include "apps/commands/attacked_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "data/attacked_set.h"
 #include "engine/torch_layout.h"
 
 namespace caltrop {
@@ -79,10 +79,18 @@ void write_images_of(const ExportOptions& options, const RunFolder& folder, cons
 
 void write_attacked(const AttackedSet& set, const RunFolder& folder, Json& result, Console& console) {
   const std::filesystem::path path = folder.file("attacked");
-  for (const AttackedSet::Size& size : set.sizes) {
-    export_images_png(size.name.empty() ? path : path / size.name, {set.images, set.index, size.delta});
+  const ImageSet clean = set.clean();
+  for (int64_t s = 0; s < set.sizes(); ++s) {
+    std::vector<float> delta;
+    for (int64_t i = 0; i < set.images(); ++i) {
+      const std::span<const float> of_image = set.delta_of(i * set.sizes() + s);
+      delta.insert(delta.end(), of_image.begin(), of_image.end());
+    }
+    const std::filesystem::path place =
+        set.eps.empty() ? path : path / fmt::format("eps-{:.4g}", set.eps[static_cast<size_t>(s)]);
+    export_images_png(place, {clean, set.index, delta});
   }
-  const int64_t count = set.images.count() * static_cast<int64_t>(set.sizes.size());
+  const int64_t count = set.images() * set.sizes();
   console.say("attacked {} ({})", path.string(), grouped(count));
   result["attacked"] = {{"path", path.string()}, {"count", count}};
 }
@@ -110,7 +118,7 @@ void run(ExportOptions& options, const Flags& flags) {
     facts.update(images->info.facts);
   }
   std::optional<AttackedSet> attacked;
-  if (!options.attacked.empty()) attacked = read_attacked(options.attacked);
+  if (!options.attacked.empty()) attacked = read_attacked_set(options.attacked);
 
   const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
   if (network) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <set>
 
@@ -79,14 +80,14 @@ struct Answers {
   std::vector<int32_t> prediction;
   std::vector<float> logits;
 };
-Answers ask(const Model& model, const StoredSet& set, int64_t rows, int64_t batch,
+Answers ask(const Model& model, const AttackedSet& set, int64_t rows, int64_t batch,
             const std::function<void(int64_t row, float* image)>& write) {
   const int64_t outputs = model.outputs();
   Answers answers{{}, std::vector<float>(static_cast<size_t>(rows * outputs))};
   for_chunks(model, rows, batch, [&](int64_t begin, int64_t end) {
     const NoGrad values_only;
-    std::vector<float> images(static_cast<size_t>((end - begin) * set.pixels));
-    for (int64_t r = begin; r < end; ++r) write(r, images.data() + (r - begin) * set.pixels);
+    std::vector<float> images(static_cast<size_t>((end - begin) * set.image_size()));
+    for (int64_t r = begin; r < end; ++r) write(r, images.data() + (r - begin) * set.image_size());
     const Shape shape{end - begin, set.shape.height, set.shape.width, set.shape.channels};
     const std::vector<float> z = model.forward(Tensor::from(model.backend(), shape, images)).to_host();
     std::copy(z.begin(), z.end(), answers.logits.begin() + begin * outputs);
@@ -134,50 +135,54 @@ bool same_prediction(const Answers& answers, int64_t row, int32_t claimed, int64
 }
 
 // Checks the set, its images and labels already those of the data set, into `verdict`.
-void verify(const Model& model, const StoredSet& set, const Claims& claims, int64_t batch, Verdict& verdict) {
+void verify(const Model& model, const AttackedSet& set, const Claims& claims, int64_t batch,
+            Verdict& verdict) {
   constexpr double kRounding = 1e-6;  // of x / 255 + delta in fp32
-  const int64_t rows = set.images * set.sizes;
+  const int64_t rows = set.images() * set.sizes(), pixels = set.image_size();
   const auto image_of = [&](int64_t row) {
-    return row / set.sizes;
+    return row / set.sizes();
   };
   const auto pixel = [&](int64_t row, int64_t p) {
-    return static_cast<float>(set.x[static_cast<size_t>(image_of(row) * set.pixels + p)]) / 255.0f;
+    return static_cast<float>(set.x[static_cast<size_t>(image_of(row) * pixels + p)]) / 255.0f;
   };
   const auto attacked = [&](int64_t row, int64_t p) {
-    return std::clamp(pixel(row, p) + set.delta[static_cast<size_t>(row * set.pixels + p)], 0.0f, 1.0f);
+    return std::clamp(pixel(row, p) + set.delta[static_cast<size_t>(row * pixels + p)], 0.0f, 1.0f);
   };
-  const Answers clean = ask(model, set, set.images, batch, [&](int64_t image, float* to) {
-    for (int64_t p = 0; p < set.pixels; ++p) to[p] = pixel(image * set.sizes, p);
+  const Answers clean = ask(model, set, set.images(), batch, [&](int64_t image, float* to) {
+    for (int64_t p = 0; p < pixels; ++p) to[p] = pixel(image * set.sizes(), p);
   });
   const Answers stored = ask(model, set, rows, batch, [&](int64_t row, float* to) {
-    for (int64_t p = 0; p < set.pixels; ++p) to[p] = attacked(row, p);
+    for (int64_t p = 0; p < pixels; ++p) to[p] = attacked(row, p);
   });
   const Answers rounded = ask(model, set, rows, batch, [&](int64_t row, float* to) {
-    for (int64_t p = 0; p < set.pixels; ++p) to[p] = std::nearbyint(attacked(row, p) * 255.0f) / 255.0f;
+    for (int64_t p = 0; p < pixels; ++p) to[p] = std::nearbyint(attacked(row, p) * 255.0f) / 255.0f;
   });
 
   verdict.rows = rows;
   std::set<int64_t> seen;
   for (const int64_t index : set.index) verdict.once.check(seen.insert(index).second);
-  const double tolerance = static_cast<double>(ball_tolerance(parse_norm(claims.norm), set.pixels));
-  for (int64_t i = 0; i < set.images; ++i) {
+  const double tolerance = static_cast<double>(ball_tolerance(parse_norm(claims.norm), pixels));
+  for (int64_t i = 0; i < set.images(); ++i) {
     verdict.clean.check(
         same_prediction(clean, i, set.clean_prediction[static_cast<size_t>(i)], model.outputs()));
   }
-  std::vector<float> changed(static_cast<size_t>(set.pixels));
+  // Of a set that states no sizes; in fp32, as the attack took it.
+  const auto claimed =
+      static_cast<double>(static_cast<float>(claims.eps.value_or(std::numeric_limits<double>::infinity())));
+  std::vector<float> changed(static_cast<size_t>(pixels));
   for (int64_t row = 0; row < rows; ++row) {
     const auto at = static_cast<size_t>(row), image = static_cast<size_t>(image_of(row));
-    const std::span<const float> delta(set.delta.data() + row * set.pixels, static_cast<size_t>(set.pixels));
+    const std::span<const float> delta = set.delta_of(row);
     verdict.finite.check(std::all_of(delta.begin(), delta.end(), [](float d) { return std::isfinite(d); }));
     bool inside = true;
-    for (int64_t p = 0; p < set.pixels; ++p) {
+    for (int64_t p = 0; p < pixels; ++p) {
       const double shown =
           static_cast<double>(pixel(row, p)) + static_cast<double>(delta[static_cast<size_t>(p)]);
       inside = inside && shown >= -kRounding && shown <= 1.0 + kRounding;
       changed[static_cast<size_t>(p)] = std::nearbyint(attacked(row, p) * 255.0f) / 255.0f - pixel(row, p);
     }
     verdict.box.check(inside);
-    const double eps = static_cast<double>(set.eps[at % static_cast<size_t>(set.sizes)]);
+    const double eps = set.eps.empty() ? claimed : static_cast<double>(set.eps[at % set.eps.size()]);
     const bool fits = length_of(delta, claims.norm) <= eps + tolerance;
     const bool claims_success = set.success[at] != 0;
     // A minimum-norm attack promises its size for successes alone.
@@ -200,7 +205,7 @@ void verify(const Model& model, const StoredSet& set, const Claims& claims, int6
 // Compares the set with the data set that the flags choose, and lets it speak from there on. Nothing where the
 // flags choose none.
 std::optional<DataInfo> compare_with_data(VerifyOptions& options, const Flags& flags, const Claims& claims,
-                                          StoredSet& set, Verdict& verdict, Console& console) {
+                                          AttackedSet& set, Verdict& verdict, Console& console) {
   if (!flags.given("dataset") && !flags.given("data-dir")) {
     for (const char* flag : {"subset", "split", "split-seed", "image-size"}) {
       if (flags.given(flag))
@@ -211,8 +216,8 @@ std::optional<DataInfo> compare_with_data(VerifyOptions& options, const Flags& f
   follow_config(claims.config, flags, options.data, options.subset);
   HostData data = load_host_data(options.data, options.subset, console);
   const Differences found = replace_by(data.images, set);
-  verdict.images = {verdict.images.name, set.images, found.images};
-  verdict.labels = {verdict.labels.name, set.images, found.labels};
+  verdict.images = {verdict.images.name, set.images(), found.images};
+  verdict.labels = {verdict.labels.name, set.images(), found.labels};
   return std::move(data.info);
 }
 
@@ -232,12 +237,14 @@ void run(VerifyOptions& options, const Flags& flags) {
     fail("cannot read {}: there is no such file", options.file);
   options.file = std::filesystem::absolute(options.file).lexically_normal().string();
   const Claims claims = read_claims(options.file, options.norm, options.eps);
-  StoredSet set = read_stored_set(options.file, claims);
+  // Perturbations that are no numbers are a claim that does not hold.
+  AttackedSet set = read_attacked_set(options.file, Perturbations::any);
+  if (!set.eps.empty() && claims.eps)
+    usage_error("--eps: {} states a size of its own for each perturbation", options.file);
   Verdict verdict;
   const std::optional<DataInfo> data = compare_with_data(options, flags, claims, set, verdict, console);
   Backend& backend = open_backend(options.common, console);
-  int64_t classes = data ? data->classes : 1;
-  for (const int32_t label : set.label) classes = std::max<int64_t>(classes, label + 1);
+  const int64_t classes = std::max(data ? data->classes : 1, set.classes());
   const OpenedNetwork network = open_network(options.model, set.shape, classes, backend);
   Json facts = network.facts;
   if (data) facts.update(data->facts);
@@ -254,8 +261,8 @@ void run(VerifyOptions& options, const Flags& flags) {
     return verdict.rows > 0 ? static_cast<double>(part) / static_cast<double>(verdict.rows) : 0.0;
   };
   const std::vector<std::string> on_trust = trusted(options, data.has_value());
-  console.say("{} attacked images: {} originals, {} size{}", grouped(verdict.rows), grouped(set.images),
-              set.sizes, set.sizes == 1 ? "" : "s");
+  console.say("{} attacked images: {} originals, {} size{}", grouped(verdict.rows), grouped(set.images()),
+              set.sizes(), set.sizes() == 1 ? "" : "s");
   console.say(table);
   console.blank();
   console.say(

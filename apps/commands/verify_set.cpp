@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 
 #include "attacks/attack.h"
-#include "data/npz.h"
 #include "engine/text.h"
 
 namespace caltrop {
@@ -62,35 +60,6 @@ Claims read_claims(const std::string& file, const std::string& norm, std::option
   return claims;
 }
 
-StoredSet read_stored_set(const std::string& path, const Claims& claims) {
-  const NpzFile file(path);
-  const std::vector<int64_t> x = file.shape("x", 4);
-  StoredSet set;
-  set.shape = {x[1], x[2], x[3]};
-  set.pixels = x[1] * x[2] * x[3];
-  set.images = x[0];
-  const int64_t n = x[0];
-  std::vector<int64_t> delta = x, rows = {n};
-  if (file.has("eps")) {
-    if (claims.eps) usage_error("--eps: {} states a size of its own for each perturbation", path);
-    set.sizes = file.shape("eps", 1)[0];
-    set.eps = file.values<float>("eps", {set.sizes});
-    delta.insert(delta.begin() + 1, set.sizes);
-    rows.push_back(set.sizes);
-  } else {
-    set.eps = {static_cast<float>(claims.eps.value_or(std::numeric_limits<double>::infinity()))};
-  }
-  if (set.images == 0 || set.sizes == 0) fail("{} holds no attacked images", path);
-  set.x = file.values<uint8_t>("x", x);
-  set.delta = file.values<float>("delta", delta);
-  set.index = file.values<int64_t>("index", {n});
-  set.label = file.values<int32_t>("label", {n});
-  set.clean_prediction = file.values<int32_t>("clean_prediction", {n});
-  set.prediction = file.values<int32_t>("prediction", rows);
-  set.success = file.values<uint8_t>("success", rows);
-  return set;
-}
-
 void follow_config(const Json& config, const Flags& flags, DataOptions& data, std::string& subset) {
   const auto follow = [&](const char* flag, std::string& value) {
     if (!flags.given(flag) && !text(config, flag).empty()) value = text(config, flag);
@@ -103,20 +72,20 @@ void follow_config(const Json& config, const Flags& flags, DataOptions& data, st
     data.split_seed = static_cast<int64_t>(number(config, "split-seed").value_or(0));
 }
 
-Differences replace_by(const ImageSet& truth, StoredSet& set) {
+Differences replace_by(const ImageSet& truth, AttackedSet& set) {
   const ImageShape shape{truth.height, truth.width, truth.channels};
   if (!(shape == set.shape)) {
     fail("the set holds images of {}x{}x{}, the data set's are {}x{}x{}", set.shape.height, set.shape.width,
          set.shape.channels, shape.height, shape.width, shape.channels);
   }
   Differences found;
-  for (int64_t i = 0; i < set.images; ++i) {
+  for (int64_t i = 0; i < set.images(); ++i) {
     const auto at = static_cast<size_t>(i);
     const int64_t index = set.index[at];
-    if (index < 0 || index >= truth.count())
+    if (index >= truth.count())
       fail("the set holds image {}, but the data set has {} images", index, truth.count());
     const std::span<const uint8_t> image = truth.image(index);
-    const auto stored = set.x.begin() + i * set.pixels;
+    const auto stored = set.x.begin() + i * set.image_size();
     found.images += !std::equal(image.begin(), image.end(), stored);
     std::copy(image.begin(), image.end(), stored);
     const int32_t label = truth.labels[static_cast<size_t>(index)];

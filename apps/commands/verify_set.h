@@ -4,12 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "apps/core/flags.h"
 #include "apps/core/options.h"
-#include "data/dataset.h"
-#include "engine/architecture.h"
+#include "data/attacked_set.h"
 
 namespace caltrop {
 
@@ -25,18 +23,6 @@ struct Claims {
 // UsageError where nobody says the norm.
 Claims read_claims(const std::string& file, const std::string& norm, std::optional<double> eps);
 
-// adversarial.npz of 'caltrop attack' (one size) or a part of a GMA set; rows = images x sizes.
-struct StoredSet {
-  ImageShape shape;
-  int64_t images = 0, sizes = 1, pixels = 0;
-  std::vector<uint8_t> x, success;  // x: the clean images
-  std::vector<float> delta, eps;
-  std::vector<int64_t> index;  // of each image in its data set
-  std::vector<int32_t> label, clean_prediction, prediction;
-};
-// An Error where arrays are missing, do not fit one another, or there are no images.
-StoredSet read_stored_set(const std::string& path, const Claims& claims);
-
 // Fills what the flags leave open of the choice of a data set from the config of the run: its name, subset, split.
 // The folder of the images is never taken from there: whoever verifies says where his images lie.
 void follow_config(const Json& config, const Flags& flags, DataOptions& data, std::string& subset);
@@ -46,6 +32,6 @@ void follow_config(const Json& config, const Flags& flags, DataOptions& data, st
 struct Differences {
   int64_t images = 0, labels = 0;
 };
-Differences replace_by(const ImageSet& truth, StoredSet& set);
+Differences replace_by(const ImageSet& truth, AttackedSet& set);
 
 }  // namespace caltrop

@@ -110,13 +110,11 @@ class Analysis {
                   [&](Norm norm) { return std::find(stored.begin(), stored.end(), norm) == stored.end(); });
     if (norms_.empty()) fail("{} holds no parts of a GMA set for --norm {}", options_.set, options_.gma.norm);
     const std::vector<std::filesystem::path> parts = find_parts(options_.set, norms_[0]);
-    const GmaPart first = read_part(parts[0]);
-    const int64_t classes =
-        first.label.empty() ? 1 : 1 + *std::max_element(first.label.begin(), first.label.end());
+    const AttackedSet first = read_part(parts[0]);
     Backend& backend = open_backend(options_.common, console_);
-    const OpenedNetwork network = open_network(options_.model, first.shape, classes, backend);
+    const OpenedNetwork network = open_network(options_.model, first.shape, first.classes(), backend);
     // An estimate: all parts but the last are as large as the first.
-    const int64_t images = static_cast<int64_t>(parts.size()) * first.count();
+    const int64_t images = static_cast<int64_t>(parts.size()) * first.images();
     // All of it before the first table: a damaged part leaves no half of an analysis.
     std::map<Norm, GmaAnalysis> analyses;
     for (const Norm norm : norms_) {

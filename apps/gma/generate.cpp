@@ -71,8 +71,8 @@ void declare(Flags& flags, GenerateCommand& options) {
 class PartSink {
  public:
   PartSink(const Images& images, const std::vector<GmaSize>& sizes) : images_(images) {
-    part_.sizes = sizes;
     part_.shape = images.shape();
+    state_sizes(part_, sizes);
   }
 
   void operator()(const AttackResult& chunk) {
@@ -97,11 +97,11 @@ class PartSink {
       part_.nan_gradients.push_back(row.nan_gradients);
     }
   }
-  const GmaPart& part() const { return part_; }
+  const AttackedSet& part() const { return part_; }
 
  private:
   const Images& images_;
-  GmaPart part_;
+  AttackedSet part_;
 };
 
 // Which parts of a set one process makes: those whose number, counted through all norms, leaves `index` when

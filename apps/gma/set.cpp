@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 
-#include "data/npz.h"
 #include "data/png.h"
 #include "engine/atomic_file.h"
 #include "engine/autograd.h"
@@ -33,15 +32,15 @@ std::map<std::string, int64_t> rows_of_parts(const fs::path& folder) {
 }
 
 // What was stored of one attacked image, measured anew: nothing is taken from the file that can be computed.
-AttackRow measure(const GmaPart& part, Norm norm, int64_t image, int64_t size) {
-  const int64_t pixels = part.shape.height * part.shape.width * part.shape.channels;
-  const auto at = static_cast<size_t>(image) * part.sizes.size() + static_cast<size_t>(size);
+AttackRow measure(const AttackedSet& part, Norm norm, int64_t image, int64_t size) {
+  const int64_t pixels = part.image_size();
+  const auto at = static_cast<size_t>(image) * part.eps.size() + static_cast<size_t>(size);
   const uint8_t* x = part.x.data() + image * pixels;
-  const float* delta = part.delta.data() + static_cast<int64_t>(at) * pixels;
+  const std::span<const float> delta = part.delta_of(static_cast<int64_t>(at));
   AttackRow row{.zero_gradients = part.zero_gradients[at], .nan_gradients = part.nan_gradients[at]};
   double linf = 0, squares = 0;
   for (int64_t p = 0; p < pixels; ++p) {
-    const double d = delta[p], shown = static_cast<double>(x[p]) / 255.0 + d;
+    const double d = delta[static_cast<size_t>(p)], shown = static_cast<double>(x[p]) / 255.0 + d;
     constexpr double kRounding = 1e-6;  // of x / 255 + delta in fp32
     row.box_violations += !(shown >= -kRounding && shown <= 1 + kRounding);
     linf = std::max(linf, std::abs(d));
@@ -49,7 +48,7 @@ AttackRow measure(const GmaPart& part, Norm norm, int64_t image, int64_t size) {
   }
   row.linf = static_cast<float>(linf);
   row.l2 = static_cast<float>(std::sqrt(squares));
-  const float bound = part.sizes[static_cast<size_t>(size)].eps + ball_tolerance(norm, pixels);
+  const float bound = part.eps[static_cast<size_t>(size)] + ball_tolerance(norm, pixels);
   row.outside_ball = !((norm == Norm::linf ? row.linf : row.l2) <= bound);
   return row;
 }
@@ -59,11 +58,10 @@ struct Predictions {
   std::vector<int32_t> clean, attacked;
 };
 
-Predictions show_part(const Model& model, const GmaPart& part, const Progress& progress) {
+Predictions show_part(const Model& model, const AttackedSet& part, const Progress& progress) {
   Backend& backend = model.backend();
   const Images images(backend, part.shape, part.x, part.label);
-  const auto sizes = static_cast<int64_t>(part.sizes.size());
-  const int64_t pixels = images.image_size(), stride = sizes * pixels;
+  const int64_t sizes = part.sizes(), pixels = images.image_size(), stride = sizes * pixels;
   Predictions said{std::vector<int32_t>(part.label.size()), std::vector<int32_t>(part.prediction.size())};
   const auto body = [&](int64_t begin, int64_t end) {
     const NoGrad values_only;
@@ -82,16 +80,16 @@ Predictions show_part(const Model& model, const GmaPart& part, const Progress& p
     say(x, said.clean, begin);
     say(attacked.view({n * sizes, shape.height, shape.width, shape.channels}), said.attacked, begin * sizes);
   };
-  for_chunks(model, part.count(), std::max<int64_t>(1, model.chunk() / sizes), body, progress);
+  for_chunks(model, part.images(), std::max<int64_t>(1, model.chunk() / sizes), body, progress);
   return said;
 }
 
 // Rows of tiles without margins, so that a program can cut them apart.
-void write_picture(const fs::path& path, const GmaPart& part) {
-  const int64_t tiles = 1 + static_cast<int64_t>(part.sizes.size()), w = part.shape.width,
-                channels = part.shape.channels, row = w * channels, pixels = part.shape.height * row;
-  std::vector<uint8_t> sheet(static_cast<size_t>(part.count() * tiles * pixels));
-  for (int64_t i = 0; i < part.count(); ++i) {
+void write_picture(const fs::path& path, const AttackedSet& part) {
+  const int64_t tiles = 1 + part.sizes(), w = part.shape.width, channels = part.shape.channels,
+                row = w * channels, pixels = part.shape.height * row;
+  std::vector<uint8_t> sheet(static_cast<size_t>(part.images() * tiles * pixels));
+  for (int64_t i = 0; i < part.images(); ++i) {
     const uint8_t* x = part.x.data() + i * pixels;
     for (int64_t t = 0; t < tiles; ++t) {
       const float* delta = t > 0 ? part.delta.data() + (i * (tiles - 1) + t - 1) * pixels : nullptr;
@@ -102,7 +100,11 @@ void write_picture(const fs::path& path, const GmaPart& part) {
       }
     }
   }
-  write_png(path, part.count() * part.shape.height, tiles * w, channels, sheet);
+  write_png(path, part.images() * part.shape.height, tiles * w, channels, sheet);
+}
+
+Perturbations kept_in(GmaStore store) {
+  return store == GmaStore::delta ? Perturbations::finite : Perturbations::ignored;
 }
 
 }  // namespace
@@ -128,72 +130,34 @@ int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_si
   return norms * (images * (sizes * row + image_size + kClean) + parts * kHeaders);
 }
 
-void write_part(const fs::path& path, const GmaPart& part, GmaStore store) {
-  if (store == GmaStore::png) write_picture(fs::path(path).replace_extension(".png"), part);
-  const int64_t n = part.count(), s = static_cast<int64_t>(part.sizes.size());
-  const ImageShape& shape = part.shape;
-  std::vector<float> eps, v;
-  std::vector<int32_t> exponent;
-  std::vector<uint8_t> ten;
-  for (const GmaSize& size : part.sizes) {
-    eps.push_back(size.eps);
-    v.push_back(static_cast<float>(size.v));
-    exponent.push_back(size.i);
-    ten.push_back(size.base == GmaBase::ten);
+void state_sizes(AttackedSet& part, std::span<const GmaSize> sizes) {
+  for (const GmaSize& size : sizes) {
+    part.eps.push_back(size.eps);
+    part.v.push_back(static_cast<float>(size.v));
+    part.exponent.push_back(size.i);
+    part.ten.push_back(size.base == GmaBase::ten);
   }
-  NpzWriter file(path);
-  file.add("index", {n}, part.index);
-  file.add("label", {n}, part.label);
-  file.add("clean_prediction", {n}, part.clean_prediction);
-  file.add("x", {n, shape.height, shape.width, shape.channels}, part.x);
-  file.add("eps", {s}, eps);
-  file.add("v", {s}, v);
-  file.add("exponent", {s}, exponent);
-  file.add("ten", {s}, ten);
-  if (store == GmaStore::delta)
-    file.add("delta", {n, s, shape.height, shape.width, shape.channels}, part.delta);
-  file.add("prediction", {n, s}, part.prediction);
-  file.add("success", {n, s}, part.success);
-  file.add("linf", {n, s}, part.linf);
-  file.add("l2", {n, s}, part.l2);
-  file.add("zero_gradients", {n, s}, part.zero_gradients);
-  file.add("nan_gradients", {n, s}, part.nan_gradients);
-  file.close();
 }
 
-GmaPart read_part(const fs::path& path, GmaStore store) {
-  const NpzFile file(path);
-  const std::vector<int64_t>& x = file.shape("x", 4);
-  const int64_t n = x[0], s = file.shape("eps", 1)[0];
-  GmaPart part;
-  part.shape = {x[1], x[2], x[3]};
-  part.index = file.values<int64_t>("index", {n});
-  part.label = file.values<int32_t>("label", {n});
-  part.clean_prediction = file.values<int32_t>("clean_prediction", {n});
-  part.x = file.values<uint8_t>("x", x);
-  if (store == GmaStore::delta) {
-    if (!file.has("delta")) {
-      fail("{} holds no perturbations (it was made with --store png or none)", path.string());
-    }
-    part.delta = file.values<float>("delta", {n, s, x[1], x[2], x[3]});
-  }
-  part.prediction = file.values<int32_t>("prediction", {n, s});
-  part.success = file.values<uint8_t>("success", {n, s});
-  part.linf = file.values<float>("linf", {n, s});
-  part.l2 = file.values<float>("l2", {n, s});
-  part.zero_gradients = file.values<int32_t>("zero_gradients", {n, s});
-  part.nan_gradients = file.values<int32_t>("nan_gradients", {n, s});
-  const auto sizes = file.values<float>("eps", {s}), v = file.values<float>("v", {s});
-  const auto exponent = file.values<int32_t>("exponent", {s});
-  const auto ten = file.values<uint8_t>("ten", {s});
+std::vector<GmaSize> stated_sizes(const AttackedSet& part) {
+  std::vector<GmaSize> sizes(part.eps.size());
   for (size_t k = 0; k < sizes.size(); ++k) {
-    GmaSize size;
-    size.base = ten[k] ? GmaBase::ten : GmaBase::e;
-    size.i = exponent[k];
-    size.v = v[k];
-    size.eps = sizes[k];
-    part.sizes.push_back(size);
+    sizes[k].base = part.ten[k] ? GmaBase::ten : GmaBase::e;
+    sizes[k].i = part.exponent[k];
+    sizes[k].v = static_cast<double>(part.v[k]);
+    sizes[k].eps = part.eps[k];
   }
+  return sizes;
+}
+
+void write_part(const fs::path& path, const AttackedSet& part, GmaStore store) {
+  if (store == GmaStore::png) write_picture(fs::path(path).replace_extension(".png"), part);
+  write_attacked_set(path, part, kept_in(store));
+}
+
+AttackedSet read_part(const fs::path& path, GmaStore store) {
+  AttackedSet part = read_attacked_set(path, kept_in(store));
+  if (part.eps.empty()) fail("{} is no part of a GMA set: it states no sizes", path.string());
   return part;
 }
 
@@ -232,12 +196,13 @@ void write_manifest(const fs::path& folder, const std::vector<Norm>& norms, cons
       "zero_gradients,nan_gradients\n");
   for (const Norm norm : norms) {
     for (const fs::path& path : find_parts(folder, norm)) {
-      const GmaPart part = read_part(path, GmaStore::none);
+      const AttackedSet part = read_part(path, GmaStore::none);
+      const std::vector<GmaSize> sizes = stated_sizes(part);
       const std::string name = path.filename().string();
       std::string rows;
       for (size_t row = 0; row < part.prediction.size(); ++row) {
-        const size_t i = row / part.sizes.size();
-        const GmaSize& size = part.sizes[row % part.sizes.size()];
+        const size_t i = row / sizes.size();
+        const GmaSize& size = sizes[row % sizes.size()];
         rows += fmt::format("{},{},{},{},{},{:.9g},{},{},{},{},{},{},{:.9g},{:.9g},{},{}\n", name, row,
                             part.index[i], to_string(norm), size.name(), size.eps, attack, seed,
                             part.label[i], part.clean_prediction[i], part.prediction[row], part.success[row],
@@ -256,7 +221,7 @@ GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, co
   std::map<std::string, int64_t> listed = rows_of_parts(folder);
   std::erase_if(listed, [&](const auto& row) { return !row.first.starts_with(to_string(norm) + "-"); });
   for (const fs::path& path : find_parts(folder, norm)) {
-    const GmaPart part = read_part(path);
+    const AttackedSet part = read_part(path);
     const auto rows = listed.find(path.filename().string());
     if (rows == listed.end() || rows->second != static_cast<int64_t>(part.prediction.size())) {
       fail("{}: its {} rows are not those of {}, which lists {}", path.string(), part.prediction.size(),
@@ -264,20 +229,20 @@ GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, co
     }
     listed.erase(rows);
     if (!tally) {
-      tally.emplace(part.sizes, norm);
-      eps = eps_of(part.sizes);
+      tally.emplace(stated_sizes(part), norm);
+      eps = part.eps;
     }
     if (!(part.shape == model.input())) fail("{}: its images do not fit the network", path.string());
-    if (eps_of(part.sizes) != eps) fail("{}: its sizes are not those of the other parts", path.string());
-    for (const int32_t label : part.label) {
-      if (label >= 0 && label < model.outputs()) continue;
-      fail("{} holds the label {}, but the network has {} outputs", path.string(), label, model.outputs());
+    if (part.eps != eps) fail("{}: its sizes are not those of the other parts", path.string());
+    if (part.classes() > model.outputs()) {
+      fail("{} holds the label {}, but the network has {} outputs", path.string(), part.classes() - 1,
+           model.outputs());
     }
     const Predictions said = show_part(model, part, [&](int64_t done) {
       if (progress) progress(first + done);
     });
     const auto sizes = static_cast<int64_t>(eps.size());
-    for (int64_t i = 0; i < part.count(); ++i) {
+    for (int64_t i = 0; i < part.images(); ++i) {
       const auto at = static_cast<size_t>(i);
       const AttackedImage clean{part.index[at], part.label[at], -1, said.clean[at]};
       for (int64_t s = 0; s < sizes; ++s) {
@@ -288,8 +253,8 @@ GmaAnalysis replay_set(const Model& model, const fs::path& folder, Norm norm, co
         tally->add(first + i, s, 0, clean, row);
       }
     }
-    first += part.count();
-    passes += part.count() * (sizes + 1);
+    first += part.images();
+    passes += part.images() * (sizes + 1);
   }
   if (!listed.empty())
     fail("{} lacks the part {} of its {}", folder.string(), listed.begin()->first, kManifest);

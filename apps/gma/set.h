@@ -1,15 +1,6 @@
 // A stored GMA set: parts of images with all their sizes, as NPZ files of one folder.
 //
-//   NORM-000000.npz   NORM is linf or l2; the number is that of the part's first image. Arrays for n images
-//                     and s sizes:
-//     index (n) int64, label (n) int32, clean_prediction (n) int32
-//     x (n,h,w,c) uint8           the clean image
-//     eps (s) float32             sizes: v e^-exponent, or v 10^-exponent
-//     v (s) float32, exponent (s) int32, ten (s) uint8
-//     delta (n,s,h,w,c) float32   the attacked image is clip(x / 255 + delta)
-//     prediction (n,s) int32, success (n,s) uint8
-//     linf (n,s) float32, l2 (n,s) float32
-//     zero_gradients (n,s) int32  gradients of the attack that were zero; nan_gradients likewise
+//   NORM-000000.npz   NORM is linf or l2; the number is that of the part's first image. See data/attacked_set.h.
 //   NORM-000000.png   with `png`: image k is the row k of tiles, the clean image and then one tile for each
 //                     size, rounded to 8 bits
 //   manifest.csv      one row for each attacked image; written last, so that a set with one is complete
@@ -23,6 +14,7 @@
 #include <vector>
 
 #include "attacks/gma.h"
+#include "data/attacked_set.h"
 #include "engine/images.h"
 
 namespace caltrop {
@@ -33,16 +25,9 @@ namespace caltrop {
 enum class GmaStore : uint8_t { delta, png, none };
 GmaStore parse_gma_store(std::string_view name);
 
-struct GmaPart {
-  std::vector<int64_t> index;
-  std::vector<int32_t> label, clean_prediction, prediction, zero_gradients, nan_gradients;
-  std::vector<uint8_t> x, success;
-  std::vector<float> delta, linf, l2;
-  std::vector<GmaSize> sizes;
-  ImageShape shape;
-
-  int64_t count() const { return static_cast<int64_t>(index.size()); }
-};
+// Between the sizes that a part states and GMA's.
+void state_sizes(AttackedSet& part, std::span<const GmaSize> sizes);
+std::vector<GmaSize> stated_sizes(const AttackedSet& part);
 
 std::string part_name(Norm norm, int64_t first);
 
@@ -54,10 +39,10 @@ int64_t set_bytes(int64_t images, int64_t sizes, int64_t norms, int64_t image_si
                   GmaStore store = GmaStore::delta);
 
 // Its picture (`png`) stands beside it and is written first.
-void write_part(const std::filesystem::path& path, const GmaPart& part, GmaStore store = GmaStore::delta);
-// An Error where an array is missing or does not fit the others. Without `delta` in `store` the perturbations
-// are not read, and need not be there.
-GmaPart read_part(const std::filesystem::path& path, GmaStore store = GmaStore::delta);
+void write_part(const std::filesystem::path& path, const AttackedSet& part, GmaStore store = GmaStore::delta);
+// As read_attacked_set; an Error where it states no sizes. Without `delta` in `store` the perturbations are not
+// read, and need not be there.
+AttackedSet read_part(const std::filesystem::path& path, GmaStore store = GmaStore::delta);
 
 // The parts of `norm` in `folder`, in the order of their images.
 std::vector<std::filesystem::path> find_parts(const std::filesystem::path& folder, Norm norm);
