@@ -72,11 +72,6 @@ Tensor per_row(Backend& backend, std::span<const float> values) {
   return Tensor::from(backend, {static_cast<int64_t>(values.size()), 1, 1, 1}, values);
 }
 
-Tensor choose(const Tensor& mask, const Tensor& a, const Tensor& b) {
-  const Tensor yes = a.rank() == 4 ? per_row(mask) : mask;
-  return a * yes + b * (1.0f - yes);
-}
-
 Tensor pick_rows(std::span<const Tensor> from, std::span<const int32_t> which) {
   Tensor picked = Tensor::zeros(from[0].backend(), from[0].shape());
   for (size_t k = 0; k < from.size(); ++k) {
@@ -86,7 +81,7 @@ Tensor pick_rows(std::span<const Tensor> from, std::span<const int32_t> which) {
       here.push_back(w == static_cast<int32_t>(k) ? 1.0f : 0.0f);
       any = any || here.back() > 0.0f;
     }
-    if (any) picked = picked + from[k] * per_row(from[k].backend(), here);
+    if (any) picked = where(per_row(from[k].backend(), here), from[k], picked);
   }
   return picked;
 }

@@ -45,9 +45,7 @@ std::vector<T> take(const std::vector<T>& values, std::span<const int64_t> place
 
 // Overwrites the memory of `to`.
 void assign(const Tensor& to, const Tensor& from);
-// mask (r) of zeros and ones: a where 1, b where 0, row by row. Both must be finite.
-Tensor choose(const Tensor& mask, const Tensor& a, const Tensor& b);
-// Row r of from[which[r]]; zeros where that is -1. All must be finite.
+// Row r of from[which[r]]; zeros where that is -1.
 Tensor pick_rows(std::span<const Tensor> from, std::span<const int32_t> which);
 // (r) -> (r,1,1,1), to broadcast over images.
 Tensor per_row(const Tensor& values);

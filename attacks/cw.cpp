@@ -125,16 +125,14 @@ class Round {
   }
 
   // An iterate counts when it is adversarial with margin kappa: f <= -kappa, and f < 0, since a tie is no
-  // success.
+  // success. A comparison with NaN is false, so that an iterate gone astray never counts.
   void keep_nearest(const Tensor& x, const Tensor& distance, const Tensor& f) {
-    const Tensor ahead = -f;
-    const Tensor zero = Tensor::zeros(backend_, {});
-    const Tensor adversarial = options_.cw.confidence > 0.0f
-                                   ? 1.0f - greater(Tensor::full(backend_, {}, options_.cw.confidence), ahead)
-                                   : greater(ahead, zero);
+    const Tensor ahead = -f, kappa = Tensor::full(backend_, {}, options_.cw.confidence);
+    Tensor adversarial = greater(ahead, kappa);
+    if (options_.cw.confidence > 0.0f) adversarial = adversarial + equal(ahead, kappa);
     const Tensor nearer = adversarial * greater(best_distance_, distance);
-    assign(best_, choose(nearer, x, best_));
-    assign(best_distance_, choose(nearer, distance, best_distance_));
+    assign(best_, where(per_row(nearer), x, best_));
+    assign(best_distance_, where(nearer, distance, best_distance_));
   }
 
   // Takes out the rows whose loss stands still since the last check. Whether any did.

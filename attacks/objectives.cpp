@@ -25,7 +25,7 @@ std::vector<Labels> ranking(const Tensor& z, int64_t count) {
   for (int64_t r = 0; r < count; ++r) {
     ranks.push_back(argmax(left));
     const Tensor taken = one_hot(ranks.back(), z.dim(1));
-    left = left * (1.0f - taken) + taken * floor;
+    left = where(taken, floor, left);
   }
   return ranks;
 }

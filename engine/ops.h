@@ -16,6 +16,8 @@ Tensor operator/(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, const Tensor& b);  // on a tie the gradient goes to a
 Tensor greater(const Tensor& a, const Tensor& b);  // 1 or 0; no gradient
 Tensor equal(const Tensor& a, const Tensor& b);    // 1 or 0; no gradient
+// a where mask is not 0, else b. What is not chosen may be NaN. No gradient to the mask.
+Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b);
 Tensor operator+(const Tensor& a, float b);
 Tensor operator-(const Tensor& a, float b);
 Tensor operator*(const Tensor& a, float b);

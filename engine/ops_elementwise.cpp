@@ -125,6 +125,30 @@ Tensor equal(const Tensor& a, const Tensor& b) {
   return run_binary("equal", Binary::equal, a, b);
 }
 
+Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {
+  const Shape shape = broadcast_shape("where", broadcast_shape("where", mask.shape(), a.shape()), b.shape());
+  // The kernel takes one number of the mask for a row. Axes of `shape` that the mask leads with make rows; a mask
+  // that is broadcast otherwise is written out, and rows have one element.
+  Shape leading(shape.size() - mask.shape().size(), 1);
+  leading.insert(leading.end(), mask.shape().begin(), mask.shape().end());
+  size_t axes = leading.size();
+  while (axes > 0 && leading[axes - 1] == 1) --axes;
+  const auto split = shape.begin() + static_cast<int64_t>(axes);
+  const bool leads = std::equal(shape.begin(), split, leading.begin());
+  const Tensor chooses = leads ? mask : broadcast_to(mask, shape);
+  const int64_t rows = chooses.size();
+
+  Tensor y = Tensor::uninitialized(a.backend(), shape);
+  a.backend().where(rows, rows > 0 ? y.size() / rows : 0, chooses.data(),
+                    broadcast_to(a.detach(), shape).data(), broadcast_to(b.detach(), shape).data(),
+                    y.mutable_data());
+  return record("where", y, {a, b}, [mask](const Tensor& g, const Tensor&, const Needs& needs) {
+    const Tensor zero = scalar(g, 0.0f);
+    return std::vector<Tensor>{needs[0] ? where(mask, g, zero) : Tensor(),
+                               needs[1] ? where(mask, zero, g) : Tensor()};
+  });
+}
+
 Tensor operator+(const Tensor& a, float b) {
   return a + scalar(a, b);
 }

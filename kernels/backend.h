@@ -202,6 +202,10 @@ class Backend {
   virtual void unary(Unary op, const float* x, float* y, int64_t count) = 0;
   // y = op(a, b) over `dims`, each input read with its own strides.
   virtual void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) = 0;
+  // y[r] = a[r] where mask[r] is not 0 (a NaN is not), else b[r], for rows of `cols` numbers. The row that is
+  // not chosen has no part in y, whatever it holds.
+  virtual void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
+                     float* y) = 0;
   // y = sum of x over the axes whose bit is set in `axes`; y has the remaining axes in order.
   virtual void sum(const Dims& dims, uint32_t axes, const float* x, float* y) = 0;
   // y[i_perm0, i_perm1, ...] = x: axis k of y is axis perm[k] of x.

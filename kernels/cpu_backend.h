@@ -29,6 +29,8 @@ class CpuBackend final : public Backend {
   void fill(float value, float* y, int64_t count) override;
   void unary(Unary op, const float* x, float* y, int64_t count) override;
   void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) override;
+  void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
+             float* y) override;
   void sum(const Dims& dims, uint32_t axes, const float* x, float* y) override;
   void permute(const Dims& dims, const int* perm, const float* x, float* y) override;
 

@@ -93,6 +93,38 @@ double mean_norm(const Recorded& all, Norm norm) {
   return sum / static_cast<double>(std::max<int64_t>(1, count));
 }
 
+// A network whose gradients, or values and logits, are NaN from one step on.
+class Astray final : public Classifier {
+ public:
+  enum class Where : uint8_t { gradient, value };
+  Astray(const Classifier& inner, uint64_t first, Where where)
+      : inner_(inner), first_(first), where_(where) {}
+  Tensor logits(const Tensor& x, const Query& query) const override { return inner_.logits(x, query); }
+  Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const override {
+    Pass pass = inner_.differentiate(x, objectives, query);
+    if (query.step < first_) return pass;
+    const auto spoil = [](Tensor& tensor) {
+      tensor = Tensor::full(tensor.backend(), tensor.shape(), std::nanf(""));
+    };
+    if (where_ == Where::gradient) {
+      for (Tensor& gradient : pass.gradients) spoil(gradient);
+    } else {
+      spoil(pass.logits);
+      for (Tensor& value : pass.values) spoil(value);
+    }
+    return pass;
+  }
+  const ImageShape& input() const override { return inner_.input(); }
+  int64_t outputs() const override { return inner_.outputs(); }
+  Backend& backend() const override { return inner_.backend(); }
+  int64_t chunk() const override { return inner_.chunk(); }
+
+ private:
+  const Classifier& inner_;
+  uint64_t first_;
+  Where where_;
+};
+
 }  // namespace
 
 TEST_SUITE("attacks") {
@@ -221,6 +253,29 @@ TEST_SUITE("attacks") {
     const AttackResult none = attack_half(wrong, attack_of(AttackKind::cw, Norm::l2), kUnbounded);
     CHECK(none.rows[0].success);
     CHECK(none.rows[0].l2 == 0.0f);
+  }
+
+  TEST_CASE("an iterate gone astray leaves CW what it has found") {
+    const Half half = half_space(6, -0.3);
+    const Network network(half.model);
+    const auto attack = [&](const Classifier& classifier, int64_t steps, float confidence) {
+      AttackOptions options = attack_of(AttackKind::cw, Norm::l2);
+      options.steps = steps;
+      options.cw = {.rounds = 1, .first_constant = 10, .confidence = confidence, .abort_early = false};
+      const float eps = kUnbounded;
+      return craft(classifier, half.batch, std::span(&eps, 1), options);
+    };
+    for (const float confidence : {0.0f, 0.2f}) {
+      // Iterates 0 to 60 see the network as it is; what it says of the last is lost where it says NaN.
+      const AttackResult in_time = attack(network, 61, confidence),
+                         a_step_before = attack(network, 60, confidence);
+      REQUIRE(a_step_before.rows[0].success);
+      const auto same = [](const AttackResult& a, const AttackResult& b) {
+        return b.rows[0].success && same_bytes(a.adversarial.to_host(), b.adversarial.to_host());
+      };
+      CHECK(same(in_time, attack(Astray(network, 60, Astray::Where::gradient), 200, confidence)));
+      CHECK(same(a_step_before, attack(Astray(network, 60, Astray::Where::value), 200, confidence)));
+    }
   }
 
   TEST_CASE("CW moves pixels of 0 and 1") {

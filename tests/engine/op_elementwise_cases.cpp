@@ -64,6 +64,38 @@ OpCase with_float(const std::string& op, Tensor (*run)(const Tensor&), Double f,
   return unary(op, run, f, range);
 }
 
+// y = mask ? a : b, the mask broadcast over the rows of the others, over their columns, and not at all.
+void add_where(std::vector<OpCase>& list) {
+  const Shape shape = {3, 2, 2};
+  for (const auto& [mask_shape, a, b] :
+       std::vector<std::array<Shape, 3>>{{Shape{3, 1, 1}, shape, shape},
+                                         {Shape{3, 2, 1}, shape, Shape{2}},
+                                         {Shape{2}, shape, Shape{}},
+                                         {Shape{3, 2, 2}, Shape{2, 1}, shape},
+                                         {Shape{}, shape, shape}}) {
+    Values mask;
+    for (const int64_t extent : mask_shape) mask.resize(std::max<size_t>(1, mask.size()) * extent);
+    if (mask.empty()) mask.push_back(0.0);
+    for (size_t i = 0; i < mask.size(); i += 2) mask[i] = 1.0;
+    const std::vector<float> floats(mask.begin(), mask.end());
+    list.push_back({"where(Tensor,Tensor,Tensor)",
+                    to_string(mask_shape) + " of " + to_string(a) + " and " + to_string(b),
+                    {a, b},
+                    [mask_shape = mask_shape, floats](const Tensors& x) {
+                      return where(Tensor::from(case_backend(), mask_shape, floats), x[0], x[1]);
+                    },
+                    [mask_shape = mask_shape, mask, shape, a = a, b = b](const Inputs& x) {
+                      const auto whole = [&](const Shape& from, const Values& values) {
+                        return broadcast(from, values, shape, Values(12), [](double v, double) { return v; });
+                      };
+                      const Values yes = whole(mask_shape, mask), p = whole(a, x[0]), q = whole(b, x[1]);
+                      Values y;
+                      for (size_t i = 0; i < yes.size(); ++i) y.push_back(yes[i] != 0.0 ? p[i] : q[i]);
+                      return y;
+                    }});
+  }
+}
+
 double gelu_tanh_of(double x) {
   return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
@@ -93,6 +125,8 @@ std::vector<OpCase> elementwise_cases() {
   add_binary(comparisons, "equal(Tensor,Tensor)", equal,
              [](double a, double b) { return a == b ? 1.0 : 0.0; });
   for (const OpCase& c : comparisons) list.push_back(constant(c));
+
+  add_where(list);
 
   const auto one = [](Tensor (*f)(const Tensor&)) {
     return f;

@@ -19,6 +19,7 @@ const std::vector<Check>& all_checks() {
       {"fill", check_fill},
       {"unary", check_unary},
       {"binary", check_binary},
+      {"where", check_where},
       {"sum", check_sum},
       {"permute", check_permute},
       {"matmul", check_matmul},

@@ -21,6 +21,7 @@ Report check_chunk(Backend& backend);
 Report check_fill(Backend& backend);
 Report check_unary(Backend& backend);
 Report check_binary(Backend& backend);
+Report check_where(Backend& backend);
 Report check_sum(Backend& backend);
 Report check_permute(Backend& backend);
 Report check_matmul(Backend& backend);

@@ -32,6 +32,10 @@ class DelegatingBackend : public Backend {
   void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) override {
     inner_.binary(op, dims, a, b, y);
   }
+  void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
+             float* y) override {
+    inner_.where(rows, cols, mask, a, b, y);
+  }
   void sum(const Dims& dims, uint32_t axes, const float* x, float* y) override {
     inner_.sum(dims, axes, x, y);
   }

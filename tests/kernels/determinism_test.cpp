@@ -48,6 +48,7 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   results["binary"] = run(backend, kLong, [&](float* y) {
     backend.binary(Binary::mul, flat, {a, {1}}, {b, {1}}, y);
   });
+  results["where"] = run(backend, kLong, [&](float* y) { backend.where(kLong, 1, a, b, a, y); });
   results["sum of all"] = run(backend, 1, [&](float* y) { backend.sum(flat, 1u, a, y); });
   results["sum of columns"] = run(backend, 3, [&](float* y) { backend.sum({2, {60000, 3}}, 1u, a, y); });
   results["sum of rows"] = run(backend, 60000, [&](float* y) { backend.sum({2, {60000, 3}}, 2u, a, y); });

@@ -140,6 +140,27 @@ struct MaximumTakesTheSecond : Base {
   }
 };
 
+struct WhereIsASum : Base {
+  using Base::Base;
+  void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
+             float* y) override {
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const float share = mask[i / cols] != 0.0f ? 1.0f : 0.0f;
+      y[i] = a[i] * share + b[i] * (1.0f - share);
+    }
+  }
+};
+struct WhereTakesNanForNo : Base {
+  using Base::Base;
+  void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
+             float* y) override {
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const float m = mask[i / cols];
+      y[i] = m != 0.0f && m == m ? a[i] : b[i];
+    }
+  }
+};
+
 // ---- Reductions, permutations, products.
 struct SumForgetsAnAxis : Base {
   using Base::Base;

@@ -48,6 +48,8 @@ const Mutant kMutants[] = {
     MUTANT(unary, StepIsOneAtZero),
     MUTANT(binary, IgnoresBroadcast),
     MUTANT(binary, MaximumTakesTheSecond),
+    MUTANT(where, WhereIsASum),
+    MUTANT(where, WhereTakesNanForNo),
     MUTANT(sum, SumForgetsAnAxis),
     MUTANT(permute, InvertsThePermutation),
     MUTANT(matmul, IgnoresTransposeB),
