@@ -2,8 +2,34 @@
 # rest of the build.
 set(CALTROP_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO (if nvcc is found), ON or OFF")
 set_property(CACHE CALTROP_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(CALTROP_CUDA_ARCHITECTURES 80 86 89 90 100 120 CACHE STRING
-    "Compute capabilities to compile for; the last one also as PTX, for GPUs to come")
+set(CALTROP_CUDA_ARCHITECTURES native CACHE STRING
+    "Compute capabilities to compile for: native (the GPUs of this machine), all, or a list of numbers")
+
+# The numbers that CALTROP_CUDA_ARCHITECTURES stands for. The last one is compiled as PTX too, which the driver
+# of any newer GPU translates: so where there is no GPU the oldest capability alone serves every one.
+function(caltrop_cuda_architectures result)
+  set(numbers ${CALTROP_CUDA_ARCHITECTURES})
+  set(supported 80 86 89 90 100 120)
+  list(GET supported 0 oldest)
+  if(numbers STREQUAL "all")
+    set(numbers ${supported})
+  elseif(numbers STREQUAL "native")
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE listed ERROR_QUIET RESULT_VARIABLE failed)
+    set(numbers "")
+    if(NOT failed)
+      string(REGEX MATCHALL "[0-9]+\\.[0-9]" numbers "${listed}")
+      list(TRANSFORM numbers REPLACE "\\." "")
+      list(REMOVE_DUPLICATES numbers)
+      list(SORT numbers COMPARE NATURAL)
+      list(FILTER numbers EXCLUDE REGEX "^[1-7][0-9]$")  # the kernels begin at 8.0
+    endif()
+    if(NOT numbers)
+      set(numbers ${oldest})
+    endif()
+  endif()
+  set(${result} ${numbers} PARENT_SCOPE)
+endfunction()
 
 set(CALTROP_CUDA_BUILT OFF)
 if(CALTROP_CUDA)
@@ -14,8 +40,9 @@ if(CALTROP_CUDA)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known ERROR_QUIET)
-    set(architectures ${CALTROP_CUDA_ARCHITECTURES})
-    foreach(architecture IN LISTS CALTROP_CUDA_ARCHITECTURES)
+    caltrop_cuda_architectures(asked)
+    set(architectures ${asked})
+    foreach(architecture IN LISTS asked)
       string(REGEX MATCH "^[0-9]+" number "${architecture}")
       if(known AND NOT known MATCHES "compute_${number}[^0-9]")
         list(REMOVE_ITEM architectures ${architecture})

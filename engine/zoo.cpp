@@ -116,7 +116,7 @@ std::vector<Plan> make_plans() {
   }
   plans.push_back({"vgg7", Family::vgg,
                    vgg_line({{128, 2, "maxpool 2"}, {256, 2, "maxpool 2"}, {512, 2, "maxpool 2"}}, {1024}),
-                   "VGG-7 of Li et al. 2016, batch norm, for 28x28"});
+                   "VGG-7 of Li et al. 2016, for 28x28"});
   plans.push_back({"vgg16", Family::vgg,
                    vgg_line({{64, 2, "maxpool 2"},
                              {128, 2, "maxpool 2"},
@@ -124,7 +124,7 @@ std::vector<Plan> make_plans() {
                              {512, 3, ""},
                              {512, 3, "maxpool 3"}},
                             {512, 512}),
-                   "VGG-16 of Simonyan & Zisserman 2015, batch norm, small head, for 28x28"});
+                   "VGG-16 of Simonyan & Zisserman 2015, for 28x28"});
   plans.push_back({"resnet32", Family::resnet,
                    resnet_line(16, {{16, 5, ""}, {32, 5, ""}, {64, 5, ""}}, false),
                    "ResNet-32 of He et al. 2016 for small images"});

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Configures and builds one folder: scripts/build.sh FOLDER [cmake options] [-- targets]
-# CALTROP_CUDA_ARCHITECTURES in the environment ("90" or "80;90") chooses the GPUs to compile for.
+# CALTROP_CUDA_ARCHITECTURES in the environment chooses the GPUs to compile for: "90", "80;90", "all" as a release
+# does; without it those of this machine, or the oldest and PTX where there is none.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$1

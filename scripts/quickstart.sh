@@ -17,7 +17,14 @@ END
 esac
 
 "$root/scripts/install_deps.sh"
-"$root/scripts/build.sh" "$root/build" -- caltrop
+# Without a GPU nothing of this needs nvcc's half of the kernels, a quarter of the work; scripts/test.sh and
+# scripts/build.sh compile it wherever nvcc is.
+options=()
+if command -v nvcc >/dev/null && ! nvidia-smi >/dev/null 2>&1 && [ ! -f "$root/build/CMakeCache.txt" ]; then
+  echo "no GPU found: building for the CPU alone (scripts/build.sh build -DCALTROP_CUDA=ON builds the rest)"
+  options=(-DCALTROP_CUDA=OFF)
+fi
+"$root/scripts/build.sh" "$root/build" ${options[@]+"${options[@]}"} -- caltrop
 out=$root/runs/demo-$(date +%Y%m%d-%H%M%S)
 for argument in "$@"; do
   case $argument in --out | --out=*) out= ;; esac

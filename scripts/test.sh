@@ -54,7 +54,8 @@ run_suite() {
 }
 
 section "build"
-"$root/scripts/build.sh" "$root/build"
+# scripts/quickstart.sh may have left CUDA out.
+"$root/scripts/build.sh" "$root/build" -DCALTROP_CUDA=AUTO
 
 if [ "$tidy" = yes ]; then
   section "clang-format and clang-tidy"

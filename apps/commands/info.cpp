@@ -1,5 +1,5 @@
 // caltrop info: what is here.
-#include <fstream>
+#include <algorithm>
 #include <vector>
 
 #include "apps/core/build_info.h"
@@ -26,10 +26,9 @@ void declare(Flags& flags, InfoOptions& options) {
   flags.usage("[--model NAME | --arch LINE] [flags]");
   flags.about(
       "Says what this program is and finds: its version, the devices it can compute on, the data sets that "
-      "are here, and "
-      "the networks it knows by name with their lines. With --model or --arch: the layers of that network "
-      "with their "
-      "shapes, parameters and multiply-accumulates (MACs, forward, for one image).");
+      "are here, and the networks it knows by name. With --model or --arch: the line of that network, "
+      "and its layers with their shapes, parameters and multiply-accumulates (MACs, forward, for one "
+      "image).");
   add_model_flags(flags, options.model, Weights::none);
   flags.text("input", options.input, "HxWxC", "image size");
   flags.integer("outputs", options.outputs, 1, 1 << 20, "K", "outputs of --model: the classes of the data");
@@ -105,6 +104,37 @@ Table model_table(ImageShape input, int64_t outputs) {
   return table;
 }
 
+std::string millions(int64_t low, int64_t high) {
+  const auto text = [](int64_t count) {
+    return fmt::format("{:.2f}", static_cast<double>(count) * 1e-6);
+  };
+  return (low == high ? text(low) : text(low) + "-" + text(high)) + " M";
+}
+
+// A row for each network, or for all that come from one source under names that differ after a dash.
+void say_models(const Json& models, Console& console) {
+  const auto source = [&](size_t i) {
+    const auto words = models[i]["description"].get<std::string>();
+    return words.substr(0, words.find(','));
+  };
+  for (size_t first = 0, end = 0; first < models.size(); first = end) {
+    while (end < models.size() && source(end) == source(first)) ++end;
+    const auto range = [&](const char* key) {
+      std::vector<int64_t> counts;
+      for (size_t i = first; i < end; ++i) counts.push_back(models[i][key].get<int64_t>());
+      const auto [low, high] = std::minmax_element(counts.begin(), counts.end());
+      return millions(*low, *high);
+    };
+    auto name = models[first]["name"].get<std::string>(),
+         words = models[first]["description"].get<std::string>();
+    if (end - first > 1) {
+      words = fmt::format("{}, {} to {}", source(first), name, models[end - 1]["name"].get<std::string>());
+      name = name.substr(0, name.find('-')) + "-*";
+    }
+    console.say("  {:<10}{:>12}{:>15}   {}", name, range("parameters"), range("macs"), words);
+  }
+}
+
 Json show_network(const InfoOptions& options, ImageShape input, Console& console) {
   const std::string line = network_line(options.model, options.outputs);
   const Architecture architecture = parse_architecture(line);
@@ -147,14 +177,10 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   console.say("  {:<14} drawn by the program", "digits");
   console.blank();
   console.say("Models (for images of {}, {} outputs)", options.input, options.outputs);
-  for (const Json& row : models.json()) {
-    console.say("  {:<14} {:>9} parameters {:>11} MACs   {}", row["name"].get<std::string>(),
-                grouped(row["parameters"].get<int64_t>()), grouped(row["macs"].get<int64_t>()),
-                row["description"].get<std::string>());
-    console.say("  {:<14} {}", "", row["line"].get<std::string>());
-  }
+  console.say("  {:<10}{:>12}{:>15}", "", "parameters", "MACs");
+  say_models(models.json(), console);
   console.blank();
-  console.say("'caltrop info --model NAME' shows the layers of one.");
+  console.say("'caltrop info --model NAME' shows the line and the layers of one.");
   return {
       {"version", version()},
       {"commit", commit()},

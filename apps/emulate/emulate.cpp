@@ -108,9 +108,12 @@ Json run_helper(const std::vector<std::string>& arguments) {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", missing);
   const std::filesystem::path helper = self.parent_path() / "caltrop-emulate";
   if (missing || !std::filesystem::exists(helper, missing)) {
-    fail(
-        "this build has no caltrop-emulate: it needs libbacktrace, and no sanitizers (see "
-        "docs/emulation.md)");
+#ifdef CALTROP_CHECKED
+    fail("expected {} beside this program; 'cmake --build BUILD --target caltrop-emulate' builds it",
+         helper.string());
+#else
+    fail("left out of this build, which has sanitizers or did not find libbacktrace (docs/emulation.md)");
+#endif
   }
   std::vector<std::string> words = {helper.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());

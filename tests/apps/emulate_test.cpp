@@ -48,6 +48,15 @@ TEST_SUITE("apps") {
     }
   }
 
+  TEST_CASE("emulate without its helper says how to build it") {
+    const Workplace place;
+    const Outcome outcome = place.shell("cp \"$CALTROP\" alone && ./alone emulate matmul");
+    CHECK(outcome.status == 1);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.error.find("--target caltrop-emulate") != std::string::npos);
+    CHECK(is_one_line(outcome.error));
+  }
+
   TEST_CASE("emulate counts what can be counted by hand") {
     const Workplace place;
     // 64 full tiles of 32 x 32: 32 requests each, of 128 bytes in a row.

@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
+#include <sstream>
 
 #include "kernels/backend.h"
 #include "tests/apps/program.h"
@@ -281,6 +283,17 @@ TEST_SUITE("apps") {
     CHECK(overview.status == 0);
     CHECK(overview.out.find("  train ") != std::string::npos);
     CHECK(place.caltrop({"--version"}).out.starts_with("caltrop "));
+  }
+
+  TEST_CASE("info fits a screen, with a family of networks in one row") {
+    const Workplace place;
+    const std::string text = place.output({"info"});
+    CHECK(std::count(text.begin(), text.end(), '\n') <= 40);
+    CHECK(text.find("kim-* ") != std::string::npos);
+    CHECK(text.find("conv 32") == std::string::npos);
+    std::istringstream models(text.substr(text.find("Models")));
+    for (std::string line; std::getline(models, line);) CHECK_MESSAGE(line.size() <= 100, line);
+    CHECK(place.output({"info", "--model", "kim-3-bn"}).starts_with("conv 32 3x3 pad 1 | batchnorm"));
   }
 
   TEST_CASE("with --json - standard output holds JSON alone") {
