@@ -11,8 +11,8 @@
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
-#include "apps/emulate/kernels.h"
 #include "engine/text.h"
+#include "kernels/emulation/tool/kernels.h"
 
 namespace caltrop {
 namespace {
@@ -82,7 +82,7 @@ std::vector<std::string> helper_arguments(const EmulateOptions& options) {
   for (const auto& [name, value] : options.sizes) {
     if (!value) continue;
     std::vector<std::string> own;
-    for (const EmulatedSize& size : kernel.sizes) own.push_back("--" + size.name);
+    for (const EmulatedSize& size : kernel.sizes) own.push_back(std::string("--") + size.name);
     if (std::find(own.begin(), own.end(), "--" + name) == own.end()) {
       usage_error("{} has no --{}; its sizes are {}", kernel.name, name, fmt::join(own, ", "));
     }

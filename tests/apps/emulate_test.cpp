@@ -1,7 +1,7 @@
 // caltrop emulate, as a student would call it.
 #include <doctest/doctest.h>
 
-#include "apps/emulate/kernels.h"
+#include "kernels/emulation/tool/kernels.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {

@@ -6,14 +6,18 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "apps/emulate/jobs.h"
-#include "apps/emulate/kernels.h"
 #include "kernels/emulation/check.h"
 #include "kernels/emulation/coverage.h"
 #include "kernels/emulation/emulation.h"
+#include "kernels/emulation/tool/kernels.h"
 #include "kernels/emulation/trace.h"
 #include "kernels/emulation/traffic.h"
 #include "kernels/error.h"
+#include "kernels/ladder/check.h"
+
+namespace caltrop::emu::ladder {
+std::unique_ptr<Lab> make_lab();  // of the instrumented kernels
+}
 
 namespace caltrop {
 namespace {
@@ -49,7 +53,7 @@ Request read_request(int argc, char** argv) {
   Request request;
   request.kernel = argv[1];
   const EmulatedKernel& kernel = emulated_kernel(request.kernel);
-  for (const EmulatedSize& size : kernel.sizes) request.sizes[size.name] = size.value;
+  for (const auto& [name, value] : kernel.sizes) request.sizes[name] = value;
   for (int i = 2; i < argc; ++i) {
     const std::string word = argv[i], name = word.substr(0, word.find('='));
     const std::string value = word.size() > name.size() ? word.substr(name.size() + 1) : "";
@@ -154,6 +158,27 @@ Json trace_json(const emu::ThreadTrace& trace, const std::vector<NamedArray>& ar
   return steps;
 }
 
+void run_ladder(const LadderProblem& problem, int64_t version) {
+  const std::unique_ptr<Lab> lab = emu::ladder::make_lab();
+  const auto steps = static_cast<int64_t>(lab->steps(problem.ladder).size());
+  if (version > steps) fail("this ladder has versions 1 to {}, got {}", steps, version);
+  lab->run(problem, static_cast<int>(version), ladder_operands(problem, 1), 0);
+}
+
+// The arrays that the kernel was given.
+std::vector<NamedArray> run_kernel(const Request& request) {
+  Bench bench(emulated_backend(), request.sizes, request.seed, run_ladder);
+  emulated_kernel(request.kernel).run(bench);
+  // Work runs when somebody waits for it.
+  for (const NamedArray& array : bench.arrays) {
+    if (array.bytes == 0) continue;
+    char byte = 0;
+    bench.backend.download(&byte, reinterpret_cast<const void*>(array.address), 1);
+    break;
+  }
+  return bench.arrays;
+}
+
 int run(int argc, char** argv) {
   const Request request = read_request(argc, argv);
   emu::AccessChecker checker(emu::AccessChecker::Mode::collect);
@@ -164,7 +189,7 @@ int run(int argc, char** argv) {
   if (request.traced) watchers.push_back(&trace);
   emu::set_schedule(request.schedule);
   emu::watch(watchers);
-  const std::vector<NamedArray> arrays = run_emulated(request.kernel, request.sizes, request.seed);
+  const std::vector<NamedArray> arrays = run_kernel(request);
   emu::watch({});
   if (request.traced && !trace.ran()) fail("no launch has such a thread in such a block");
   Json findings = Json::array();
