@@ -16,16 +16,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 
-// The largest value in the block; none is NaN. `shared` is written at once: between two calls on it the block
-// must have met at a barrier.
-__device__ float block_max(float value, float* shared) {
-  value = warp_max(value);
-  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
-  __syncthreads();
-  for (int warp = 0; warp < kWarps; ++warp) value = fmaxf(value, shared[warp]);
-  return value;
-}
-
 // The same choices as std::max and std::min make, which decide what becomes of a NaN.
 __device__ float at_least(float low, float value) {
   return low < value ? value : low;
@@ -106,7 +96,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t first = row * step.cols + threadIdx.x, end = (row + 1) * step.cols;
     float highest = 0.0f;
     for (int64_t i = first; i < end; i += kThreads) highest = fmaxf(highest, fabsf(g[i]));
-    highest = block_max(highest, shared);
+    highest = block_max<kThreads>(highest, shared);
     int ties = 0;
     for (int64_t i = first; i < end; i += kThreads) ties += highest > 0.0f && fabsf(g[i]) == highest;
     ties = block_sum<kThreads>(ties, counts);
@@ -139,7 +129,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     square = block_sum<kThreads>(square, sums);
     total = block_sum<kThreads>(total, sums);
-    highest = block_max(highest, largest);
+    highest = block_max<kThreads>(highest, largest);
     nans = block_sum<kThreads>(nans, counts);
     if (threadIdx.x == 0) {
       stats[row] = {highest, static_cast<float>(sqrt(square)), static_cast<float>(total),

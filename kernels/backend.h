@@ -6,6 +6,8 @@
 // - Outputs never alias inputs unless a line says so. Sizes may be zero. The caller checked the arguments.
 // - Each reduction has one fixed order that depends on the sizes alone, never on the number of threads;
 //   a row (image) of an output depends on the same row of the inputs only, so batch size changes no bits.
+// - A NaN is not lost: sums with one are NaN, and in every maximum over several values (pooling windows, rows
+//   of logits) it counts as larger than any number; of several NaNs, as of equal values, the first wins.
 // - A Backend is an execution context: one device and one stream. Ops are ordered; download() waits.
 #pragma once
 
@@ -62,7 +64,7 @@ enum class Binary : uint8_t {
   sub,
   mul,
   div,
-  maximum,  // the larger; on a tie the first
+  maximum,  // the larger; on a tie, or where one is NaN, the first
   greater,  // 1 where a > b, else 0
   equal,    // 1 where a == b, else 0
 };
@@ -241,7 +243,7 @@ class Backend {
   virtual void conv_block_dweight(const ConvBlock& block, const float* x, const float* g,
                                   const uint8_t* winner, const float* slope, float* dw, float* dbias) = 0;
 
-  // Rows of `cols` logits.
+  // Rows of `cols` logits; of a row with a NaN all results are NaN.
   virtual void softmax(int64_t rows, int64_t cols, const float* x, float* y) = 0;
   virtual void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) = 0;
   // loss[r] = -log softmax(z[r])[label[r]]
@@ -251,7 +253,7 @@ class Backend {
   // digits when p_label is close to 1, or p_label - 1 (as PyTorch computes it).
   virtual void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
                                   bool stable, float* dz) = 0;
-  // index[r] = position of the first maximum of row r.
+  // index[r] = position of the first maximum of row r: of its first NaN, if it has one.
   virtual void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) = 0;
   // The majority vote of networks, of which each has logits (rows, cols) and votes for argmax. Of classes with
   // equally many votes the one with the largest sum of softmax over the networks wins (in double, networks in

@@ -98,36 +98,57 @@ __device__ inline void store4(float* to, float4 value) {
   *reinterpret_cast<float4*>(to) = value;
 }
 
-// Reductions over the 32 lanes of a full warp; every lane gets the result. The order is a fixed tree, and as
-// a + b has the bits of b + a all lanes agree.
-template <typename T>
+// The rule of every maximum (backend.h): NaN counts as larger than any number.
+__device__ inline bool is_larger(float a, float b) {
+  return a > b || (a != a && b == b);
+}
+__device__ inline bool is_larger(int a, int b) {
+  return a > b;
+}
+
+// Reductions over a group of kLanes neighbouring lanes of a full warp; every lane gets the result of its group.
+// The order is a fixed tree, and as a + b has the bits of b + a all lanes agree.
+template <int kLanes = kWarp, typename T>
 __device__ inline T warp_sum(T value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kFullMask, value, offset);
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kFullMask, value, offset);
   return value;
 }
-// The larger; NaN where any lane has one.
-template <typename T>
+template <int kLanes = kWarp, typename T>
 __device__ inline T warp_max(T value) {
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     const T other = __shfl_xor_sync(kFullMask, value, offset);
-    value = other > value || other != other ? other : value;
+    value = is_larger(other, value) ? other : value;
   }
   return value;
 }
 
-// The sum over a block of exactly kThreads threads, in a fixed order; every thread gets it. `shared` holds
-// kThreads / 32 values. The first barrier protects the values of an earlier call from this one.
+// Leaves the value of each warp of a block of exactly kThreads threads in `shared`, which holds kThreads / 32.
+// The first barrier protects the values of an earlier reduction from this one.
 template <int kThreads, typename T>
-__device__ inline T block_sum(T value, T* shared) {
+__device__ inline void share_of_warps(T value, T* shared) {
   static_assert(kThreads % kWarp == 0 && kThreads <= 1024);
   const int thread = static_cast<int>((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x);
-  value = warp_sum(value);
   __syncthreads();
   if (thread % kWarp == 0) shared[thread / kWarp] = value;
   __syncthreads();
+}
+
+// Reductions over such a block, in a fixed order; every thread gets the result.
+template <int kThreads, typename T>
+__device__ inline T block_sum(T value, T* shared) {
+  share_of_warps<kThreads>(warp_sum(value), shared);
   T total = shared[0];
   for (int warp = 1; warp < kThreads / kWarp; ++warp) total += shared[warp];
   return total;
+}
+template <int kThreads, typename T>
+__device__ inline T block_max(T value, T* shared) {
+  share_of_warps<kThreads>(warp_max(value), shared);
+  T largest = shared[0];
+  for (int warp = 1; warp < kThreads / kWarp; ++warp) {
+    if (is_larger(shared[warp], largest)) largest = shared[warp];
+  }
+  return largest;
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -71,8 +71,7 @@ __global__ void maxpool_kernel(Windows<Index> s, const float* x, float* y, int32
       for (Index kx = 0; kx < s.kw; ++kx) {
         const Index at = ky * s.w + kx;
         const float candidate = from[at * s.c];
-        // NaN counts as larger than any number; the first of equals stays.
-        if (candidate > best || (candidate != candidate && best == best)) {
+        if (is_larger(candidate, best)) {
           best = candidate;
           best_at = at;
         }

@@ -51,7 +51,7 @@ void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, 
     const float* row = z + r * cols;
     float* out = dz + r * cols;
     const Partition all = partition(row, cols);
-    double others = 0.0;
+    double others = 0.0 * all.sum;  // NaN, as the rest, where a logit is: there may be no other class
     for (int64_t k = 0; k < cols; ++k) {
       const double p = all.probability(row[k]);
       out[k] = static_cast<float>(p);
@@ -63,8 +63,7 @@ void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, 
 
 void CpuBackend::argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) {
   for_rows(rows, [&](int64_t r) {
-    const float* row = x + r * cols;
-    index[r] = static_cast<int32_t>(std::max_element(row, row + cols) - row);
+    index[r] = static_cast<int32_t>(first_maximum(x + r * cols, cols));
   });
 }
 

@@ -17,37 +17,29 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int64_t kLongRow = 1024;
 
-// Combines the values of the kGroup threads of a row; each of them gets the result. The order is fixed. Each
-// instantiation has its own shared memory and writes it at once: two calls of one must not follow each other
-// without the barrier of another between them, as the sum between two maxima.
-template <int kGroup, typename T, typename Combine>
-__device__ T combine_row(T value, const Combine& combine) {
-  constexpr int kLanes = kGroup < kWarp ? kGroup : kWarp;
-  for (int other = kLanes / 2; other > 0; other /= 2) {
-    value = combine(value, __shfl_xor_sync(kFullMask, value, other));
-  }
-  if constexpr (kGroup > kWarp) {
-    __shared__ T shared[kWarps];
-    if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
-    __syncthreads();
-    value = shared[0];
-    for (int warp = 1; warp < kWarps; ++warp) value = combine(value, shared[warp]);
-  }
-  return value;
-}
-
+// Over the kGroup threads of a row: part of a warp, or the block. Each of them gets the result.
 template <int kGroup, typename T>
 __device__ T row_sum(T value) {
-  return combine_row<kGroup>(value, [](T a, T b) { return a + b; });
+  if constexpr (kGroup <= kWarp) {
+    return warp_sum<kGroup>(value);
+  } else {
+    __shared__ T shared[kWarps];
+    return block_sum<kThreads>(value, shared);
+  }
 }
-template <int kGroup>
-__device__ float row_max(float value) {
-  return combine_row<kGroup>(value, [](float a, float b) { return fmaxf(a, b); });
+template <int kGroup, typename T>
+__device__ T row_max(T value) {
+  if constexpr (kGroup <= kWarp) {
+    return warp_max<kGroup>(value);
+  } else {
+    __shared__ T shared[kWarps];
+    return block_max<kThreads>(value, shared);
+  }
 }
 
-// body(row, lane) for every row, by the kGroup threads of its group. All threads of a block run the same
-// number of times, since they exchange values; past the last row they repeat it, and `row` is -1 where
-// nothing is to be stored.
+// body(row, thread of the row, whether to store) for every row, by the kGroup threads of its group. All threads
+// of a block run the same number of times, since they exchange values; past the last row they repeat it and
+// store nothing.
 template <int kGroup, typename Body>
 __device__ void for_rows(int64_t rows, const Body& body) {
   constexpr int kRows = kThreads / kGroup;
@@ -60,12 +52,14 @@ __device__ void for_rows(int64_t rows, const Body& body) {
   }
 }
 
-// The largest logit is subtracted first, so that no exponential overflows. fmaxf passes over NaN, but the sum
-// of exponentials does not: a row with a NaN is NaN.
+// The largest logit, which is subtracted first, so that no exponential overflows. NaN where the row has one,
+// and so all that follows.
 template <int kGroup>
 __device__ double highest_of(const float* z, int64_t cols, int lane) {
   float highest = -INFINITY;
-  for (int64_t k = lane; k < cols; k += kGroup) highest = fmaxf(highest, z[k]);
+  for (int64_t k = lane; k < cols; k += kGroup) {
+    if (is_larger(z[k], highest)) highest = z[k];
+  }
   return static_cast<double>(row_max<kGroup>(highest));
 }
 
@@ -124,27 +118,22 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// The first maximum, by the rule of std::max_element: a NaN wins in front and nowhere else.
 template <int kGroup>
 __global__ void __launch_bounds__(kThreads)
     argmax_kernel(int64_t rows, int64_t cols, const float* x, int32_t* index) {
   for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
     const float* z = x + row * cols;
-    const auto value_at = [&](int64_t k) {
-      return z[k] == z[k] ? z[k] : k == 0 ? INFINITY : -INFINITY;
-    };
     float best = -INFINITY;
     int32_t place = INT32_MAX;
     for (int64_t k = lane; k < cols; k += kGroup) {
-      const float value = value_at(k);
-      if (value > best || place == INT32_MAX) {
-        best = value;
+      if (place == INT32_MAX || is_larger(z[k], best)) {
+        best = z[k];
         place = static_cast<int32_t>(k);
       }
     }
-    const float highest = row_max<kGroup>(best);
-    const int32_t first = combine_row<kGroup>(best == highest ? place : INT32_MAX,
-                                              [](int32_t a, int32_t b) { return a < b ? a : b; });
+    // Of the threads that have the maximum the one with the lowest place.
+    const bool has_highest = !is_larger(row_max<kGroup>(best), best);
+    const int32_t first = -row_max<kGroup>(has_highest ? -place : -INT32_MAX);
     if (stored && lane == 0) index[row] = first;
   });
 }

@@ -20,8 +20,7 @@ void CpuBackend::vote(int64_t rows, int64_t cols, std::span<const float* const> 
     for (int64_t r = begin; r < end; ++r) {
       std::array<int32_t, kMostNetworks> choices{};
       for (size_t m = 0; m < logits.size(); ++m) {
-        const float* z = logits[m] + r * cols;
-        choices[m] = static_cast<int32_t>(std::max_element(z, z + cols) - z);
+        choices[m] = static_cast<int32_t>(first_maximum(logits[m] + r * cols, cols));
       }
       const auto votes_for = [&](int32_t k) {
         return std::count(choices.begin(), choices.begin() + logits.size(), k);

@@ -15,7 +15,7 @@ struct Votes {
 __device__ int choice_of(const float* z, int64_t cols) {
   int best = 0;
   for (int k = 1; k < cols; ++k) {
-    if (z[k] > z[best]) best = k;
+    if (is_larger(z[k], z[best])) best = k;
   }
   return best;
 }

@@ -50,17 +50,6 @@ __global__ void softmax_warp_per_row(int64_t rows, int64_t cols, const float* x,
 constexpr int kThreads = 256;
 constexpr int kBlockWarps = kThreads / kWarp;
 
-// The largest `value` of the block, for every thread. The first barrier keeps an earlier call's values.
-__device__ float block_max(float value, float* shared) {
-  const int thread = static_cast<int>(threadIdx.x);
-  value = warp_max(value);
-  __syncthreads();
-  if (thread % kWarp == 0) shared[thread / kWarp] = value;
-  __syncthreads();
-  for (int warp = 0; warp < kBlockWarps; ++warp) value = fmaxf(value, shared[warp]);
-  return value;
-}
-
 __global__ void __launch_bounds__(kThreads)
     softmax_block_per_row(int64_t rows, int64_t cols, const float* x, float* y) {
   __shared__ float shared[kBlockWarps];
@@ -68,7 +57,7 @@ __global__ void __launch_bounds__(kThreads)
     const float* row = x + r * cols;
     float highest = kLowest;
     for (int64_t i = threadIdx.x; i < cols; i += kThreads) highest = fmaxf(highest, row[i]);
-    highest = block_max(highest, shared);
+    highest = block_max<kThreads>(highest, shared);
     float sum = 0.0f;
     for (int64_t i = threadIdx.x; i < cols; i += kThreads) sum += expf(row[i] - highest);
     sum = block_sum<kThreads>(sum, shared);

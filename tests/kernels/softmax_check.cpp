@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "tests/kernels/checks.h"
 
@@ -58,6 +59,43 @@ Values tolerance_of(const Values& expected, double floor) {
   return tolerance;
 }
 
+// Rows of which one has a NaN: first, last, or in the middle, and alone.
+struct RowsWithNan {
+  int64_t cols, at;
+  std::vector<float> z;  // three rows, the NaN in the second
+
+  static std::vector<RowsWithNan> all() {
+    std::vector<RowsWithNan> list;
+    Samples samples(96);
+    for (const int64_t cols : {1, 2, 7, 10, 33, 700, 1500}) {
+      for (const int64_t at : std::set<int64_t>{0, cols / 2, cols - 1}) {
+        list.push_back({cols, at, samples.floats(3 * cols, -4.0, 4.0)});
+        list.back().z[static_cast<size_t>(cols + at)] = std::nanf("");
+      }
+    }
+    return list;
+  }
+};
+
+// op(cols, z, label, y) on such rows, with `width` results a row: NaN in the second row and in no other.
+template <typename Op>
+void check_nan(Backend& backend, const char* name, bool row_of_results, Report& report, const Op& op) {
+  for (const RowsWithNan& c : RowsWithNan::all()) {
+    const size_t width = row_of_results ? static_cast<size_t>(c.cols) : 1;
+    const Input<float> z(backend, c.z);
+    const Input<int32_t> label(backend, std::vector<int32_t>{0, static_cast<int32_t>(c.cols - 1), 0});
+    const Output<float> y(backend, static_cast<int64_t>(3 * width));
+    op(c.cols, z, label, y.data());
+    const std::vector<float> results = y.take(report, name);
+    for (size_t i = 0; i < results.size(); ++i) {
+      const bool expected = i / width == 1;
+      report.expect(
+          std::isnan(results[i]) == expected,
+          fmt::format("{} of 3x{} with a NaN at (1,{}): result {} is {}", name, c.cols, c.at, i, results[i]));
+    }
+  }
+}
+
 }  // namespace
 
 Report check_softmax(Backend& backend) {
@@ -70,6 +108,8 @@ Report check_softmax(Backend& backend) {
     report.compare("softmax " + c.what, y.take(report, "softmax"), expected,
                    tolerance_of(expected, 2 * kSmallest));
   }
+  check_nan(backend, "softmax", true, report,
+            [&](int64_t cols, const float* z, const int32_t*, float* y) { backend.softmax(3, cols, z, y); });
   return report;
 }
 
@@ -83,6 +123,9 @@ Report check_log_softmax(Backend& backend) {
     report.compare("log_softmax " + c.what, y.take(report, "log_softmax"), expected,
                    tolerance_of(expected, 4 * kRounding));
   }
+  check_nan(
+      backend, "log_softmax", true, report,
+      [&](int64_t cols, const float* z, const int32_t*, float* y) { backend.log_softmax(3, cols, z, y); });
   return report;
 }
 
@@ -103,6 +146,10 @@ Report check_cross_entropy(Backend& backend) {
     report.compare("cross_entropy " + c.what, loss.take(report, "loss"), expected,
                    tolerance_of(expected, 4 * kRounding));
   }
+  check_nan(backend, "cross_entropy", false, report,
+            [&](int64_t cols, const float* z, const int32_t* label, float* loss) {
+              backend.cross_entropy(3, cols, z, label, loss);
+            });
   return report;
 }
 
@@ -130,6 +177,12 @@ Report check_cross_entropy_seed(Backend& backend) {
                      dz.take(report, "seed"), expected, tolerance);
     }
   }
+  for (const bool stable : {true, false}) {
+    check_nan(backend, "cross_entropy_seed", true, report,
+              [&](int64_t cols, const float* z, const int32_t* label, float* dz) {
+                backend.cross_entropy_seed(3, cols, z, label, stable, dz);
+              });
+  }
   return report;
 }
 
@@ -153,6 +206,15 @@ Report check_argmax(Backend& backend) {
     const Output<int32_t> index(backend, c.rows);
     backend.argmax(c.rows, c.cols, z, index.data());
     report.equal("argmax " + c.what, index.take(report, "argmax"), expected);
+  }
+  // A NaN is the maximum; of several the first.
+  for (RowsWithNan c : RowsWithNan::all()) {
+    c.z.back() = c.z[static_cast<size_t>(2 * c.cols + c.at)] = std::nanf("");
+    const Input<float> z(backend, c.z);
+    const Output<int32_t> index(backend, 2);
+    backend.argmax(2, c.cols, z + c.cols, index.data());
+    report.equal(fmt::format("argmax of {} values with a NaN", c.cols), index.take(report, "argmax"),
+                 std::vector<int32_t>(2, static_cast<int32_t>(c.at)));
   }
   return report;
 }

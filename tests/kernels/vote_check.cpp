@@ -15,7 +15,8 @@ int32_t elected(const std::vector<std::vector<float>>& logits, int64_t row, int6
   Values sums(static_cast<size_t>(cols));
   for (const std::vector<float>& all : logits) {
     const auto z = all.begin() + row * cols;
-    ++votes[static_cast<size_t>(std::max_element(z, z + cols) - z)];
+    const auto nan = std::find_if(z, z + cols, [](float v) { return std::isnan(v); });
+    ++votes[static_cast<size_t>((nan != z + cols ? nan : std::max_element(z, z + cols)) - z)];
     const Values shares = reference::softmax(1, cols, reference::widen(std::vector<float>(z, z + cols)));
     for (size_t k = 0; k < sums.size(); ++k) sums[k] += shares[k];
   }
