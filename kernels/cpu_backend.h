@@ -9,7 +9,7 @@
 
 namespace caltrop {
 
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   CpuBackend();
 

@@ -5,35 +5,31 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/philox.h"
+#include "kernels/cpu_backend.h"
 #include "tests/kernels/checks.h"
-#include "tests/kernels/delegating_backend.h"
 
 namespace caltrop::test::mutants {
 
-using Base = DelegatingBackend;
+using Base = CpuBackend;
 
 // ---- The fused block.
 struct BlockForgetsBias : Base {
-  using Base::Base;
   void conv_block(const ConvBlock& b, const float* x, const float* w, const float*, float* y, uint8_t* winner,
                   float* slope) override {
-    inner_.conv_block(b, x, w, nullptr, y, winner, slope);
+    Base::conv_block(b, x, w, nullptr, y, winner, slope);
   }
 };
 struct BlockForgetsThatDeadIsDead : Base {
-  using Base::Base;
   void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
                   uint8_t* winner, float* slope) override {
-    inner_.conv_block(b, x, w, bias, y, winner, slope);
+    Base::conv_block(b, x, w, bias, y, winner, slope);
     for (int64_t i = 0; winner && i < b.pooled(); ++i) winner[i] = winner[i] == kDead ? 0 : winner[i];
   }
 };
 struct BlockGivesTheSlopeOfTheOutput : Base {
-  using Base::Base;
   void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
                   uint8_t* winner, float* slope) override {
-    inner_.conv_block(b, x, w, bias, y, winner, slope);
+    Base::conv_block(b, x, w, bias, y, winner, slope);
     for (int64_t i = 0; slope && i < b.pooled(); ++i)
       slope[i] = static_cast<float>(reference::gelu_grad(y[i]));
   }
@@ -41,30 +37,27 @@ struct BlockGivesTheSlopeOfTheOutput : Base {
 // The maximum of gelu taken at the largest input alone: wrong where all inputs of a window are far below
 // zero.
 struct BlockTakesGeluForMonotone : Base {
-  using Base::Base;
   void conv_block(const ConvBlock& b, const float* x, const float* w, const float* bias, float* y,
                   uint8_t* winner, float* slope) override {
     ConvBlock linear = b;
     linear.activation = Activation::none;
-    if (b.activation != Activation::gelu) return inner_.conv_block(b, x, w, bias, y, winner, slope);
-    inner_.conv_block(linear, x, w, bias, y, winner, nullptr);
+    if (b.activation != Activation::gelu) return Base::conv_block(b, x, w, bias, y, winner, slope);
+    Base::conv_block(linear, x, w, bias, y, winner, nullptr);
     for (int64_t i = 0; slope && i < b.pooled(); ++i)
       slope[i] = static_cast<float>(reference::gelu_grad(y[i]));
     for (int64_t i = 0; i < b.pooled(); ++i) y[i] = static_cast<float>(reference::gelu(y[i]));
   }
 };
 struct BlocksTakeTheFirstBias : Base {
-  using Base::Base;
   void conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) override {
     std::vector<BlockFilters> wrong(networks.begin(), networks.end());
     for (BlockFilters& network : wrong) {
       if (network.cout == wrong[0].cout) network.bias = wrong[0].bias;
     }
-    inner_.conv_blocks(block, x, wrong);
+    Base::conv_blocks(block, x, wrong);
   }
 };
 struct BlockGradientTransposesTheWindow : Base {
-  using Base::Base;
   void conv_block_dinput(const ConvBlock& b, const float* g, const uint8_t* winner, const float* slope,
                          const float* w, float* dx) override {
     std::vector<uint8_t> turned(winner, winner + b.pooled());
@@ -72,21 +65,19 @@ struct BlockGradientTransposesTheWindow : Base {
       if (at != kDead && b.pool_h == b.pool_w)
         at = static_cast<uint8_t>(at % b.pool_w * b.pool_w + at / b.pool_w);
     }
-    inner_.conv_block_dinput(b, g, turned.data(), slope, w, dx);
+    Base::conv_block_dinput(b, g, turned.data(), slope, w, dx);
   }
 };
 struct BlockWeightGradientIgnoresSlope : Base {
-  using Base::Base;
   void conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
                           const float*, float* dw, float* dbias) override {
-    inner_.conv_block_dweight(b, x, g, winner, nullptr, dw, dbias);
+    Base::conv_block_dweight(b, x, g, winner, nullptr, dw, dbias);
   }
 };
 struct BlockBiasGradientCountsTheDead : Base {
-  using Base::Base;
   void conv_block_dweight(const ConvBlock& b, const float* x, const float* g, const uint8_t* winner,
                           const float* slope, float* dw, float* dbias) override {
-    inner_.conv_block_dweight(b, x, g, winner, slope, dw, dbias);
+    Base::conv_block_dweight(b, x, g, winner, slope, dw, dbias);
     for (int64_t i = 0; dbias && i < b.pooled(); ++i)
       dbias[i % b.conv.cout] += winner[i] == kDead ? g[i] : 0.0f;
   }
@@ -94,7 +85,6 @@ struct BlockBiasGradientCountsTheDead : Base {
 
 // ---- Rows of logits.
 struct SoftmaxWithoutMaximum : Base {
-  using Base::Base;
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
     for (int64_t r = 0; r < rows; ++r) {
       float sum = 0.0f;
@@ -104,30 +94,26 @@ struct SoftmaxWithoutMaximum : Base {
   }
 };
 struct LogOfSoftmax : Base {
-  using Base::Base;
   void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
-    inner_.softmax(rows, cols, x, y);
+    Base::softmax(rows, cols, x, y);
     for (int64_t i = 0; i < rows * cols; ++i) y[i] = std::log(y[i]);
   }
 };
 struct LossOfTheFirstClass : Base {
-  using Base::Base;
   void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t*, float* loss) override {
     const std::vector<int32_t> first(static_cast<size_t>(rows));
-    inner_.cross_entropy(rows, cols, z, first.data(), loss);
+    Base::cross_entropy(rows, cols, z, first.data(), loss);
   }
 };
 struct SeedAlwaysAsTorch : Base {
-  using Base::Base;
   void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool,
                           float* dz) override {
-    inner_.cross_entropy_seed(rows, cols, z, label, false, dz);
+    Base::cross_entropy_seed(rows, cols, z, label, false, dz);
   }
 };
 struct ArgmaxTakesTheLast : Base {
-  using Base::Base;
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override {
-    inner_.argmax(rows, cols, x, index);
+    Base::argmax(rows, cols, x, index);
     for (int64_t r = 0; r < rows; ++r) {
       const float best = x[r * cols + index[r]];
       for (int64_t k = index[r]; k < cols; ++k)
@@ -135,26 +121,39 @@ struct ArgmaxTakesTheLast : Base {
     }
   }
 };
+// By comparisons alone a NaN is the maximum in front and nowhere else.
+struct ArgmaxPassesOverNan : Base {
+  void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override {
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* row = x + r * cols;
+      index[r] = static_cast<int32_t>(std::max_element(row, row + cols) - row);
+    }
+  }
+};
+struct SoftmaxDropsNan : Base {
+  void softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
+    std::vector<float> numbers(x, x + rows * cols);
+    for (float& z : numbers) z = std::isnan(z) ? 0.0f : z;
+    Base::softmax(rows, cols, numbers.data(), y);
+  }
+};
 struct TiesGoToTheFirstNetwork : Base {
-  using Base::Base;
   void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override {
-    inner_.vote(rows, cols, logits, answer);
-    if (logits.size() == 2) inner_.argmax(rows, cols, logits[0], answer);
+    Base::vote(rows, cols, logits, answer);
+    if (logits.size() == 2) Base::argmax(rows, cols, logits[0], answer);
   }
 };
 struct SoftmaxDecidesAlone : Base {
-  using Base::Base;
   void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override {
     std::vector<float> sum(static_cast<size_t>(rows * cols)), one(sum.size());
     for (const float* z : logits) {
-      inner_.softmax(rows, cols, z, one.data());
+      Base::softmax(rows, cols, z, one.data());
       for (size_t i = 0; i < sum.size(); ++i) sum[i] += one[i];
     }
-    inner_.argmax(rows, cols, sum.data(), answer);
+    Base::argmax(rows, cols, sum.data(), answer);
   }
 };
 struct OneHotForgetsZeros : Base {
-  using Base::Base;
   void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override {
     for (int64_t r = 0; r < rows; ++r) y[r * cols + index[r]] = 1.0f;
   }
@@ -162,79 +161,70 @@ struct OneHotForgetsZeros : Base {
 
 // ---- Random numbers and images.
 struct RowsShareAStream : Base {
-  using Base::Base;
   void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
               float* y) override {
     const std::vector<uint64_t> same(streams.size(), streams.empty() ? 0 : streams[0]);
-    inner_.random(kind, seed, same, cols, y);
+    Base::random(kind, seed, same, cols, y);
   }
 };
 struct UniformReachesOne : Base {
-  using Base::Base;
   void random(Distribution kind, uint64_t seed, std::span<const uint64_t> streams, int64_t cols,
               float* y) override {
-    inner_.random(kind, seed, streams, cols, y);
+    Base::random(kind, seed, streams, cols, y);
     if (kind == Distribution::uniform && cols > 10000 && !streams.empty()) y[cols - 1] = 1.0f;
   }
 };
 struct DividesBy256 : Base {
-  using Base::Base;
   void gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) override {
-    inner_.gather_images(set, rows, cols, y);
+    Base::gather_images(set, rows, cols, y);
     for (int64_t i = 0; i < static_cast<int64_t>(rows.size()) * cols; ++i) y[i] *= 255.0f / 256.0f;
   }
 };
 
 // ---- Attacks.
 struct ProjectsAfterTheBox : Base {
-  using Base::Base;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                    const float* eps, const float* size, float* y) override {
     AttackStep open = step;
     open.low = -10.0f;
     open.high = 10.0f;
-    inner_.attack_step(open, x, origin, g, eps, size, y);
+    Base::attack_step(open, x, origin, g, eps, size, y);
   }
 };
 struct FloorsTheGradientNorm : Base {
-  using Base::Base;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                    const float* eps, const float* size, float* y) override {
     std::vector<float> small(g, g + step.rows * step.cols);
     for (float& v : small) v = std::fabs(v) < 1e-12f ? 0.0f : v;
-    inner_.attack_step(step, x, origin, small.data(), eps, size, y);
+    Base::attack_step(step, x, origin, small.data(), eps, size, y);
   }
 };
 struct MovesWithoutGradient : Base {
-  using Base::Base;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                    const float* eps, const float* size, float* y) override {
     std::vector<float> nudged(g, g + step.rows * step.cols);
     for (float& v : nudged) v = v == 0.0f ? 1e-30f : v;
-    inner_.attack_step(step, x, origin, nudged.data(), eps, size, y);
+    Base::attack_step(step, x, origin, nudged.data(), eps, size, y);
   }
 };
 struct IgnoresDirection : Base {
-  using Base::Base;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                    const float* eps, const float* size, float* y) override {
     AttackStep up = step;
     up.direction = 1.0f;
-    inner_.attack_step(up, x, origin, g, eps, size, y);
+    Base::attack_step(up, x, origin, g, eps, size, y);
   }
 };
 struct UsesTheFirstRowsBudget : Base {
-  using Base::Base;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
                    const float* eps, const float* size, float* y) override {
     const std::vector<float> same(static_cast<size_t>(step.rows), step.rows > 0 ? eps[0] : 0.0f);
-    inner_.attack_step(step, x, origin, g, same.data(), size, y);
+    Base::attack_step(step, x, origin, g, same.data(), size, y);
   }
 };
 struct NormsInFloat : Base {
-  using Base::Base;
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
-    inner_.row_stats(rows, cols, x, stats);
+    Base::row_stats(rows, cols, x, stats);
     for (int64_t r = 0; r < rows; ++r) {
       float square = 0.0f;
       for (int64_t i = 0; i < cols; ++i)
@@ -244,41 +234,36 @@ struct NormsInFloat : Base {
   }
 };
 struct CountsNoNan : Base {
-  using Base::Base;
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
-    inner_.row_stats(rows, cols, x, stats);
+    Base::row_stats(rows, cols, x, stats);
     for (int64_t r = 0; r < rows; ++r) stats[r].nans = 0.0f;
   }
 };
 
 // ---- Optimisers.
 struct SgdWithoutNesterov : Base {
-  using Base::Base;
   void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) override {
     Sgd plain = rule;
     plain.nesterov = false;
-    inner_.sgd(updates, plain, pace);
+    Base::sgd(updates, plain, pace);
   }
 };
 struct AdamWithoutCorrection : Base {
-  using Base::Base;
   void adam(std::span<const ParameterUpdate> updates, const Adam& rule, const Pace* pace) override {
     const Pace late{pace->rate, 1.0f};
-    inner_.adam(updates, rule, &late);
+    Base::adam(updates, rule, &late);
   }
 };
 struct RmsPropForgetsDecay : Base {
-  using Base::Base;
   void rmsprop(std::span<const ParameterUpdate> updates, const RmsProp& rule, const Pace* pace) override {
     RmsProp plain = rule;
     plain.weight_decay = 0.0f;
-    inner_.rmsprop(updates, plain, pace);
+    Base::rmsprop(updates, plain, pace);
   }
 };
 struct AdagradSkipsTheLastParameter : Base {
-  using Base::Base;
   void adagrad(std::span<const ParameterUpdate> updates, const Adagrad& rule, const Pace* pace) override {
-    inner_.adagrad(updates.subspan(0, updates.size() - 1), rule, pace);
+    Base::adagrad(updates.subspan(0, updates.size() - 1), rule, pace);
   }
 };
 

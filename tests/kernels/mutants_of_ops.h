@@ -5,64 +5,56 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu_backend.h"
 #include "tests/kernels/checks.h"
-#include "tests/kernels/delegating_backend.h"
 
 namespace caltrop::test::mutants {
 
-using Base = DelegatingBackend;
+using Base = CpuBackend;
 
 // ---- Memory and element-wise ops.
 struct MisalignedBlocks : Base {
-  using Base::Base;
-  void* allocate(size_t bytes) override { return static_cast<char*>(inner_.allocate(bytes + 64)) + 16; }
+  void* allocate(size_t bytes) override { return static_cast<char*>(Base::allocate(bytes + 64)) + 16; }
   void deallocate(void* block, size_t bytes) noexcept override {
-    inner_.deallocate(static_cast<char*>(block) - 16, bytes + 64);
+    Base::deallocate(static_cast<char*>(block) - 16, bytes + 64);
   }
 };
 struct LosesLastByteUp : Base {
-  using Base::Base;
   void upload(void* device, const void* host, size_t bytes) override {
-    inner_.upload(device, host, bytes > 64 ? bytes - 1 : bytes);
+    Base::upload(device, host, bytes > 64 ? bytes - 1 : bytes);
   }
 };
 struct LosesLastByteDown : Base {
-  using Base::Base;
   void download(void* host, const void* device, size_t bytes) override {
-    inner_.download(host, device, bytes > 64 ? bytes - 1 : bytes);
+    Base::download(host, device, bytes > 64 ? bytes - 1 : bytes);
   }
 };
 struct CopiesTheWrongWay : Base {
-  using Base::Base;
   void copy(void* to, const void* from, size_t bytes) override {
-    inner_.copy(const_cast<void*>(from), to, bytes);
+    Base::copy(const_cast<void*>(from), to, bytes);
   }
 };
 struct SharesSmallBlocks : Base {
-  using Base::Base;
   void* allocate(size_t bytes) override {
-    return bytes >= 63 && bytes <= 65 ? shared_ : inner_.allocate(bytes);
+    return bytes >= 63 && bytes <= 65 ? shared_ : Base::allocate(bytes);
   }
   void deallocate(void* block, size_t bytes) noexcept override {
-    if (block != shared_) inner_.deallocate(block, bytes);
+    if (block != shared_) Base::deallocate(block, bytes);
   }
   alignas(64) char shared_[128];
 };
 struct SkipsTheLastBody : Base {
-  using Base::Base;
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override {
-    inner_.for_each(count > 2 ? count - 1 : count, body);
+    Base::for_each(count > 2 ? count - 1 : count, body);
   }
 };
 struct RunsWhatItCaptures : Base {
-  using Base::Base;
   std::unique_ptr<Replay> capture(std::function<void()> body) override {
     body();
-    return inner_.capture(std::move(body));
+    return Base::capture(std::move(body));
   }
 };
 struct ReplaysOnce : Base {
-  using Base::Base;
   std::unique_ptr<Replay> capture(std::function<void()> body) override {
     struct Once final : Replay {
       void run() override {
@@ -77,13 +69,11 @@ struct ReplaysOnce : Base {
   }
 };
 struct NoImageFits : Base {
-  using Base::Base;
-  int64_t chunk(int64_t floats) const override { return floats > 100000 ? 0 : inner_.chunk(floats); }
+  int64_t chunk(int64_t floats) const override { return floats > 100000 ? 0 : Base::chunk(floats); }
 };
 struct SwallowsExceptions : Base {
-  using Base::Base;
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override {
-    inner_.for_each(count, [&](int64_t i) {
+    Base::for_each(count, [&](int64_t i) {
       try {
         body(i);
       } catch (const std::exception&) {
@@ -93,55 +83,47 @@ struct SwallowsExceptions : Base {
   }
 };
 struct FillsOneTooMany : Base {
-  using Base::Base;
-  void fill(float value, float* y, int64_t count) override { inner_.fill(value, y, count + 1); }
+  void fill(float value, float* y, int64_t count) override { Base::fill(value, y, count + 1); }
 };
 struct ForgetsTheTail : Base {
-  using Base::Base;
   void unary(Unary op, const float* x, float* y, int64_t count) override {
-    inner_.unary(op, x, y, count / 4 * 4);
+    Base::unary(op, x, y, count / 4 * 4);
   }
 };
 struct ReluEatsNan : Base {
-  using Base::Base;
   void unary(Unary op, const float* x, float* y, int64_t count) override {
-    inner_.unary(op, x, y, count);
+    Base::unary(op, x, y, count);
     for (int64_t i = 0; op == Unary::relu && i < count; ++i) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
   }
 };
 struct GeluByTanh : Base {
-  using Base::Base;
   void unary(Unary op, const float* x, float* y, int64_t count) override {
-    if (op != Unary::gelu) return inner_.unary(op, x, y, count);
+    if (op != Unary::gelu) return Base::unary(op, x, y, count);
     for (int64_t i = 0; i < count; ++i) {
       y[i] = 0.5f * x[i] * (1.0f + std::tanh(0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
     }
   }
 };
 struct StepIsOneAtZero : Base {
-  using Base::Base;
   void unary(Unary op, const float* x, float* y, int64_t count) override {
-    inner_.unary(op, x, y, count);
+    Base::unary(op, x, y, count);
     for (int64_t i = 0; op == Unary::step && i < count; ++i) y[i] = x[i] >= 0.0f ? 1.0f : 0.0f;
   }
 };
 struct IgnoresBroadcast : Base {
-  using Base::Base;
   void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) override {
     Strided second = b;
     if (dims.rank == 2 && b.stride[0] == 0) second = a;
-    inner_.binary(op, dims, a, second, y);
+    Base::binary(op, dims, a, second, y);
   }
 };
 struct MaximumTakesTheSecond : Base {
-  using Base::Base;
   void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) override {
-    op == Binary::maximum ? inner_.binary(op, dims, b, a, y) : inner_.binary(op, dims, a, b, y);
+    op == Binary::maximum ? Base::binary(op, dims, b, a, y) : Base::binary(op, dims, a, b, y);
   }
 };
 
 struct WhereIsASum : Base {
-  using Base::Base;
   void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
              float* y) override {
     for (int64_t i = 0; i < rows * cols; ++i) {
@@ -151,7 +133,6 @@ struct WhereIsASum : Base {
   }
 };
 struct WhereTakesNanForNo : Base {
-  using Base::Base;
   void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
              float* y) override {
     for (int64_t i = 0; i < rows * cols; ++i) {
@@ -163,39 +144,34 @@ struct WhereTakesNanForNo : Base {
 
 // ---- Reductions, permutations, products.
 struct SumForgetsAnAxis : Base {
-  using Base::Base;
   void sum(const Dims& dims, uint32_t axes, const float* x, float* y) override {
     Dims shorter = dims;
     if (dims.rank > 0 && dims.size[0] > 1) --shorter.size[0];
-    inner_.sum((axes & 1u) ? shorter : dims, axes, x, y);
+    Base::sum((axes & 1u) ? shorter : dims, axes, x, y);
   }
 };
 struct InvertsThePermutation : Base {
-  using Base::Base;
   void permute(const Dims& dims, const int* perm, const float* x, float* y) override {
     int inverse[kMaxRank];
     for (int k = 0; k < dims.rank; ++k) inverse[perm[k]] = k;
-    inner_.permute(dims, inverse, x, y);
+    Base::permute(dims, inverse, x, y);
   }
 };
 struct IgnoresTransposeB : Base {
-  using Base::Base;
   void matmul(bool trans_a, bool, int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c,
               const Epilogue& epilogue) override {
-    inner_.matmul(trans_a, false, m, n, k, a, b, c, epilogue);
+    Base::matmul(trans_a, false, m, n, k, a, b, c, epilogue);
   }
 };
 struct DropsTheLastTerm : Base {
-  using Base::Base;
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
               float* c, const Epilogue& epilogue) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
+    Base::matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
     if (m > 0 && n > 0 && k > 100) c[m * n - 1] -= a[m * k - 1] * b[n * k - 1];
   }
 };
 // Inputs rounded to 11 bits, as TF32 tensor cores do.
 struct ReducedPrecision : Base {
-  using Base::Base;
   static std::vector<float> rounded(const float* x, int64_t count) {
     std::vector<float> y(x, x + count);
     for (float& v : y) {
@@ -208,60 +184,54 @@ struct ReducedPrecision : Base {
   }
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
               float* c, const Epilogue& epilogue) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, rounded(a, m * k).data(), rounded(b, k * n).data(), c, epilogue);
+    Base::matmul(trans_a, trans_b, m, n, k, rounded(a, m * k).data(), rounded(b, k * n).data(), c, epilogue);
   }
   void conv2d(const Conv2d& s, const float* x, const float* w, float* y) override {
     const auto size = static_cast<int64_t>(reference::x_size(s));
-    inner_.conv2d(s, rounded(x, size).data(), rounded(w, static_cast<int64_t>(reference::w_size(s))).data(),
-                  y);
+    Base::conv2d(s, rounded(x, size).data(), rounded(w, static_cast<int64_t>(reference::w_size(s))).data(),
+                 y);
   }
 };
 
 // ---- Convolution.
 struct ForgetsPadding : Base {
-  using Base::Base;
   void conv2d(const Conv2d& s, const float* x, const float* w, float* y) override {
-    inner_.conv2d(s, x, w, y);
+    Base::conv2d(s, x, w, y);
     if (s.pad_w == 0 || s.n == 0) return;
     for (int64_t o = 0; o < s.cout; ++o) y[o] = y[s.cout * (s.out_w() > 1) + o];  // the corner sees no border
   }
 };
 struct DinputTurnsARow : Base {
-  using Base::Base;
   void conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) override {
-    inner_.conv2d_dinput(s, g, w, dx);
+    Base::conv2d_dinput(s, g, w, dx);
     if (s.stride_w > 1 && s.n > 0 && s.cin > 0) std::swap(dx[0], dx[s.cin * (s.w - 1)]);
   }
 };
 struct DinputLosesAnImage : Base {
-  using Base::Base;
   void conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) override {
-    inner_.conv2d_dinput(s, g, w, dx);
+    Base::conv2d_dinput(s, g, w, dx);
     const int64_t image = s.h * s.w * s.cin;
     if (s.n > 1) std::copy_n(dx, image, dx + (s.n - 1) * image);
   }
 };
 struct DweightLosesAChunk : Base {
-  using Base::Base;
   void conv2d_dweight(const Conv2d& s, const float* x, const float* g, float* dw) override {
     Conv2d fewer = s;
     fewer.n = s.n > 16 ? s.n / 16 * 16 : s.n;
-    inner_.conv2d_dweight(fewer, x, g, dw);
+    Base::conv2d_dweight(fewer, x, g, dw);
   }
 };
 struct DweightIsAMean : Base {
-  using Base::Base;
   void conv2d_dweight(const Conv2d& s, const float* x, const float* g, float* dw) override {
-    inner_.conv2d_dweight(s, x, g, dw);
+    Base::conv2d_dweight(s, x, g, dw);
     for (size_t i = 0; i < reference::w_size(s) && s.n > 0; ++i) dw[i] /= static_cast<float>(s.n);
   }
 };
 
 // ---- Pooling.
 struct LastMaximumWins : Base {
-  using Base::Base;
   void maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
-    inner_.maxpool(s, x, y, index);
+    Base::maxpool(s, x, y, index);
     const Values wide = reference::widen(std::vector<float>(x, x + reference::x_size(s)));
     reference::for_windows(s, [&](size_t to, size_t from, int64_t position) {
       if (wide[from] == static_cast<double>(y[to])) index[to] = static_cast<int32_t>(position);
@@ -269,14 +239,12 @@ struct LastMaximumWins : Base {
   }
 };
 struct MaxpoolDropsNan : Base {
-  using Base::Base;
   void maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
-    inner_.maxpool(s, x, y, index);
+    Base::maxpool(s, x, y, index);
     for (size_t i = 0; i < reference::y_size(s); ++i) y[i] = std::isnan(y[i]) ? 0.0f : y[i];
   }
 };
 struct ScatterOverwrites : Base {
-  using Base::Base;
   void maxpool_scatter(const Pool2d& s, const float* g, const int32_t* index, float* dx) override {
     std::fill_n(dx, reference::x_size(s), 0.0f);
     for (size_t to = 0; to < reference::y_size(s); ++to) {
@@ -287,26 +255,23 @@ struct ScatterOverwrites : Base {
   }
 };
 struct GatherReadsTheFirst : Base {
-  using Base::Base;
   void maxpool_gather(const Pool2d& s, const float* x, const int32_t* index, float* y) override {
     std::vector<int32_t> near(index, index + reference::y_size(s));
     for (int32_t& at : near) at -= at > 0 ? 1 : 0;
-    inner_.maxpool_gather(s, x, near.data(), y);
+    Base::maxpool_gather(s, x, near.data(), y);
   }
 };
 struct AverageOfTheWrongCount : Base {
-  using Base::Base;
   void avgpool(const Pool2d& s, const float* x, float* y) override {
-    inner_.avgpool(s, x, y);
+    Base::avgpool(s, x, y);
     if (s.kh == s.kw) return;
     const float wrong = static_cast<float>(s.kw) / static_cast<float>(s.kh);
     for (size_t i = 0; i < reference::y_size(s); ++i) y[i] *= wrong;
   }
 };
 struct AdjointScaledBy03 : Base {
-  using Base::Base;
   void avgpool_adjoint(const Pool2d& s, const float* g, float* dx) override {
-    inner_.avgpool_adjoint(s, g, dx);
+    Base::avgpool_adjoint(s, g, dx);
     for (size_t i = 0; i < reference::x_size(s); ++i) dx[i] *= 0.3f;
   }
 };
