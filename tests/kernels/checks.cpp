@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "tests/declarations.h"
+
 namespace caltrop::test {
 
 const std::vector<Check>& all_checks() {
@@ -59,6 +61,17 @@ Report run_check(const std::string& method, Backend& backend) {
                                   [&](const Check& check) { return check.method == method; });
   REQUIRE_MESSAGE(found != all_checks().end(), "no check for ", method);
   return found->run(backend);
+}
+
+std::set<std::string> methods_of_contract() {
+  std::set<std::string> methods;
+  for (const std::string& declaration : declarations(CALTROP_SOURCE_DIR "/kernels/backend.h")) {
+    if (declaration.starts_with("virtual ")) methods.insert(declared_name(declaration));
+  }
+  methods.erase("name");  // texts for people
+  methods.erase("description");
+  methods.erase("fuses_convolutions");  // a preference, not an op
+  return methods;
 }
 
 }  // namespace caltrop::test

@@ -3,6 +3,8 @@
 // ones.
 #pragma once
 
+#include <set>
+
 #include "tests/kernels/harness.h"
 
 namespace caltrop::test {
@@ -13,6 +15,8 @@ struct Check {
 };
 const std::vector<Check>& all_checks();
 Report run_check(const std::string& method, Backend& backend);
+// The methods of Backend that a suite has to cover, read from kernels/backend.h.
+std::set<std::string> methods_of_contract();
 
 Report check_memory(Backend& backend);  // allocate, deallocate, upload, download, copy
 Report check_for_each(Backend& backend);

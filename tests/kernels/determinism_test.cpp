@@ -4,20 +4,23 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <set>
 #include <string>
 
+#include "kernels/cpu_backend.h"
 #include "kernels/emulation/emulation.h"
 #include "tests/kernels/checks.h"
-#include "tests/kernels/delegating_backend.h"
 
 namespace caltrop::test {
 namespace {
 
 using Bits = std::vector<uint32_t>;
 
-Bits bits_of(const std::vector<float>& values) {
-  Bits bits(values.size());
-  if (!values.empty()) std::memcpy(bits.data(), values.data(), values.size() * sizeof(float));
+template <typename T>
+Bits bits_of(const std::vector<T>& values) {
+  static_assert(sizeof(T) % sizeof(uint32_t) == 0);
+  Bits bits(values.size() * sizeof(T) / sizeof(uint32_t));
+  if (!values.empty()) std::memcpy(bits.data(), values.data(), values.size() * sizeof(T));
   return bits;
 }
 
@@ -26,18 +29,49 @@ std::vector<float> draws(size_t count) {
   return samples.floats(static_cast<int64_t>(count));
 }
 
-// Runs `body` into a new output of `count` floats and returns its bits.
-template <typename Body>
+// Runs `body` into a new output of `count` values and returns its bits.
+template <typename T = float, typename Body>
 Bits run(Backend& backend, size_t count, const Body& body) {
   Report report;
-  const Output<float> y(backend, static_cast<int64_t>(count));
+  const Output<T> y(backend, static_cast<int64_t>(count));
   body(y.data());
   Bits bits = bits_of(y.take(report, "output"));
   CHECK_MESSAGE(report.passed(), report.failure());
   return bits;
 }
 
-// Every op whose work is shared among threads, on sizes that make several tasks.
+template <typename Rule>
+Bits updated(Backend& backend,
+             void (Backend::*op)(std::span<const ParameterUpdate>, const Rule&, const Pace*),
+             const Rule& rule) {
+  constexpr int64_t kCount = 200003;
+  Report report;
+  const Input<float> gradient(backend, draws(kCount));
+  const Output<float> weight(backend, draws(kCount)), first(backend, std::vector<float>(kCount, 0.25f)),
+      second(backend, std::vector<float>(kCount, 0.5f));
+  const ParameterUpdate update{weight.data(), gradient, first.data(), second.data(), kCount};
+  const Input<Pace> pace(backend, std::vector<Pace>{{0.01f, 2.0f}});
+  (backend.*op)(std::span(&update, 1), rule, pace);
+  Bits bits = bits_of(weight.take(report, "weight"));
+  for (const Output<float>* state : {&first, &second}) {
+    const Bits more = bits_of(state->take(report, "state"));
+    bits.insert(bits.end(), more.begin(), more.end());
+  }
+  CHECK_MESSAGE(report.passed(), report.failure());
+  return bits;
+}
+
+// Two networks over the same images; y holds the output of one after that of the other.
+void run_blocks(Backend& backend, const ConvBlock& block, const float* x, const float* w, const float* bias,
+                float* y) {
+  const int64_t first = block.conv.cout / 2, terms = block.conv.kh * block.conv.kw * block.conv.cin;
+  const BlockFilters networks[] = {{w, bias, y, first},
+                                   {w + terms * first, bias + first,
+                                    y + block.pooled() / block.conv.cout * first, block.conv.cout - first}};
+  backend.conv_blocks(block, x, networks);
+}
+
+// Every op, on sizes that make several tasks.
 std::map<std::string, Bits> run_all(Backend& backend) {
   samples = Samples(131);
   std::map<std::string, Bits> results;
@@ -84,11 +118,44 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   results["conv_block_dweight"] = run(backend, reference::w_size(conv) + 20, [&](float* y) {
     backend.conv_block_dweight(block, x, g, winner, slope, y, y + reference::w_size(conv));
   });
+  results["conv_blocks"] = run(backend, pooled, [&](float* y) { run_blocks(backend, block, x, w, bias, y); });
   const Pool2d pool{37, 12, 12, 20, 3, 3, 2, 2};
+  const size_t windows = reference::y_size(pool);
+  std::vector<int32_t> places;
+  results["maxpool"] = run(backend, windows, [&](float* y) {
+    Report report;
+    const Output<int32_t> index(backend, static_cast<int64_t>(windows));
+    backend.maxpool(pool, g, y, index.data());
+    places = index.take(report, "index");
+    CHECK_MESSAGE(report.passed(), report.failure());
+  });
+  results["maxpool index"] = bits_of(places);
+  const Input<int32_t> index(backend, places);
+  results["maxpool_scatter"] =
+      run(backend, reference::x_size(pool), [&](float* y) { backend.maxpool_scatter(pool, a, index, y); });
+  results["maxpool_gather"] =
+      run(backend, windows, [&](float* y) { backend.maxpool_gather(pool, a, index, y); });
   results["avgpool"] = run(backend, reference::y_size(pool), [&](float* y) { backend.avgpool(pool, g, y); });
   results["avgpool_adjoint"] =
       run(backend, reference::x_size(pool), [&](float* y) { backend.avgpool_adjoint(pool, a, y); });
-  results["softmax"] = run(backend, 20000, [&](float* y) { backend.softmax(2000, 10, a, y); });
+  constexpr int64_t kRows = 2000, kClasses = 10;
+  const Input<int32_t> labels(backend, samples.labels(kRows, kClasses));
+  const float* const networks[] = {a, b, a + 1};
+  results["softmax"] =
+      run(backend, kRows * kClasses, [&](float* y) { backend.softmax(kRows, kClasses, a, y); });
+  results["log_softmax"] =
+      run(backend, kRows * kClasses, [&](float* y) { backend.log_softmax(kRows, kClasses, a, y); });
+  results["cross_entropy"] =
+      run(backend, kRows, [&](float* y) { backend.cross_entropy(kRows, kClasses, a, labels, y); });
+  results["cross_entropy_seed"] = run(backend, kRows * kClasses, [&](float* y) {
+    backend.cross_entropy_seed(kRows, kClasses, a, labels, true, y);
+  });
+  results["argmax"] =
+      run<int32_t>(backend, kRows, [&](int32_t* y) { backend.argmax(kRows, kClasses, a, y); });
+  results["vote"] =
+      run<int32_t>(backend, kRows, [&](int32_t* y) { backend.vote(kRows, kClasses, networks, y); });
+  results["one_hot"] =
+      run(backend, kRows * kClasses, [&](float* y) { backend.one_hot(kRows, kClasses, labels, y); });
   const std::vector<uint64_t> streams = {1, 2, 3};
   for (const Distribution kind : {Distribution::uniform, Distribution::normal}) {
     results["random " + std::to_string(static_cast<int>(kind))] =
@@ -98,25 +165,33 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   results["attack_step"] = run(backend, 200 * 784, [&](float* y) {
     backend.attack_step({Norm::l2, 200, 784}, a, a, b, eps.data(), size.data(), y);
   });
-  Report report;
-  const Output<float> weight(backend, draws(kLong)), first(backend, draws(kLong)),
-      second(backend, std::vector<float>(kLong, 0.5f));
-  const ParameterUpdate update{weight.data(), a, first.data(), second.data(), kLong};
-  const Input<Pace> pace(backend, std::vector<Pace>{{0.01f, 2.0f}});
-  backend.adam(std::span(&update, 1), {}, pace);
-  results["adam"] = bits_of(weight.take(report, "adam"));
+  std::vector<RowStats> stats(200);
+  backend.row_stats(200, 784, a, stats.data());
+  results["row_stats"] = bits_of(stats);
+  std::vector<uint8_t> pixels;
+  for (const int32_t value : samples.labels(300 * 784, 256)) pixels.push_back(static_cast<uint8_t>(value));
+  const Input<uint8_t> set(backend, pixels);
+  std::vector<int64_t> rows;
+  for (int64_t r = 0; r < 200; ++r) rows.push_back(r * 7 % 300);
+  results["gather_images"] =
+      run(backend, 200 * 784, [&](float* y) { backend.gather_images(set, rows, 784, y); });
+  results["fill"] = run(backend, kLong, [&](float* y) { backend.fill(1.5f, y, kLong); });
+  results["sgd"] = updated(backend, &Backend::sgd, {.momentum = 0.9f, .weight_decay = 0.1f});
+  results["adam"] = updated(backend, &Backend::adam, {.weight_decay = 0.1f});
+  results["rmsprop"] = updated(backend, &Backend::rmsprop, {.weight_decay = 0.1f});
+  results["adagrad"] = updated(backend, &Backend::adagrad, {.weight_decay = 0.1f});
   return results;
 }
 
 // Whether rows of a batched op have the same bits when computed in batches of 64, 7 and 1. `body` computes
 // images [begin, begin + count) of the inputs into y.
-template <typename Body>
+template <typename T = float, typename Body>
 bool same_in_batches(Backend& backend, size_t row, const Body& body) {
   constexpr int64_t kImages = 64;
-  const Bits whole = run(backend, kImages * row, [&](float* y) { body(0, kImages, y); });
+  const Bits whole = run<T>(backend, kImages * row, [&](T* y) { body(0, kImages, y); });
   bool same = true;
   for (const int64_t batch : {1, 7}) {
-    const Bits parts = run(backend, kImages * row, [&](float* y) {
+    const Bits parts = run<T>(backend, kImages * row, [&](T* y) {
       for (int64_t n = 0; n < kImages; n += batch) {
         body(n, std::min(batch, kImages - n), y + n * static_cast<int64_t>(row));
       }
@@ -125,26 +200,37 @@ bool same_in_batches(Backend& backend, size_t row, const Body& body) {
   }
   return same;
 }
-template <typename Body>
+template <typename T = float, typename Body>
 void check_batches(Backend& backend, const char* name, size_t row, const Body& body) {
-  CHECK_MESSAGE(same_in_batches(backend, row, body), name);
+  CHECK_MESSAGE(same_in_batches<T>(backend, row, body), name);
 }
 
 // An op whose last bits depend on the batch, and one whose bits depend on the threads.
-struct Fickle : DelegatingBackend {
-  using DelegatingBackend::DelegatingBackend;
+struct Fickle : CpuBackend {
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
               float* c, const Epilogue& epilogue) override {
-    inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
+    CpuBackend::matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
     if (m % 2 == 1) c[0] = std::nextafter(c[0], 2.0f);
   }
   void sum(const Dims& dims, uint32_t axes, const float* x, float* y) override {
-    inner_.sum(dims, axes, x, y);
+    CpuBackend::sum(dims, axes, x, y);
     if (cpu_threads() > 1) y[0] = std::nextafter(y[0], 2.0f);
   }
 };
 
 TEST_SUITE("kernels") {
+  TEST_CASE("every op of the contract is asked for the same bits") {
+    std::set<std::string> asked;
+    for (const auto& result : run_all(cpu_backend()))
+      asked.insert(result.first.substr(0, result.first.find(' ')));
+    for (const std::string& method : methods_of_contract()) {
+      const bool computes = !std::set<std::string>{"allocate", "deallocate", "upload",  "download",
+                                                   "copy",     "for_each",   "capture", "chunk"}
+                                 .count(method);
+      CHECK_MESSAGE((!computes || asked.count(method)), "not asked for the same bits: Backend::", method);
+    }
+  }
+
   TEST_CASE("results do not depend on the number of threads") {
     const int before = cpu_threads();
     for_each_lane([](Backend& backend) {
@@ -223,6 +309,14 @@ TEST_SUITE("kernels") {
             check_batches(backend, "conv_block", pooled, [&](int64_t i, int64_t n, float* y) {
               backend.conv_block(part(n), at(x, i, image), w, bias, y, nullptr, nullptr);
             });
+            // The second of two networks.
+            const size_t first = pooled / static_cast<size_t>(s.cout) * static_cast<size_t>(s.cout / 2);
+            check_batches(backend, "conv_blocks", pooled - first, [&](int64_t i, int64_t n, float* y) {
+              const auto images = static_cast<size_t>(n);
+              const Output<float> both(backend, n * static_cast<int64_t>(pooled));
+              run_blocks(backend, part(n), at(x, i, image), w, bias, both.data());
+              backend.copy(y, both.data() + images * first, images * (pooled - first) * sizeof(float));
+            });
             std::vector<uint8_t> positions(64 * pooled);
             for (uint8_t& p : positions) p = static_cast<uint8_t>(samples.below(pool * pool));
             const Input<uint8_t> winner(backend, positions);
@@ -235,8 +329,55 @@ TEST_SUITE("kernels") {
         }
       }
       const Input<float> z(backend, draws(64 * 784)), g(backend, draws(64 * 784));
-      check_batches(backend, "softmax", 784,
-                    [&](int64_t i, int64_t n, float* y) { backend.softmax(n, 784, z + i * 784, y); });
+      const Pool2d windows[] = {{64, 9, 8, 5, 2, 2, 2, 2}, {64, 9, 8, 5, 3, 3, 2, 1}};
+      for (const Pool2d& s : windows) {
+        const auto image = static_cast<int64_t>(reference::x_size(s) / 64);
+        const size_t output = reference::y_size(s) / 64;
+        const auto some = [&](int64_t n) {
+          Pool2d part = s;
+          part.n = n;
+          return part;
+        };
+        check_batches(backend, "maxpool", output, [&](int64_t i, int64_t n, float* y) {
+          const Output<int32_t> index(backend, n * static_cast<int64_t>(output));
+          backend.maxpool(some(n), z + i * image, y, index.data());
+        });
+        check_batches<int32_t>(backend, "maxpool index", output, [&](int64_t i, int64_t n, int32_t* index) {
+          const Output<float> y(backend, n * static_cast<int64_t>(output));
+          backend.maxpool(some(n), z + i * image, y.data(), index);
+        });
+        check_batches(backend, "avgpool", output,
+                      [&](int64_t i, int64_t n, float* y) { backend.avgpool(some(n), z + i * image, y); });
+        check_batches(backend, "avgpool_adjoint", static_cast<size_t>(image),
+                      [&](int64_t i, int64_t n, float* y) {
+                        backend.avgpool_adjoint(some(n), g + i * static_cast<int64_t>(output), y);
+                      });
+      }
+      // Rows of logits: a thread's, a warp's, a block's.
+      const Input<float> long_rows(backend, draws(64 * 1500));
+      for (const int64_t cols : {10, 100, 1500}) {
+        const auto row = static_cast<size_t>(cols);
+        const Input<int32_t> labels(backend, samples.labels(64, cols));
+        check_batches(backend, "softmax", row, [&](int64_t i, int64_t n, float* y) {
+          backend.softmax(n, cols, long_rows + i * cols, y);
+        });
+        check_batches(backend, "log_softmax", row, [&](int64_t i, int64_t n, float* y) {
+          backend.log_softmax(n, cols, long_rows + i * cols, y);
+        });
+        check_batches(backend, "cross_entropy", 1, [&](int64_t i, int64_t n, float* y) {
+          backend.cross_entropy(n, cols, long_rows + i * cols, labels + i, y);
+        });
+        check_batches(backend, "cross_entropy_seed", row, [&](int64_t i, int64_t n, float* y) {
+          backend.cross_entropy_seed(n, cols, long_rows + i * cols, labels + i, true, y);
+        });
+        check_batches<int32_t>(backend, "argmax", 1, [&](int64_t i, int64_t n, int32_t* y) {
+          backend.argmax(n, cols, long_rows + i * cols, y);
+        });
+        check_batches<int32_t>(backend, "vote", 1, [&](int64_t i, int64_t n, int32_t* y) {
+          const float* const networks[] = {long_rows + i * cols, z + i * cols, g + i * cols};
+          backend.vote(n, cols, std::span(networks).first(cols <= 784 ? 3 : 1), y);
+        });
+      }
       // Axes of an image: long and short runs, and columns of them.
       const Input<float> wide(backend, draws(64 * 5000));
       check_batches(backend, "sum of 5000", 1, [&](int64_t i, int64_t n, float* y) {
@@ -258,6 +399,15 @@ TEST_SUITE("kernels") {
                               size.data() + i, y);
         });
       }
+      std::vector<int64_t> rows(64);
+      for (size_t i = 0; i < 64; ++i) rows[i] = static_cast<int64_t>(i * 5 % 64);
+      std::vector<uint8_t> pixels;
+      for (const int32_t value : samples.labels(64 * 784, 256)) pixels.push_back(static_cast<uint8_t>(value));
+      const Input<uint8_t> set(backend, pixels);
+      check_batches(backend, "gather_images", 784, [&](int64_t i, int64_t n, float* y) {
+        backend.gather_images(set, std::span(rows).subspan(static_cast<size_t>(i), static_cast<size_t>(n)),
+                              784, y);
+      });
       std::vector<uint64_t> streams(64);
       for (size_t i = 0; i < 64; ++i) streams[i] = 1000 + i;
       check_batches(backend, "random", 785, [&](int64_t i, int64_t n, float* y) {
@@ -268,7 +418,7 @@ TEST_SUITE("kernels") {
   }
 
   TEST_CASE("a fickle backend is noticed") {
-    Fickle fickle(cpu_backend());
+    Fickle fickle;
     const int before = cpu_threads();
     set_cpu_threads(1);
     const std::map<std::string, Bits> alone = run_all(fickle);

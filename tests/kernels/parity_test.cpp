@@ -4,22 +4,10 @@
 
 #include <set>
 
-#include "tests/declarations.h"
 #include "tests/kernels/checks.h"
 
 namespace caltrop::test {
 namespace {
-
-std::set<std::string> methods_of_contract() {
-  std::set<std::string> methods;
-  for (const std::string& declaration : declarations(CALTROP_SOURCE_DIR "/kernels/backend.h")) {
-    if (declaration.starts_with("virtual ")) methods.insert(declared_name(declaration));
-  }
-  methods.erase("name");  // texts for people
-  methods.erase("description");
-  methods.erase("fuses_convolutions");  // a preference, not an op
-  return methods;
-}
 
 TEST_SUITE("kernels") {
   TEST_CASE("lanes") {
