@@ -116,7 +116,7 @@ Tensor pick(const Tensor& z, const Labels& labels);  // z[r, label[r]] -> (n)
 Tensor row_max(const Tensor& z);                     // first maximum -> (n)
 
 // Losses, one value for each row (n): sum or average them as needed.
-// `stable` and `torch` are the two gradients of cross-entropy of kernels/backend.h, cross_entropy_seed.
+// `stable` and `torch` are the two gradients of cross-entropy of kernels/backend.h, cross_entropy_backward.
 enum class CrossEntropyGrad : uint8_t { stable, torch };
 Tensor cross_entropy(const Tensor& z, const Labels& labels,
                      CrossEntropyGrad style = CrossEntropyGrad::stable);

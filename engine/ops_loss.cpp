@@ -32,11 +32,11 @@ Tensor softmax_jacobian(const Tensor& p, const Tensor& g) {
 }
 
 // The gradient of cross-entropy for each row: p - onehot. Its Jacobian is that of softmax in either style.
-Tensor cross_entropy_seed(const Tensor& z, const Labels& labels, CrossEntropyGrad style) {
+Tensor cross_entropy_backward(const Tensor& z, const Labels& labels, CrossEntropyGrad style) {
   Tensor dz = same_shape(z);
-  z.backend().cross_entropy_seed(z.dim(0), z.dim(1), z.data(), labels.data(),
-                                 style == CrossEntropyGrad::stable, dz.mutable_data());
-  return record("cross_entropy_seed", dz, {z}, [z](const Tensor& g, const Tensor&, const Needs&) {
+  z.backend().cross_entropy_backward(z.dim(0), z.dim(1), z.data(), labels.data(),
+                                     style == CrossEntropyGrad::stable, dz.mutable_data());
+  return record("cross_entropy_backward", dz, {z}, [z](const Tensor& g, const Tensor&, const Needs&) {
     return std::vector<Tensor>{softmax_jacobian(softmax(z), g)};
   });
 }
@@ -106,7 +106,7 @@ Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad sty
   Tensor loss = Tensor::uninitialized(z.backend(), {z.dim(0)});
   z.backend().cross_entropy(z.dim(0), z.dim(1), z.data(), labels.data(), loss.mutable_data());
   return record("cross_entropy", loss, {z}, [z, labels, style](const Tensor& g, const Tensor&, const Needs&) {
-    return std::vector<Tensor>{cross_entropy_seed(z, labels, style) * column(g)};
+    return std::vector<Tensor>{cross_entropy_backward(z, labels, style) * column(g)};
   });
 }
 

@@ -251,8 +251,8 @@ class Backend {
                              float* loss) = 0;
   // The gradient of that loss: p_k, and for the label -sum_{k != label} p_k (`stable`), which keeps its
   // digits when p_label is close to 1, or p_label - 1 (as PyTorch computes it).
-  virtual void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
-                                  bool stable, float* dz) = 0;
+  virtual void cross_entropy_backward(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                                      bool stable, float* dz) = 0;
   // index[r] = position of the first maximum of row r: of its first NaN, if it has one.
   virtual void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) = 0;
   // The majority vote of networks, of which each has logits (rows, cols) and votes for argmax. Of classes with

@@ -57,8 +57,8 @@ class CpuBackend : public Backend {
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override;
   void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) override;
   void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label, float* loss) override;
-  void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
-                          float* dz) override;
+  void cross_entropy_backward(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
+                              float* dz) override;
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override;
   void vote(int64_t rows, int64_t cols, std::span<const float* const> logits, int32_t* answer) override;
   void one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) override;

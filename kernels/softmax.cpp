@@ -45,8 +45,8 @@ void CpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const
   });
 }
 
-void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
-                                    bool stable, float* dz) {
+void CpuBackend::cross_entropy_backward(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                                        bool stable, float* dz) {
   for_rows(rows, [&](int64_t r) {
     const float* row = z + r * cols;
     float* out = dz + r * cols;
@@ -62,9 +62,7 @@ void CpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, 
 }
 
 void CpuBackend::argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) {
-  for_rows(rows, [&](int64_t r) {
-    index[r] = static_cast<int32_t>(first_maximum(x + r * cols, cols));
-  });
+  for_rows(rows, [&](int64_t r) { index[r] = static_cast<int32_t>(first_maximum(x + r * cols, cols)); });
 }
 
 void CpuBackend::one_hot(int64_t rows, int64_t cols, const int32_t* index, float* y) {

@@ -103,7 +103,8 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kGroup>
 __global__ void __launch_bounds__(kThreads)
-    seed_kernel(int64_t rows, int64_t cols, const float* x, const int32_t* label, bool stable, float* dz) {
+    cross_entropy_backward_kernel(int64_t rows, int64_t cols, const float* x, const int32_t* label,
+                                  bool stable, float* dz) {
   for_rows<kGroup>(rows, [&](int64_t row, int lane, bool stored) {
     const float* z = x + row * cols;
     const int64_t at = label[row];
@@ -186,12 +187,12 @@ void GpuBackend::cross_entropy(int64_t rows, int64_t cols, const float* z, const
   });
 }
 
-void GpuBackend::cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label,
-                                    bool stable, float* dz) {
-  const Stream::Op range(stream_, "cross_entropy_seed");
+void GpuBackend::cross_entropy_backward(int64_t rows, int64_t cols, const float* z, const int32_t* label,
+                                        bool stable, float* dz) {
+  const Stream::Op range(stream_, "cross_entropy_backward");
   with_group(rows, cols, [&](auto group, dim3 grid) {
-    launch("cross_entropy_seed", seed_kernel<decltype(group)::value>, grid, kThreads, 0, stream_, rows, cols,
-           z, label, stable, dz);
+    launch("cross_entropy_backward", cross_entropy_backward_kernel<decltype(group)::value>, grid, kThreads, 0,
+           stream_, rows, cols, z, label, stable, dz);
   });
 }
 

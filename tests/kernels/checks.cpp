@@ -40,7 +40,7 @@ const std::vector<Check>& all_checks() {
       {"softmax", check_softmax},
       {"log_softmax", check_log_softmax},
       {"cross_entropy", check_cross_entropy},
-      {"cross_entropy_seed", check_cross_entropy_seed},
+      {"cross_entropy_backward", check_cross_entropy_backward},
       {"argmax", check_argmax},
       {"vote", check_vote},
       {"one_hot", check_one_hot},

@@ -44,7 +44,7 @@ Report check_conv_block_dweight(Backend& backend);
 Report check_softmax(Backend& backend);
 Report check_log_softmax(Backend& backend);
 Report check_cross_entropy(Backend& backend);
-Report check_cross_entropy_seed(Backend& backend);
+Report check_cross_entropy_backward(Backend& backend);
 Report check_argmax(Backend& backend);
 Report check_vote(Backend& backend);
 Report check_one_hot(Backend& backend);

@@ -92,9 +92,9 @@ class DelegatingBackend : public Backend {
   void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label, float* loss) override {
     inner_.cross_entropy(rows, cols, z, label, loss);
   }
-  void cross_entropy_seed(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
-                          float* dz) override {
-    inner_.cross_entropy_seed(rows, cols, z, label, stable, dz);
+  void cross_entropy_backward(int64_t rows, int64_t cols, const float* z, const int32_t* label, bool stable,
+                              float* dz) override {
+    inner_.cross_entropy_backward(rows, cols, z, label, stable, dz);
   }
   void argmax(int64_t rows, int64_t cols, const float* x, int32_t* index) override {
     inner_.argmax(rows, cols, x, index);

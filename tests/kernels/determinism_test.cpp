@@ -147,8 +147,8 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       run(backend, kRows * kClasses, [&](float* y) { backend.log_softmax(kRows, kClasses, a, y); });
   results["cross_entropy"] =
       run(backend, kRows, [&](float* y) { backend.cross_entropy(kRows, kClasses, a, labels, y); });
-  results["cross_entropy_seed"] = run(backend, kRows * kClasses, [&](float* y) {
-    backend.cross_entropy_seed(kRows, kClasses, a, labels, true, y);
+  results["cross_entropy_backward"] = run(backend, kRows * kClasses, [&](float* y) {
+    backend.cross_entropy_backward(kRows, kClasses, a, labels, true, y);
   });
   results["argmax"] =
       run<int32_t>(backend, kRows, [&](int32_t* y) { backend.argmax(kRows, kClasses, a, y); });
@@ -367,8 +367,8 @@ TEST_SUITE("kernels") {
         check_batches(backend, "cross_entropy", 1, [&](int64_t i, int64_t n, float* y) {
           backend.cross_entropy(n, cols, long_rows + i * cols, labels + i, y);
         });
-        check_batches(backend, "cross_entropy_seed", row, [&](int64_t i, int64_t n, float* y) {
-          backend.cross_entropy_seed(n, cols, long_rows + i * cols, labels + i, true, y);
+        check_batches(backend, "cross_entropy_backward", row, [&](int64_t i, int64_t n, float* y) {
+          backend.cross_entropy_backward(n, cols, long_rows + i * cols, labels + i, true, y);
         });
         check_batches<int32_t>(backend, "argmax", 1, [&](int64_t i, int64_t n, int32_t* y) {
           backend.argmax(n, cols, long_rows + i * cols, y);
@@ -437,7 +437,7 @@ TEST_SUITE("kernels") {
   // p - 1 has no digits left where p rounds to 1: with 20 between the label's logit and the others, PyTorch's
   // form of the gradient is off by half or more, and the stable one is not (attacks fail or succeed
   // on this).
-  TEST_CASE("the stable seed of cross-entropy keeps its digits") {
+  TEST_CASE("the stable gradient of cross-entropy keeps its digits") {
     for_each_lane([](Backend& backend) {
       for (const double gap : {12.0, 20.0, 40.0, 80.0}) {
         std::vector<float> row(10, 0.0f);
@@ -449,7 +449,7 @@ TEST_SUITE("kernels") {
         double error[2] = {HUGE_VAL, HUGE_VAL};
         for (const bool stable : {false, true}) {
           const Output<float> dz(backend, 10);
-          backend.cross_entropy_seed(1, 10, z, label, stable, dz.data());
+          backend.cross_entropy_backward(1, 10, z, label, stable, dz.data());
           error[stable] = std::fabs(static_cast<double>(dz.take(report, "dz")[3]) / exact - 1.0);
         }
         CHECK(error[true] <= 1e-6);

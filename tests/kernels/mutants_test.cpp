@@ -79,7 +79,7 @@ const Mutant kMutants[] = {
     MUTANT(softmax, SoftmaxDropsNan),
     MUTANT(log_softmax, LogOfSoftmax),
     MUTANT(cross_entropy, LossOfTheFirstClass),
-    MUTANT(cross_entropy_seed, SeedAlwaysAsTorch),
+    MUTANT(cross_entropy_backward, BackwardAlwaysAsTorch),
     MUTANT(argmax, ArgmaxTakesTheLast),
     MUTANT(argmax, ArgmaxPassesOverNan),
     MUTANT(vote, TiesGoToTheFirstNetwork),

@@ -153,7 +153,7 @@ Report check_cross_entropy(Backend& backend) {
   return report;
 }
 
-Report check_cross_entropy_seed(Backend& backend) {
+Report check_cross_entropy_backward(Backend& backend) {
   Report report;
   Samples samples(93);
   for (const Logits& c : cases()) {
@@ -172,15 +172,15 @@ Report check_cross_entropy_seed(Backend& backend) {
         tolerance[at] = stable ? 6.0 * kRounding * others + 10 * kSmallest : 4.0 * kRounding;
       }
       const Output<float> dz(backend, c.rows * c.cols);
-      backend.cross_entropy_seed(c.rows, c.cols, z, label, stable, dz.data());
-      report.compare(fmt::format("cross_entropy_seed {} {}", stable ? "stable" : "torch", c.what),
-                     dz.take(report, "seed"), expected, tolerance);
+      backend.cross_entropy_backward(c.rows, c.cols, z, label, stable, dz.data());
+      report.compare(fmt::format("cross_entropy_backward {} {}", stable ? "stable" : "torch", c.what),
+                     dz.take(report, "dz"), expected, tolerance);
     }
   }
   for (const bool stable : {true, false}) {
-    check_nan(backend, "cross_entropy_seed", true, report,
+    check_nan(backend, "cross_entropy_backward", true, report,
               [&](int64_t cols, const float* z, const int32_t* label, float* dz) {
-                backend.cross_entropy_seed(3, cols, z, label, stable, dz);
+                backend.cross_entropy_backward(3, cols, z, label, stable, dz);
               });
   }
   return report;

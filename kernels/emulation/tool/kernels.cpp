@@ -239,11 +239,11 @@ const EmulatedKernel kKernels[] = {
        b.backend.cross_entropy(rows, cols, b.matrix("x", -4, 4), b.labels("label", rows, cols),
                                b.matrix("y"));
      }},
-    {"cross_entropy_seed", "its gradient", kLogits,
+    {"cross_entropy_backward", "its gradient", kLogits,
      [](Bench& b) {
        const int64_t rows = b["rows"], cols = b["cols"];
-       b.backend.cross_entropy_seed(rows, cols, b.matrix("x", -4, 4), b.labels("label", rows, cols), true,
-                                    b.matrix("y"));
+       b.backend.cross_entropy_backward(rows, cols, b.matrix("x", -4, 4), b.labels("label", rows, cols), true,
+                                        b.matrix("y"));
      }},
     {"argmax", "the place of each row's maximum", kLogits,
      [](Bench& b) {
