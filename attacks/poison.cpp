@@ -192,7 +192,7 @@ Tensor InnerTraining::unrolled(const Tensor& poison) const {
     std::vector<Tensor> wrt = leaves;
     wrt.push_back(x);
     State pulled = cotangent.empty() ? grad({mean(target_losses(theta_of(state)))}, wrt)
-                                     : grad(state, wrt, {.seeds = cotangent});
+                                     : grad(state, wrt, {.grad_outputs = cotangent});
     total = total + pulled.back();
     pulled.pop_back();
     cotangent = std::move(pulled);
@@ -206,7 +206,7 @@ std::vector<Tensor> InnerTraining::products(const State& theta, const Tensor& po
     std::vector<Tensor> leaves = variables(theta);
     const State at = leaves;
     leaves.push_back(variable(poison));
-    return grad(training_gradient(at, leaves.back(), s, true), leaves, {.seeds = w});
+    return grad(training_gradient(at, leaves.back(), s, true), leaves, {.grad_outputs = w});
   }
   if (options_.lane == MetaGradient::forward_over_reverse) {
     const Batch& clean = steps_[static_cast<size_t>(s)];
@@ -257,7 +257,7 @@ Tensor InnerTraining::stepwise(const Tensor& poison) const {
     const State next = updated(leaves, g, s);
     const size_t before = leaves.size();
     leaves.insert(leaves.end(), g.begin(), g.end());
-    State pulled = grad(next, leaves, {.seeds = cotangent});
+    State pulled = grad(next, leaves, {.grad_outputs = cotangent});
     const std::vector<Tensor> w(pulled.begin() + static_cast<std::ptrdiff_t>(before), pulled.end());
     pulled.resize(before);
     cotangent = std::move(pulled);

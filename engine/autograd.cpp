@@ -156,20 +156,20 @@ Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp v
 
 std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& wrt,
                          const GradOptions& options) {
-  if (!options.seeds.empty() && options.seeds.size() != outputs.size()) {
-    fail("[grad] expected {} seeds, got {}", outputs.size(), options.seeds.size());
+  if (!options.grad_outputs.empty() && options.grad_outputs.size() != outputs.size()) {
+    fail("[grad] expected {} grad_outputs, got {}", outputs.size(), options.grad_outputs.size());
   }
   Walk walk(outputs, wrt);
   const Recording scope(options.create_graph);
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].tracked()) continue;
-    Tensor seed = options.seeds.empty() ? Tensor() : options.seeds[i];
-    if (!seed) seed = Tensor::full(outputs[i].backend(), outputs[i].shape(), 1.0f);
-    if (seed.shape() != outputs[i].shape()) {
-      fail("[grad] expected a seed of shape {}, got {}", to_string(outputs[i].shape()),
-           to_string(seed.shape()));
+    Tensor grad_output = options.grad_outputs.empty() ? Tensor() : options.grad_outputs[i];
+    if (!grad_output) grad_output = Tensor::full(outputs[i].backend(), outputs[i].shape(), 1.0f);
+    if (grad_output.shape() != outputs[i].shape()) {
+      fail("[grad] expected a grad_output of shape {}, got {}", to_string(outputs[i].shape()),
+           to_string(grad_output.shape()));
     }
-    walk.add(outputs[i], seed);
+    walk.add(outputs[i], grad_output);
   }
   walk.run();
   std::vector<Tensor> gradients;

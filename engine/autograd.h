@@ -41,8 +41,8 @@ Tensor variable(const Tensor& values);
 Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp vjp);
 
 struct GradOptions {
-  bool create_graph = false;       // track the gradients themselves
-  std::vector<Tensor> seeds = {};  // gradient of each output; ones where absent
+  bool create_graph = false;              // track the gradients themselves
+  std::vector<Tensor> grad_outputs = {};  // the gradient of each output; ones where absent
 };
 
 // d(sum of outputs) / d(wrt), one tensor for each; zeros where no path leads.

@@ -194,7 +194,7 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
         if (needs[i]) wanted.push_back(inputs[i]);
       }
       const Tensor composed = conv_block_composed(inputs[0], inputs[1], inputs[2], options);
-      const std::vector<Tensor> found = grad({composed}, wanted, {.create_graph = true, .seeds = {g}});
+      const std::vector<Tensor> found = grad({composed}, wanted, {.create_graph = true, .grad_outputs = {g}});
       for (size_t i = 0, k = 0; i < 3; ++i) {
         if (needs[i]) d[i] = found[k++];
       }

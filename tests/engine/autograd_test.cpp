@@ -63,12 +63,13 @@ TEST_SUITE("engine") {
     CHECK(d[1].to_host() == std::vector<float>{10.0f, 5.0f});
   }
 
-  TEST_CASE("several outputs add up, each with its own seed") {
+  TEST_CASE("several outputs add up, each with its own gradient") {
     const Tensor x = leaf({2}, {3.0f, -2.0f});
     const Tensor a = x * 2.0f, b = square(x);
     CHECK(grad({a, b}, {x})[0].to_host() == std::vector<float>{8.0f, -2.0f});
-    const Tensor seed = of({2}, {10.0f, 100.0f});
-    CHECK(grad({a, b}, {x}, {.seeds = {seed, Tensor()}})[0].to_host() == std::vector<float>{26.0f, 196.0f});
+    const Tensor of_b = of({2}, {10.0f, 100.0f});
+    CHECK(grad({a, b}, {x}, {.grad_outputs = {of_b, Tensor()}})[0].to_host() ==
+          std::vector<float>{26.0f, 196.0f});
     CHECK(grad({a, a}, {x, x})[1].to_host() == std::vector<float>{4.0f, 4.0f});
   }
 
@@ -274,10 +275,10 @@ TEST_SUITE("engine") {
     CHECK(refusal([&] { (void)grad(y, plain); }) ==
           "[grad] expected tracked tensors, got one of shape (2,3) without history; wrap it in variable()");
     CHECK(refusal([&] {
-            (void)grad({y}, {x}, {.seeds = {plain, plain}});
-          }) == "[grad] expected 1 seeds, got 2");
-    CHECK(refusal([&] { (void)grad(y, x, {.seeds = {random({3}, 1)}}); }) ==
-          "[grad] expected a seed of shape (2,3), got (3)");
+            (void)grad({y}, {x}, {.grad_outputs = {plain, plain}});
+          }) == "[grad] expected 1 grad_outputs, got 2");
+    CHECK(refusal([&] { (void)grad(y, x, {.grad_outputs = {random({3}, 1)}}); }) ==
+          "[grad] expected a grad_output of shape (2,3), got (3)");
     CHECK(refusal([&] { (void)grad(Tensor(), x); }).starts_with("[tensor] expected a tensor"));
   }
 }

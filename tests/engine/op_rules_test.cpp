@@ -388,8 +388,8 @@ TEST_SUITE("engine") {
         const Tensor fused = conv_block(x, w, b, options), composed = conv_block_composed(x, w, b, options);
         CHECK(largest_difference(fused, composed) <= 2e-6);
         const Tensor seed = random(fused.shape(), 34);
-        const std::vector<Tensor> g1 = grad({fused}, inputs, {.seeds = {seed}}),
-                                  g2 = grad({composed}, inputs, {.seeds = {seed}});
+        const std::vector<Tensor> g1 = grad({fused}, inputs, {.grad_outputs = {seed}}),
+                                  g2 = grad({composed}, inputs, {.grad_outputs = {seed}});
         const std::vector<Tensor> h1 = curvature(fused), h2 = curvature(composed);
         for (size_t k = 0; k < 3; ++k) {
           CHECK(largest_difference(g1[k], g2[k]) <= 1e-5 * (1.0 + largest_difference(g2[k], g2[k] * 0.0f)));

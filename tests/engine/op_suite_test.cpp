@@ -194,8 +194,8 @@ Errors check_at(const OpCase& c, const Point& point) {
 
   const Tensor weights = Tensor::from(backend, y.shape(), point.weights);
   const Inputs gradient = expected_gradient(c, point);
-  errors.first = std::max(worst(grad({y}, x, {.seeds = {weights}}), gradient),
-                          worst(grad({y}, x, {.create_graph = true, .seeds = {weights}}), gradient));
+  errors.first = std::max(worst(grad({y}, x, {.grad_outputs = {weights}}), gradient),
+                          worst(grad({y}, x, {.create_graph = true, .grad_outputs = {weights}}), gradient));
 
   const Tensor bent = sum(weights * (y + square(y) * 0.5f));
   const std::vector<Tensor> slopes = grad({bent}, x, {.create_graph = true});
