@@ -83,19 +83,19 @@ const Plan& plan_of(Direction direction, const Conv2d& s, cudnnHandle_t on) {
 }
 
 constexpr float kOne = 1.0f, kZero = 0.0f;
-constexpr int kTurned[] = {1, 0};
+constexpr int kTransposed[] = {1, 0};
 
 // The filter as cuDNN wants it: (kh,kw,cin,cout) as a matrix of two axes, transposed.
 class Filter {
  public:
   Filter(GpuBackend& backend, const Conv2d& s, const float* w)
-      : turned_(backend.stream(), s.kh * s.kw * s.cin * s.cout) {
-    backend.permute(Dims{2, {s.kh * s.kw * s.cin, s.cout}}, kTurned, w, turned_.data());
+      : transposed_(backend.stream(), s.kh * s.kw * s.cin * s.cout) {
+    backend.permute(Dims{2, {s.kh * s.kw * s.cin, s.cout}}, kTransposed, w, transposed_.data());
   }
-  const float* data() const { return turned_.data(); }
+  const float* data() const { return transposed_.data(); }
 
  private:
-  Scratch<float> turned_;
+  Scratch<float> transposed_;
 };
 
 // call(handle, plan, workspace) where cuDNN was asked for and has an algorithm. Whether it was.
@@ -135,11 +135,11 @@ bool conv2d_dinput_cudnn(GpuBackend& backend, const Conv2d& s, const float* g, c
 bool conv2d_dweight_cudnn(GpuBackend& backend, const Conv2d& s, const float* x, const float* g, float* dw) {
   return by_cudnn(backend, Direction::weight, s, [&](cudnnHandle_t on, const Plan& plan, void* workspace) {
     const int64_t terms = s.kh * s.kw * s.cin;
-    const Scratch<float> turned(backend.stream(), terms * s.cout);
+    const Scratch<float> transposed(backend.stream(), terms * s.cout);
     CALTROP_CALL(cudnn(), cudnnConvolutionBackwardFilter, on, &kOne, plan.shapes.x, x, plan.shapes.y, g,
                  plan.shapes.convolution, static_cast<cudnnConvolutionBwdFilterAlgo_t>(plan.algorithm),
-                 workspace, plan.workspace, &kZero, plan.shapes.filter, turned.data());
-    backend.permute(Dims{2, {s.cout, terms}}, kTurned, turned.data(), dw);
+                 workspace, plan.workspace, &kZero, plan.shapes.filter, transposed.data());
+    backend.permute(Dims{2, {s.cout, terms}}, kTransposed, transposed.data(), dw);
   });
 }
 

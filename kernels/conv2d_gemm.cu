@@ -62,9 +62,10 @@ class PatchCopies {
 };
 
 template <int kColumns, int kK, int kThreads>
-class TurnedCopies {
+class TransposedCopies {
  public:
-  __device__ TurnedCopies(const TurnedWeights& w, int64_t first) : w_(w), first_(static_cast<int>(first)) {}
+  __device__ TransposedCopies(const TransposedWeights& w, int64_t first)
+      : w_(w), first_(static_cast<int>(first)) {}
 
   __device__ void operator()(float* slice, int number) {
     const int row = static_cast<int>(threadIdx.x) % kK, begin = static_cast<int>(threadIdx.x) / kK;
@@ -81,7 +82,7 @@ class TurnedCopies {
   }
 
  private:
-  const TurnedWeights& w_;
+  const TransposedWeights& w_;
   int first_;
 };
 
@@ -100,7 +101,7 @@ __device__ void store_tile(const float (&sums)[T::kTM][T::kTN], int64_t first_m,
   }
 }
 
-// B is Operand (forward) or TurnedWeights (adjoint).
+// B is Operand (forward) or TransposedWeights (adjoint).
 template <bool kAdjoint, typename T, typename B>
 __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads)
     conv_gemm_kernel(Patches p, B weights, int64_t channels, bool vectors, float* y) {
@@ -114,7 +115,7 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads)
   float sums[T::kTM][T::kTN];
   const int slices = static_cast<int>((p.depth + T::kK - 1) / T::kK);
   if constexpr (kAdjoint) {
-    TurnedCopies<T::kN, T::kK, T::kThreads> b(weights, first_n);
+    TransposedCopies<T::kN, T::kK, T::kThreads> b(weights, first_n);
     accumulate<T>(shared, slices, GemmThread<T>(), a, b, sums);
   } else {
     OperandCopies<T::kN, T::kK, T::kThreads> b(weights, first_n, 0, p.depth);
@@ -124,9 +125,9 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads)
 }
 
 template <int kRows, int kK, int kThreads>
-class TurnedPatchCopies {
+class TransposedPatchCopies {
  public:
-  __device__ TurnedPatchCopies(const TurnedPatches& p, int64_t first, int64_t image, int pixels)
+  __device__ TransposedPatchCopies(const TransposedPatches& p, int64_t first, int64_t image, int pixels)
       : p_(p), pixels_(pixels) {
     const ConvShape& s = p.shape;
     const auto row = static_cast<uint32_t>(first) + threadIdx.x % kRows;
@@ -155,7 +156,7 @@ class TurnedPatchCopies {
   }
 
  private:
-  const TurnedPatches& p_;
+  const TransposedPatches& p_;
   const float* from_;
   int pixels_, y_, x_;
   bool inside_;
@@ -163,14 +164,14 @@ class TurnedPatchCopies {
 
 template <typename T>
 __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads)
-    dweight_gemm_kernel(TurnedPatches p, Operand g, int64_t rows, bool vectors, float* partial) {
+    dweight_gemm_kernel(TransposedPatches p, Operand g, int64_t rows, bool vectors, float* partial) {
   alignas(16) __shared__ float shared[T::kShared];
   const ConvShape& s = p.shape;
   const int64_t tiles_n = (s.cout + T::kN - 1) / T::kN;
   const int64_t first_m = blockIdx.x / tiles_n * T::kM, first_n = blockIdx.x % tiles_n * T::kN;
   const int64_t image = blockIdx.y * p.chunk, images = s.n - image < p.chunk ? s.n - image : p.chunk;
   const int out = s.out_h * s.out_w, pixels = static_cast<int>(images) * out;
-  TurnedPatchCopies<T::kM, T::kK, T::kThreads> a(p, first_m, image, pixels);
+  TransposedPatchCopies<T::kM, T::kK, T::kThreads> a(p, first_m, image, pixels);
   OperandCopies<T::kN, T::kK, T::kThreads> b(g, first_n, image * out, image * out + pixels);
   float sums[T::kTM][T::kTN];
   accumulate<T>(shared, (pixels + T::kK - 1) / T::kK, GemmThread<T>(), a, b, sums);
@@ -208,14 +209,14 @@ void conv2d_gemm(Stream& stream, const Conv2d& s, const float* x, const float* w
 
 void conv2d_dinput_gemm(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
   const Patches p = adjoint_patches_of(s, g);
-  const TurnedWeights weights = turned_weights_of(s, w);
+  const TransposedWeights weights = transposed_weights_of(s, w);
   run<true>(stream, "conv2d_dinput", p, weights, s.cin, dx);
 }
 
 void conv2d_dweight_gemm(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
   const int64_t rows = s.kh * s.kw * s.cin, count = rows * s.cout;
   if (count == 0) return;
-  const TurnedPatches p = turned_patches_of(s, x);
+  const TransposedPatches p = transposed_patches_of(s, x);
   const int64_t chunks = s.n == 0 ? 1 : (s.n + p.chunk - 1) / p.chunk;
   const Scratch<float> partial(stream, chunks > 1 ? chunks * count : 0);
   float* const out = chunks > 1 ? partial.data() : dw;

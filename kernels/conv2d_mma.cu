@@ -61,8 +61,8 @@ __device__ void copy_rows(const float* data, int64_t begin, int64_t depth, int64
 }
 
 // Slices of the weights as the adjoint multiplies them, by row: a row is an input channel.
-__device__ void copy_turned_weights(const TurnedWeights& w, int first, bool vectors, float* slice,
-                                    int number) {
+__device__ void copy_transposed_weights(const TransposedWeights& w, int first, bool vectors, float* slice,
+                                        int number) {
   const int thread = static_cast<int>(threadIdx.x), column = thread % kInRow * 4;
   const auto k = static_cast<uint32_t>(number * Tile::kK + column);
   const uint32_t tap = w.by_cout.quotient(k), o = w.by_cout.rest(k, tap);
@@ -74,9 +74,9 @@ __device__ void copy_turned_weights(const TurnedWeights& w, int first, bool vect
   }
 }
 
-// Slices of patches turned, by k: a thread copies 4 channels of one tap for two output pixels.
-__device__ void copy_turned_patches(const TurnedPatches& p, int64_t image, int pixels, int first,
-                                    bool vectors, float* slice, int number) {
+// Slices of transposed patches, by k: a thread copies 4 channels of one tap for two output pixels.
+__device__ void copy_transposed_patches(const TransposedPatches& p, int64_t image, int pixels, int first,
+                                        bool vectors, float* slice, int number) {
   const ConvShape& s = p.shape;
   const int thread = static_cast<int>(threadIdx.x), row = thread % kInK * 4;
   const uint32_t tap = p.by_cin.quotient(static_cast<uint32_t>(first + row));
@@ -149,7 +149,8 @@ __device__ float plain_sum(const Patches& p, const float* w, int64_t pixel, int6
 
 template <bool kAdjoint>
 __global__ void __launch_bounds__(Tile::kThreads, 3)
-    conv_mma_kernel(Patches p, TurnedWeights w, int64_t channels, bool vectors_x, bool vectors_w, float* y) {
+    conv_mma_kernel(Patches p, TransposedWeights w, int64_t channels, bool vectors_x, bool vectors_w,
+                    float* y) {
   alignas(16) __shared__ float shared[Tile::kShared];
   __shared__ PixelTable<Tile::kM> table;
   const int64_t tiles_n = (channels + Tile::kN - 1) / Tile::kN;
@@ -162,7 +163,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 3)
       [&](float* to, int number) { copy_patches<kAdjoint>(p, table, vectors_x, to, number); },
       [&](float* to, int number) {
         if constexpr (kAdjoint) {
-          copy_turned_weights(w, static_cast<int>(first_n), vectors_w, to, number);
+          copy_transposed_weights(w, static_cast<int>(first_n), vectors_w, to, number);
         } else {
           copy_rows(w.data, 0, p.depth, first_n, channels, vectors_w, to, number);
         }
@@ -174,7 +175,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 3)
 }
 
 // One row of d-weight for one output channel, over the pixels of a chunk.
-__device__ float plain_dweight(const TurnedPatches& p, const float* g, int64_t image, int64_t images,
+__device__ float plain_dweight(const TransposedPatches& p, const float* g, int64_t image, int64_t images,
                                int64_t row, int64_t o) {
   const ConvShape& s = p.shape;
   const uint32_t tap = p.by_cin.quotient(static_cast<uint32_t>(row));
@@ -195,7 +196,7 @@ __device__ float plain_dweight(const TurnedPatches& p, const float* g, int64_t i
 }
 
 __global__ void __launch_bounds__(Tile::kThreads, 3)
-    dweight_mma_kernel(TurnedPatches p, const float* g, int64_t rows, bool vectors_x, bool vectors_g,
+    dweight_mma_kernel(TransposedPatches p, const float* g, int64_t rows, bool vectors_x, bool vectors_g,
                        float* partial) {
   alignas(16) __shared__ float shared[Tile::kShared];
   const ConvShape& s = p.shape;
@@ -207,7 +208,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 3)
   accumulate<Lies::by_k, Lies::by_k>(
       shared, (pixels + Tile::kK - 1) / Tile::kK,
       [&](float* to, int number) {
-        copy_turned_patches(p, image, pixels, static_cast<int>(first_m), vectors_x, to, number);
+        copy_transposed_patches(p, image, pixels, static_cast<int>(first_m), vectors_x, to, number);
       },
       [&](float* to, int number) {
         copy_rows(g, image * out, pixels, first_n, s.cout, vectors_g, to, number);
@@ -226,18 +227,18 @@ unsigned tiles_of(int64_t m, int64_t n) {
 void conv2d_mma(Stream& stream, const Conv2d& s, const float* x, const float* w, float* y) {
   const Patches p = patches_of(s, x);
   launch("conv2d", conv_mma_kernel<false>, tiles_of(p.pixels, s.cout), Tile::kThreads, 0, stream, p,
-         turned_weights_of(s, w), s.cout, is_aligned16(x), is_aligned16(w), y);
+         transposed_weights_of(s, w), s.cout, is_aligned16(x), is_aligned16(w), y);
 }
 
 void conv2d_dinput_mma(Stream& stream, const Conv2d& s, const float* g, const float* w, float* dx) {
   const Patches p = adjoint_patches_of(s, g);
   launch("conv2d_dinput", conv_mma_kernel<true>, tiles_of(p.pixels, s.cin), Tile::kThreads, 0, stream, p,
-         turned_weights_of(s, w), s.cin, is_aligned16(g), is_aligned16(w), dx);
+         transposed_weights_of(s, w), s.cin, is_aligned16(g), is_aligned16(w), dx);
 }
 
 void conv2d_dweight_mma(Stream& stream, const Conv2d& s, const float* x, const float* g, float* dw) {
   const int64_t rows = s.kh * s.kw * s.cin, count = rows * s.cout;
-  const TurnedPatches p = turned_patches_of(s, x);
+  const TransposedPatches p = transposed_patches_of(s, x);
   const int64_t chunks = (s.n + p.chunk - 1) / p.chunk;
   const Scratch<float> partial(stream, chunks > 1 ? chunks * count : 0);
   launch("conv2d_dweight", dweight_mma_kernel, dim3(tiles_of(rows, s.cout), static_cast<unsigned>(chunks)),

@@ -142,18 +142,19 @@ __global__ void dinput_element_kernel(WindowShape s, Events events, const float*
   }
 }
 
-// turned[tap][o][c] = w[tap][c][o], so that lanes read neighbouring input channels.
-__global__ void turn_weights_kernel(int cin, int cout, const float* w, float* turned, int64_t count) {
+// transposed[tap][o][c] = w[tap][c][o], so that lanes read neighbouring input channels.
+__global__ void transpose_weights_kernel(int cin, int cout, const float* w, float* transposed,
+                                         int64_t count) {
   for (int64_t i = first_index(); i < count; i += index_step()) {
     const int64_t row = i / cin, c = i - row * cin, tap = row / cout, o = row - tap * cout;
-    turned[i] = w[(tap * cin + c) * cout + o];
+    transposed[i] = w[(tap * cin + c) * cout + o];
   }
 }
 
 constexpr int kPixelThreads = 256, kLaneChannels = 2;
 
 __global__ void __launch_bounds__(kPixelThreads)
-    dinput_pixel_kernel(WindowShape s, Events events, const float* turned, float* dx, int64_t pixels) {
+    dinput_pixel_kernel(WindowShape s, Events events, const float* transposed, float* dx, int64_t pixels) {
   const ConvShape& conv = s.conv;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int first_c = static_cast<int>(blockIdx.y) * kWarp * kLaneChannels + lane;
@@ -169,7 +170,7 @@ __global__ void __launch_bounds__(kPixelThreads)
             const bool won = o < conv.cout && events.winner[at + o] == position;
             const float scaled = won ? events.scaled(at + o) : 0.0f;
             const float* filter =
-                turned + (static_cast<int64_t>(tap) * conv.cout + first_o) * conv.cin + first_c;
+                transposed + (static_cast<int64_t>(tap) * conv.cout + first_o) * conv.cin + first_c;
             for (unsigned winners = __ballot_sync(kFullMask, won); winners != 0; winners &= winners - 1) {
               const int winner = __ffs(static_cast<int>(winners)) - 1;
               const float each = __shfl_sync(kFullMask, scaled, winner);
@@ -220,13 +221,13 @@ void GpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uin
     return;
   }
   const int64_t weights = s.kh * s.kw * s.cin * s.cout;
-  const Scratch<float> turned(stream_, weights);
-  launch("conv_block_dinput", turn_weights_kernel, grid_for(weights, kThreads), kThreads, 0, stream_, s.cin,
-         s.cout, w, turned.data(), weights);
+  const Scratch<float> transposed(stream_, weights);
+  launch("conv_block_dinput", transpose_weights_kernel, grid_for(weights, kThreads), kThreads, 0, stream_,
+         s.cin, s.cout, w, transposed.data(), weights);
   dim3 grid = grid_for(pixels * kWarp, kPixelThreads);
   grid.y = static_cast<unsigned>(ceil_divide(s.cin, kWarp * kLaneChannels));
   launch("conv_block_dinput", dinput_pixel_kernel, grid, kPixelThreads, 0, stream_, shape, events,
-         turned.data(), dx, pixels);
+         transposed.data(), dx, pixels);
 }
 
 }  // namespace caltrop::CALTROP_WORLD

@@ -46,7 +46,7 @@ __device__ inline void fill_pixel_table(const Patches& p, int64_t first, PixelTa
 }
 
 // Element ((ky, kx, o), i) of the weights (kh, kw, cin, cout), as the adjoint multiplies them.
-struct TurnedWeights {
+struct TransposedWeights {
   const float* data;
   int cin, cout;
   uint32_t depth;
@@ -54,7 +54,7 @@ struct TurnedWeights {
 };
 
 // Element ((ky, kx, channel), output pixel) of x, for the images of one chunk.
-struct TurnedPatches {
+struct TransposedPatches {
   const float* data;
   ConvShape shape;
   int64_t chunk;  // images
@@ -87,14 +87,14 @@ inline Patches adjoint_patches_of(const Conv2d& s, const float* g) {
   return p;
 }
 
-inline TurnedWeights turned_weights_of(const Conv2d& s, const float* w) {
+inline TransposedWeights transposed_weights_of(const Conv2d& s, const float* w) {
   return {w, static_cast<int>(s.cin), static_cast<int>(s.cout), static_cast<uint32_t>(s.kh * s.kw * s.cout),
           FastDivide(s.cout)};
 }
 
 // Chunks of images for d-weight: enough blocks of 64 x 64 tiles for any GPU, each with at least 256 pixels to
 // add. A function of the sizes alone.
-inline TurnedPatches turned_patches_of(const Conv2d& s, const float* x) {
+inline TransposedPatches transposed_patches_of(const Conv2d& s, const float* x) {
   constexpr int64_t kTile = 64, kBlocks = 256, kFewestPixels = 256;
   const int64_t pixels = s.out_h() * s.out_w();
   const int64_t tiles = (s.kh * s.kw * s.cin + kTile - 1) / kTile * ((s.cout + kTile - 1) / kTile);
