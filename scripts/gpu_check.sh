@@ -146,14 +146,14 @@ suite() {
 # That the suite ran on the device, and did not skip it.
 device() {
   needs_gpu
-  "$build/tests/test_kernels" -tc=lanes | tee /dev/stderr | grep -E '^RUN +kernels on cuda' ||
-    { echo "error: the suite has no lane on the GPU"; exit 1; }
+  "$build/tests/test_kernels" -tc=backends | tee /dev/stderr | grep -E '^RUN +kernels on cuda' ||
+    { echo "error: the suite has no backend on the GPU"; exit 1; }
   "$caltrop" info
 }
 sanitizer() {
   needs_gpu
   command -v compute-sanitizer >/dev/null || { echo "error: compute-sanitizer was not found"; exit 1; }
-  CALTROP_LANES=cuda compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 \
+  CALTROP_TEST_BACKEND=cuda compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 \
     "$build/tests/test_kernels" -tc="parity*,every version on the GPU*"
 }
 export -f sanitizer

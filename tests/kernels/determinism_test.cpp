@@ -233,7 +233,7 @@ TEST_SUITE("kernels") {
 
   TEST_CASE("results do not depend on the number of threads") {
     const int before = cpu_threads();
-    for_each_lane([](Backend& backend) {
+    for_each_backend([](Backend& backend) {
       if (&backend != &cpu_backend()) return;
       set_cpu_threads(1);
       const std::map<std::string, Bits> alone = run_all(backend);
@@ -248,10 +248,10 @@ TEST_SUITE("kernels") {
   }
 
   // The emulated device under each of its schedules; a GPU chooses its own, so it is asked twice. Arrays are
-  // aligned in one lane and not in the others, which must not show either.
+  // aligned under one schedule and not under the others, which must not show either.
   TEST_CASE("results do not depend on the order in which threads run") {
     std::map<Backend*, std::map<std::string, Bits>> first;
-    for_each_lane([&](Backend& backend) {
+    for_each_backend([&](Backend& backend) {
       if (&backend == &cpu_backend()) return;
       const bool known = first.count(&backend) > 0;
       if (!known) first[&backend] = run_all(backend);
@@ -263,7 +263,7 @@ TEST_SUITE("kernels") {
   }
 
   TEST_CASE("an image does not depend on its batch") {
-    for_each_lane([](Backend& backend) {
+    for_each_backend([](Backend& backend) {
       samples = Samples(132);
       for (const auto& sizes : std::vector<std::array<int64_t, 2>>{{100, 10}, {1100, 33}, {17, 129}}) {
         const int64_t k = sizes[0], n = sizes[1];
@@ -438,7 +438,7 @@ TEST_SUITE("kernels") {
   // form of the gradient is off by half or more, and the stable one is not (attacks fail or succeed
   // on this).
   TEST_CASE("the stable gradient of cross-entropy keeps its digits") {
-    for_each_lane([](Backend& backend) {
+    for_each_backend([](Backend& backend) {
       for (const double gap : {12.0, 20.0, 40.0, 80.0}) {
         std::vector<float> row(10, 0.0f);
         row[3] = static_cast<float>(gap);

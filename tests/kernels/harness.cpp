@@ -51,41 +51,41 @@ void Report::compare_sums(const std::string& what, std::span<const float> actual
   compare(what, actual, expected, tolerance);
 }
 
-std::vector<Lane> emulated_lanes() {
+std::vector<TestedBackend> emulated_backends() {
   struct Emulated {
     std::string name;
     emu::Schedule schedule;
     bool aligned;
   };
-  std::vector<Lane> lanes;
-  for (const Emulated& lane : {Emulated{"forward", {emu::Order::forward, true}, false},
+  std::vector<TestedBackend> backends;
+  for (const Emulated& tested : {Emulated{"forward", {emu::Order::forward, true}, false},
                                Emulated{"reverse", {emu::Order::reverse, false}, true},
                                Emulated{"shuffled", {emu::Order::shuffled, true}, false}}) {
-    lanes.push_back({"emulated/" + lane.name, "", &emulated_backend(), [lane] {
-                       emu::set_schedule(lane.schedule);
-                       aligned_arrays = lane.aligned;
+    backends.push_back({"emulated/" + tested.name, "", &emulated_backend(), [tested] {
+                       emu::set_schedule(tested.schedule);
+                       aligned_arrays = tested.aligned;
                      }});
   }
-  return lanes;
+  return backends;
 }
 
-std::vector<Lane> asked_lanes() {
-  std::vector<Lane> lanes = all_lanes();
-  const char* asked = std::getenv("CALTROP_LANES");
-  if (asked == nullptr || *asked == 0) return lanes;
-  for (Lane& lane : lanes) {
-    if (!lane.name.starts_with(asked)) lane.absent = "left out: CALTROP_LANES is " + std::string(asked);
+std::vector<TestedBackend> asked_backends() {
+  std::vector<TestedBackend> backends = all_backends();
+  const char* asked = std::getenv("CALTROP_TEST_BACKEND");
+  if (asked == nullptr || *asked == 0) return backends;
+  for (TestedBackend& tested : backends) {
+    if (!tested.name.starts_with(asked)) tested.absent = "left out: CALTROP_TEST_BACKEND is " + std::string(asked);
   }
-  return lanes;
+  return backends;
 }
 
-void for_each_lane(const std::function<void(Backend&)>& body) {
-  for (const Lane& lane : asked_lanes()) {
-    if (!lane.absent.empty()) continue;
-    INFO("lane ", lane.name);
-    lane.enter();
-    body(*lane.backend);
-    if (lane.leave) lane.leave();
+void for_each_backend(const std::function<void(Backend&)>& body) {
+  for (const TestedBackend& tested : asked_backends()) {
+    if (!tested.absent.empty()) continue;
+    INFO("backend ", tested.name);
+    tested.enter();
+    body(*tested.backend);
+    if (tested.leave) tested.leave();
     aligned_arrays = false;
   }
 }

@@ -1,5 +1,5 @@
 // What every check of the contract stands on: buffers with guard bands, a report that NaN cannot pass, and
-// the list of backends ("lanes") that the suite runs over.
+// the list of backends that the suite runs over.
 #pragma once
 
 #include <fmt/format.h>
@@ -71,7 +71,7 @@ void Report::equal(const std::string& what, const std::vector<T>& actual, const 
 }
 
 // Whether arrays of the checks begin at addresses that vector accesses allow, or beside them. Kernels have a
-// path for each; lanes differ in it.
+// path for each; the tested backends differ in it.
 inline bool aligned_arrays = false;
 
 // A block of the backend's memory that holds `band` elements before and after the values that a kernel may
@@ -146,20 +146,20 @@ class Input {
 };
 
 // One way of computing: a backend, on the CPU once for each instruction set.
-struct Lane {
+struct TestedBackend {
   std::string name;
   std::string absent;  // why it cannot run here; empty where it can
   Backend* backend;
   std::function<void()> enter, leave = {};
 };
 // The emulated device, in each order of threads.
-std::vector<Lane> emulated_lanes();
-// Every lane of a test program, present or absent: each program has one definition (lanes.cpp).
-std::vector<Lane> all_lanes();
-// The same; where CALTROP_LANES=cuda is in the environment, only lanes whose names begin so are present
-// (under a tool that makes the others slow). An absent one is a visible SKIP in parity_test.cpp, never a pass.
-std::vector<Lane> asked_lanes();
-// Runs body on each present lane, with its name in doctest's messages.
-void for_each_lane(const std::function<void(Backend&)>& body);
+std::vector<TestedBackend> emulated_backends();
+// Every backend of a test program, present or absent: each program has one definition (backends.cpp).
+std::vector<TestedBackend> all_backends();
+// The same; where CALTROP_TEST_BACKEND=cuda is in the environment, only those whose names begin so are
+// present (under a tool that makes the others slow). An absent one is a visible SKIP in parity_test.cpp, never a pass.
+std::vector<TestedBackend> asked_backends();
+// Runs body on each backend that is present, with its name in doctest's messages.
+void for_each_backend(const std::function<void(Backend&)>& body);
 
 }  // namespace caltrop::test

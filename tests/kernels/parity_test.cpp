@@ -10,12 +10,12 @@ namespace caltrop::test {
 namespace {
 
 TEST_SUITE("kernels") {
-  TEST_CASE("lanes") {
+  TEST_CASE("backends") {
     int present = 0;
-    for (const Lane& lane : asked_lanes()) {
-      fmt::print("{:<5} kernels on {:<12} {}\n", lane.absent.empty() ? "RUN" : "SKIP", lane.name,
-                 lane.absent);
-      present += lane.absent.empty();
+    for (const TestedBackend& tested : asked_backends()) {
+      fmt::print("{:<5} kernels on {:<12} {}\n", tested.absent.empty() ? "RUN" : "SKIP", tested.name,
+                 tested.absent);
+      present += tested.absent.empty();
     }
     CHECK(present >= 1);
   }
@@ -32,7 +32,7 @@ TEST_SUITE("kernels") {
   }
 
   TEST_CASE("parity with loops over doubles") {
-    for_each_lane([](Backend& backend) {
+    for_each_backend([](Backend& backend) {
       for (const Check& check : all_checks()) {
         if (check.run == check_memory && check.method != "allocate") continue;  // the same function
         const Report report = check.run(backend);

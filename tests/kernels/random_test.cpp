@@ -27,7 +27,7 @@ TEST_SUITE("kernels") {
   }
 
   TEST_CASE("random numbers have the moments of their distributions") {
-    for_each_lane([](Backend& backend) {
+    for_each_backend([](Backend& backend) {
       Report report;
       constexpr int64_t kCount = 400000;
       const std::vector<uint64_t> stream = {5};
