@@ -118,6 +118,10 @@ Report check_binary(Backend& backend) {
     check_broadcast(backend, Dims{2, {300, 257}}, pattern, samples, report);
     check_broadcast(backend, Dims{1, {1}}, pattern, samples, report);
   }
+  // Images and a number for each channel, as a batch norm scales and shifts them, in fours and one by one.
+  for (const int64_t channels : {32, 33}) {
+    check_broadcast(backend, Dims{4, {8, 14, 14, channels}}, 0b00101010, samples, report);
+  }
   check_broadcast(backend, Dims{0, {}}, 0, samples, report);
 
   // Any strides: a transposed matrix against a plain one, and every third element.

@@ -62,6 +62,7 @@ Report check_sum(Backend& backend) {
       {4, {3, 4, 5, 7}},
       {4, {2, 1, 9, 1}},
       {4, {6, 5, 5, 19}},
+      {4, {8, 14, 14, 33}},  // over (0,1,2): the statistics of a batch norm, several blocks to a channel
       {5, {2, 3, 2, 3, 2}},
       {6, {2, 3, 1, 2, 3, 5}},
   };
