@@ -10,10 +10,10 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
-#include "apps/report/metrics.h"
 #include "data/file_bytes.h"
 #include "defense/mia.h"
 #include "engine/inference.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 namespace {

@@ -11,7 +11,7 @@
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
-#include "apps/report/metrics.h"
+#include "engine/metrics.h"
 #include "kernels/ladder/check.h"
 
 namespace caltrop {

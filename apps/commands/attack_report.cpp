@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "apps/core/text_layout.h"
-#include "apps/report/metrics.h"
 #include "data/image_grid.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "apps/report/metrics.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 namespace {

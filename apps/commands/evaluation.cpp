@@ -24,6 +24,22 @@ void expect_outputs(const Model& model, const DataInfo& data) {
   }
 }
 
+Json to_json(const Metrics& metrics, const Confusion& confusion) {
+  Json rows = Json::array();
+  for (int64_t truth = 0; truth < confusion.classes(); ++truth) {
+    Json row = Json::array();
+    for (int64_t k = 0; k < confusion.classes(); ++k) row.push_back(confusion.at(truth, k));
+    rows.push_back(std::move(row));
+  }
+  return {{"n", metrics.n},
+          {"accuracy", metrics.accuracy},
+          {"interval", {metrics.interval.low, metrics.interval.high}},
+          {"precision", metrics.precision},
+          {"recall", metrics.recall},
+          {"f1", metrics.f1},
+          {"confusion", std::move(rows)}};
+}
+
 std::string in_words(const Metrics& metrics) {
   return fmt::format("{:.2f} % (95 % interval {:.2f} to {:.2f} %)", 100 * metrics.accuracy,
                      100 * metrics.interval.low, 100 * metrics.interval.high);

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "apps/core/setup.h"
-#include "apps/report/metrics.h"
 #include "apps/report/table.h"
 #include "engine/inference.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 
@@ -22,6 +22,10 @@ Evaluation evaluate(const Model& model, const Images& images, int64_t batch = 0,
 
 // An Error unless the network has an output for every class.
 void expect_outputs(const Model& model, const DataInfo& data);
+
+// {"n", "accuracy", "interval": [low, high], "precision", "recall", "f1", "confusion": [[...]]}, as
+// fractions.
+Json to_json(const Metrics& metrics, const Confusion& confusion);
 
 // "98.76 % (95 % interval 98.53 to 98.96 %)"
 std::string in_words(const Metrics& metrics);

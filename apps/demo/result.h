@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "apps/core/flags.h"
-#include "apps/report/metrics.h"
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
 #include "engine/architecture.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 

@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 
+#include "apps/commands/evaluation.h"
 #include "apps/core/text_layout.h"
 
 namespace caltrop {
@@ -93,6 +95,17 @@ TEST_SUITE("apps") {
     CHECK(wrap("one two three", 9, 2) == "  one two\n  three\n");
     CHECK(wrap("unbreakable", 4, 1) == " unbreakable\n");
     CHECK(wrap("a\n  kept as it is", 6, 1) == " a\n  kept as it is\n");
+  }
+
+  TEST_CASE("metrics as JSON keep their keys") {
+    const std::vector<int32_t> labels = {0, 1, 1}, predictions = {0, 1, 0};
+    const Confusion confusion(2, labels, predictions);
+    const Json json = to_json(summarize(confusion), confusion);
+    CHECK(json.at("n") == 3);
+    CHECK(std::fabs(json.at("accuracy").get<double>() - 2.0 / 3) <= 1e-12);
+    CHECK(json.at("interval").size() == 2);
+    CHECK(json.at("confusion") == Json({{1, 0}, {1, 1}}));
+    for (const char* key : {"precision", "recall", "f1"}) CHECK(json.at(key).is_number_float());
   }
 
   TEST_CASE("numbers and durations for people") {

@@ -5,8 +5,6 @@
 #include <span>
 #include <vector>
 
-#include "apps/core/flags.h"
-
 namespace caltrop {
 
 struct Interval {
@@ -52,10 +50,6 @@ struct Metrics {
   int64_t n = 0;
 };
 Metrics summarize(const Confusion& confusion);
-
-// {"n", "accuracy", "interval": [low, high], "precision", "recall", "f1", "confusion": [[...]]}, as
-// fractions.
-Json to_json(const Metrics& metrics, const Confusion& confusion);
 
 // The value below which `share` of `values` lie, linear between neighbours; the median at 0.5. Not empty.
 double quantile(std::vector<double> values, double share);

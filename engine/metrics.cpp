@@ -1,7 +1,9 @@
-#include "apps/report/metrics.h"
+#include "engine/metrics.h"
 
 #include <algorithm>
 #include <cmath>
+
+#include "engine/error.h"
 
 namespace caltrop {
 namespace {
@@ -76,22 +78,6 @@ Metrics summarize(const Confusion& confusion) {
   result.recall = quotient(result.recall, occurring);
   result.f1 = quotient(result.f1, occurring);
   return result;
-}
-
-Json to_json(const Metrics& metrics, const Confusion& confusion) {
-  Json rows = Json::array();
-  for (int64_t truth = 0; truth < confusion.classes(); ++truth) {
-    Json row = Json::array();
-    for (int64_t k = 0; k < confusion.classes(); ++k) row.push_back(confusion.at(truth, k));
-    rows.push_back(std::move(row));
-  }
-  return {{"n", metrics.n},
-          {"accuracy", metrics.accuracy},
-          {"interval", {metrics.interval.low, metrics.interval.high}},
-          {"precision", metrics.precision},
-          {"recall", metrics.recall},
-          {"f1", metrics.f1},
-          {"confusion", std::move(rows)}};
 }
 
 double quantile(std::vector<double> values, double share) {
