@@ -1,8 +1,6 @@
 #include "defense/eat.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include "engine/error.h"
 #include "engine/random.h"
@@ -104,53 +102,62 @@ int64_t StagedTraining::images(int64_t epochs) const {
   return sum;
 }
 
-StageEpoch StagedTraining::next(const BatchProgress& progress) {
-  const auto [current, first] = place();
-  StageEpoch result{.stage = current};
-  const Stage& stage = stages_[current];
-  if (done_ == first) begin(result.stage);
-  const TrainingOptions how{
-      .epochs = epochs_, .batch = options_.batch, .seed = options_.seed, .schedule = options_.schedule};
-  const EpochResult epoch = train_epoch(model_, *optimizer_, *stage.images, done_ + 1, how, progress);
-  if (!std::isfinite(epoch.loss) || !model_.finite()) {
-    fail("the loss or the weights were no longer finite in epoch {} of {}; try a smaller rate than {:g}",
-         done_ + 1 - first, stage.name, options_.rule.rate);
+void StagedTraining::run(const std::function<void(const StageEpoch&)>& on_epoch,
+                         const std::function<void(int64_t images)>& progress) {
+  while (done_ < epochs_) {
+    const auto [s, first] = place();
+    const Stage& stage = stages_[s];
+    if (done_ == first) {
+      above_ = false;
+      if (s > 0 && !options_.carry_optimizer) optimizer_.emplace(options_.rule, model_.parameters());
+    }
+    const TrainingOptions how{.epochs = epochs_,
+                              .batch = options_.batch,
+                              .seed = options_.seed,
+                              .schedule = options_.schedule,
+                              .done = done_,
+                              .last = first + stage.epochs};
+    // fit() counts as if all epochs had been on the images of this stage.
+    const int64_t before = images(first) - first * stage.images->count();
+    TrainingCallbacks callbacks;
+    if (progress)
+      callbacks.progress = [&](int64_t, int64_t done) {
+        progress(before + done);
+      };
+    callbacks.epoch = [&, s = s, first = first](const EpochResult& result) {
+      const StageEpoch epoch = finished(result, s, first);
+      if (on_epoch) on_epoch(epoch);
+      return true;
+    };
+    fit(model_, *optimizer_, *stage.images, objective_, how, callbacks);
   }
-  ++done_;
-  result.epoch = done_ - first;
-  result.loss = epoch.loss;
-  result.accuracy = epoch.accuracy;
-  result.stop_rule = !above_ && epoch.accuracy > kStopRule;
-  above_ = above_ || result.stop_rule;
-  result.last = result.epoch == stage.epochs;
-  return result;
 }
 
-void StagedTraining::begin(size_t stage) {
-  above_ = false;
-  if (stage > 0 && !options_.carry_optimizer) optimizer_.emplace(options_.rule, model_.parameters());
+StageEpoch StagedTraining::finished(const EpochResult& epoch, size_t stage, int64_t first) {
+  done_ = epoch.epoch;
+  const bool stop_rule = !above_ && epoch.accuracy > kStopRule;
+  above_ = above_ || stop_rule;
+  return {.stage = stage,
+          .epoch = done_ - first,
+          .loss = epoch.loss,
+          .accuracy = epoch.accuracy,
+          .stop_rule = stop_rule,
+          .last = done_ == first + stages_[stage].epochs};
 }
 
 void StagedTraining::save(SafeTensorFile& file) const {
-  file = model_.state();
-  optimizer_->save(file);
+  file = checkpoint(model_, *optimizer_, objective_);
   file.metadata["stage_epochs"] = std::to_string(done_);
   file.metadata["stop_rule"] = above_ ? "met" : "open";
 }
 
 void StagedTraining::load(const SafeTensorFile& file, const std::string& name) {
-  const auto stated = file.metadata.find("stage_epochs"), rule = file.metadata.find("stop_rule");
-  int64_t done = -1;
-  if (stated != file.metadata.end()) {
-    const std::string& text = stated->second;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), done);
-    if (error != std::errc() || end != text.data() + text.size()) done = -1;
-  }
+  const int64_t done = file.number("stage_epochs").value_or(0);
+  const auto rule = file.metadata.find("stop_rule");
   if (done < 1 || done > epochs_ || rule == file.metadata.end()) {
     fail("{}: expected stage_epochs from 1 to {} and stop_rule in its metadata", name, epochs_);
   }
-  model_.load(file);
-  optimizer_->load(file);
+  load_checkpoint(file, model_, *optimizer_, objective_);
   done_ = done;
   above_ = rule->second == "met";
 }

@@ -71,9 +71,13 @@ class StagedTraining {
   int64_t done() const { return done_; }
   // Images that the first `epochs` of all epochs go through.
   int64_t images(int64_t epochs) const;
-  const std::string& stage() const { return stages_[place().first].name; }  // of the next epoch
-  // Trains the next epoch; an Error where the loss or the weights are no longer finite.
-  StageEpoch next(const BatchProgress& progress = {});
+  const std::string& stage() const {
+    return stages_[place().first].name;
+  }  // of the next epoch, or the one that runs
+  // Trains the epochs that are left; an Error where the loss or the weights are no longer finite. `on_epoch` is called
+  // after each, `progress` after each mini-batch with the images done since the first epoch of all.
+  void run(const std::function<void(const StageEpoch&)>& on_epoch = {},
+           const std::function<void(int64_t images)>& progress = {});
 
   // Everything that the next epoch depends on: a training continued from it ends with the same bits.
   void save(SafeTensorFile& file) const;
@@ -82,12 +86,13 @@ class StagedTraining {
  private:
   // The stage of the next epoch, and the epochs of the stages before it.
   std::pair<size_t, int64_t> place() const;
-  void begin(size_t stage);
+  StageEpoch finished(const EpochResult& epoch, size_t stage, int64_t first);
 
   Model& model_;
   std::vector<Stage> stages_;
   StagedOptions options_;
   std::optional<Optimizer> optimizer_;
+  CrossEntropy objective_;
   int64_t epochs_ = 0, done_ = 0;
   bool above_ = false;  // the stop rule was met in this stage
 };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 #include <sstream>
@@ -20,8 +19,8 @@ bool needs_state(const OptimizerOptions& options, int slot) {
   return options.rule != Rule::sgd || options.momentum != 0.0f;
 }
 
-std::string state_name(size_t parameter, int slot) {
-  return fmt::format("optimizer.{}.{}", parameter, slot + 1);
+std::string state_name(const std::string& optimizer, size_t parameter, int slot) {
+  return fmt::format("{}.{}.{}", optimizer, parameter, slot + 1);
 }
 
 }  // namespace
@@ -101,37 +100,33 @@ void Optimizer::apply(const std::vector<Tensor>& gradients) {
   }
 }
 
-void Optimizer::save(SafeTensorFile& file) const {
-  file.metadata["optimizer.steps"] = std::to_string(steps_);
+void Optimizer::save(SafeTensorFile& file, const std::string& name) const {
+  file.metadata[name + ".steps"] = std::to_string(steps_);
   for (int slot = 0; slot < 2; ++slot) {
     for (size_t k = 0; k < states_[slot].size(); ++k) {
       file.tensors.emplace_back(
-          state_name(k, slot), SafeTensor::from_floats(states_[slot][k].shape(), states_[slot][k].to_host()));
+          state_name(name, k, slot),
+          SafeTensor::from_floats(states_[slot][k].shape(), states_[slot][k].to_host()));
     }
   }
 }
 
-void Optimizer::load(const SafeTensorFile& file) {
-  const auto steps = file.metadata.find("optimizer.steps");
-  if (steps == file.metadata.end()) fail("the checkpoint holds no state of an optimiser");
-  const std::string& text = steps->second;
-  int64_t count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 0) {
-    fail("the checkpoint states '{}' optimiser steps; expected a number", text);
-  }
+void Optimizer::load(const SafeTensorFile& file, const std::string& name) {
+  const auto stated = file.metadata.find(name + ".steps");
+  if (stated == file.metadata.end()) fail("the checkpoint holds no state of an optimiser");
+  const std::optional<int64_t> steps = file.number(name + ".steps");
+  if (!steps) fail("the checkpoint states '{}' optimiser steps; expected a number", stated->second);
   for (int slot = 0; slot < 2; ++slot) {
     for (size_t k = 0; k < states_[slot].size(); ++k) {
-      const SafeTensor* found = file.find(state_name(k, slot));
-      if (!found || found->shape != states_[slot][k].shape()) {
-        fail("the checkpoint lacks '{}' of shape {}", state_name(k, slot),
-             to_string(states_[slot][k].shape()));
-      }
+      const std::string key = state_name(name, k, slot);
+      const SafeTensor* found = file.find(key);
+      if (!found || found->shape != states_[slot][k].shape())
+        fail("the checkpoint lacks '{}' of shape {}", key, to_string(states_[slot][k].shape()));
       const std::span<const float> values = found->floats();
       states_[slot][k].backend().upload(states_[slot][k].mutable_data(), values.data(), values.size_bytes());
     }
   }
-  steps_ = count;
+  steps_ = *steps;
 }
 
 Schedule Schedule::parse(std::string_view text) {

@@ -36,9 +36,10 @@ class Optimizer {
   // Updates the parameters at that pace: ops alone, so that they can be captured and replayed.
   void apply(const std::vector<Tensor>& gradients);
 
-  // Adds the state to a checkpoint ("optimizer.<k>.<slot>", "optimizer.steps"), and takes it back.
-  void save(SafeTensorFile& file) const;
-  void load(const SafeTensorFile& file);
+  // Adds the state to a checkpoint ("optimizer.<k>.<slot>", "optimizer.steps"), and takes it back. A second
+  // optimizer in the same file needs another name.
+  void save(SafeTensorFile& file, const std::string& name = "optimizer") const;
+  void load(const SafeTensorFile& file, const std::string& name = "optimizer");
 
  private:
   void check(const std::vector<Tensor>& gradients) const;
@@ -58,6 +59,8 @@ class Schedule {
   static Schedule parse(std::string_view text);
   float factor(double progress) const;
   std::string text() const { return text_; }
+  // Whether the factor is the same however long the training is.
+  bool constant() const { return kind_ == Kind::constant; }
 
  private:
   enum class Kind : uint8_t { constant, linear, cosine, triangle, step };

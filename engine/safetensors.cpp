@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <optional>
 #include <unordered_set>
 
 #include "engine/atomic_file.h"
@@ -308,6 +308,16 @@ const SafeTensor* SafeTensorFile::find(std::string_view name) const {
   const auto found =
       std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; });
   return found == tensors.end() ? nullptr : &found->second;
+}
+
+std::optional<int64_t> SafeTensorFile::number(const std::string& key) const {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) return std::nullopt;
+  const std::string& text = found->second;
+  int64_t value = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size() && value >= 0;
+  return whole ? std::optional(value) : std::nullopt;
 }
 
 SafeTensorFile parse_safetensors(std::span<const std::byte> file, std::string_view name) {

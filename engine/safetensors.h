@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ struct SafeTensorFile {
   std::vector<std::pair<std::string, SafeTensor>> tensors;  // in the order of their data in the file
 
   const SafeTensor* find(std::string_view name) const;  // nullptr where there is none
+  // The whole number, from 0, that the metadata hold under `key`.
+  std::optional<int64_t> number(const std::string& key) const;
   bool operator==(const SafeTensorFile&) const = default;
 };
 

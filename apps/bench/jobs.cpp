@@ -22,8 +22,9 @@ constexpr double kLogitTolerance = 1e-4;  // of the largest logit, fused against
 constexpr int64_t kCheckedImages = 256;
 constexpr int64_t kSweepImages = 1000;
 
-TrainingOptions epoch_options(uint64_t seed) {
-  return {.epochs = 1, .batch = 128, .seed = seed, .schedule = {}};
+void train_epoch(Model& model, Optimizer& optimizer, const Images& images, uint64_t seed) {
+  CrossEntropy objective;
+  fit(model, optimizer, images, objective, {.epochs = 1, .seed = seed});
 }
 
 double share(double part) {
@@ -44,7 +45,7 @@ class TrainEpoch final : public TimedWork {
     model_ = bed_.network(name_);
     optimizer_.emplace(OptimizerOptions{}, model_.parameters());
   }
-  void run() override { train_epoch(model_, *optimizer_, bed_.train(), 1, epoch_options(bed_.seed())); }
+  void run() override { train_epoch(model_, *optimizer_, bed_.train(), bed_.seed()); }
   std::string check() override {
     const double accuracy = test_accuracy(model_, bed_.test());
     if (!(accuracy > kLeastAccuracy)) {
@@ -180,7 +181,7 @@ const Model& BenchBed::trained_target() {
   if (!target_) {
     Model model = network("target");
     Optimizer optimizer(OptimizerOptions{}, model.parameters());
-    train_epoch(model, optimizer, train(), 1, epoch_options(seed_));
+    train_epoch(model, optimizer, train(), seed_);
     target_ = std::move(model);
   }
   return *target_;

@@ -111,10 +111,7 @@ class Courses {
   void train(size_t number, const Model& model, StagedTraining& training, int64_t epochs_before,
              int64_t images_before) {
     const Course& course = courses_[number];
-    while (training.done() < training.epochs()) {
-      const int64_t before = images_before + training.images(training.done());
-      progress_->label(course.name + ", " + training.stage());
-      const StageEpoch epoch = training.next([&](int64_t images) { progress_->at(before + images); });
+    const auto on_epoch = [&](const StageEpoch& epoch) {
       test_epoch(course, model, epoch, epochs_before + training.done(), training.done());
       SafeTensorFile file;
       training.save(file);
@@ -127,7 +124,11 @@ class Courses {
       }
       file.metadata["course"] = std::to_string(number);
       write_safetensors(folder_.file(kCheckpoint), file);
-    }
+    };
+    training.run(on_epoch, [&](int64_t images) {
+      progress_->label(course.name + ", " + training.stage());
+      progress_->at(images_before + images);
+    });
   }
 
   bool branches_after(size_t trunk, size_t stage) const {

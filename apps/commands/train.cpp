@@ -1,5 +1,6 @@
 // caltrop train: epochs of mini-batches, a checkpoint after each, weights at the end.
-#include <cmath>
+#include <filesystem>
+#include <numeric>
 #include <optional>
 
 #include "apps/commands/evaluation.h"
@@ -9,12 +10,17 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "data/split.h"
+#include "defense/augment.h"
+#include "defense/scores.h"
+#include "engine/early_stopping.h"
 #include "engine/training.h"
 
 namespace caltrop {
 namespace {
 
 constexpr const char* kCheckpoint = "checkpoint.safetensors";
+constexpr const char* kWeights = "model.safetensors";
 
 struct TrainOptions {
   CommonOptions common;
@@ -24,24 +30,34 @@ struct TrainOptions {
   int64_t epochs = 5, batch = 128;
   std::string rule = "adam", schedule = "linear", ce_grad = "stable";
   std::optional<double> rate;
+  std::optional<int64_t> patience;
   double momentum = 0, weight_decay = 0;
   bool nesterov = false;
 };
 
 void declare(Flags& flags, TrainOptions& options) {
-  flags.usage("(--model NAME | --arch LINE) [flags]");
+  flags.usage("(--model NAME | --arch LINE | --weights FILE) [flags]");
   flags.about(
       "Trains a network under cross-entropy on shuffled mini-batches. After each epoch it tests the network "
       "and "
-      "leaves a checkpoint, so that a run that was cut off continues with --resume. The trained weights are "
-      "DIR/model.safetensors.");
-  add_model_flags(flags, options.model, Weights::none);
+      "leaves a checkpoint, so that a run that was cut off continues with --resume; under --schedule "
+      "constant "
+      "--resume with more --epochs extends one that is finished. --weights goes on from trained weights, "
+      "with an "
+      "optimiser that begins anew. The trained weights are DIR/model.safetensors.");
+  add_model_flags(flags, options.model, Weights::optional);
   flags.choice("init", options.initializer,
                {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "torch"},
                "how the weights begin [the network's own rule; he_uniform for --arch]");
+  flags.exclusive({"init", "weights"});
   add_data_flags(flags, options.data, "train on the first N training images");
   flags.group("Training");
   flags.integer("epochs", options.epochs, 0, kMaxEpochs, "N", "passes over the training images");
+  flags.integer(
+      "early-stop", options.patience, 1, kMaxEpochs, "N",
+      "hold a tenth of the training images out (--split-seed), stop once the loss on them has not fallen "
+      "for N epochs, and keep the weights of the best epoch",
+      "train all epochs on all images");
   add_batch_flag(flags, options.batch, "images in a mini-batch");
   flags.choice("optimizer", options.rule, {"sgd", "adam", "rmsprop", "adagrad"}, "update rule");
   flags.number("lr", options.rate, {.low = 0, .high = 100, .open_low = true}, "RATE", "learning rate",
@@ -64,10 +80,13 @@ void declare(Flags& flags, TrainOptions& options) {
       "Files",
       " DIR/config.json                 every flag as used, data fingerprint, version: --config repeats it\n"
       " DIR/metrics.jsonl               one line per epoch: epoch, loss, train_accuracy, test_accuracy\n"
+      "                                 and with --early-stop held_out_loss, held_out_accuracy\n"
       " DIR/checkpoint.safetensors      weights and optimiser after the last finished epoch\n"
       " DIR/model.safetensors           the trained weights; the network's line is in the metadata\n"
       " DIR/evaluation.json             the last test: as 'caltrop eval --json'");
-  flags.section("JSON", "out, epochs (the lines of metrics.jsonl), test (as in 'caltrop eval')");
+  flags.section(
+      "JSON",
+      "out, epochs (the lines of metrics.jsonl), test (as in 'caltrop eval'); best_epoch with --early-stop");
   flags.example("caltrop train --model target --dataset mnist --epochs 5 --out runs/target",
                 "Train the paper's Target network on MNIST, about 98.7 % on the test images.");
   flags.example(
@@ -98,38 +117,24 @@ Schedule parse_schedule(const std::string& text) {
   }
 }
 
-// What a run has reached: everything that the next epoch depends on.
-class Checkpoint {
- public:
-  Checkpoint(const RunFolder& folder, Model& model, Optimizer& optimizer)
-      : folder_(folder), model_(model), optimizer_(optimizer) {}
-
-  // Epochs done: those of the checkpoint, if there is one.
-  int64_t load(int64_t epochs) {
-    if (!folder_.has(kCheckpoint)) return 0;
-    const SafeTensorFile file = read_safetensors(folder_.file(kCheckpoint));
-    const auto stated = file.metadata.find("epoch");
-    const int64_t epoch = stated == file.metadata.end() ? 0 : std::atoll(stated->second.c_str());
-    if (epoch < 1 || epoch > epochs) {
-      fail("{}: expected an epoch from 1 to {} in its metadata", folder_.file(kCheckpoint).string(), epochs);
-    }
-    model_.load(file);
-    optimizer_.load(file);
-    return epoch;
-  }
-
-  void save(int64_t epoch) const {
-    SafeTensorFile file = model_.state();
-    optimizer_.save(file);
-    file.metadata["epoch"] = std::to_string(epoch);
-    write_safetensors(folder_.file(kCheckpoint), file);
-  }
-
- private:
-  const RunFolder& folder_;
-  Model& model_;
-  Optimizer& optimizer_;
+// What --early-stop divides the training images into, evenly over the classes.
+constexpr SplitRatio kHeldOut = {.train = 9, .test = 1};
+struct HeldOut {
+  ChosenImages train, rest;
+  HeldOut(const Images& images, const SplitIndices& parts)
+      : train(images, parts.train), rest(images, parts.test) {}
 };
+
+struct HeldOutScore {
+  double loss = 0, accuracy = 0;
+};
+HeldOutScore score(const Model& model, const ImageSource& images) {
+  const std::vector<float> logits = predict(model, images);
+  const std::vector<double> losses = cross_entropies(logits, images.labels(), model.outputs());
+  const Confusion confusion(model.outputs(), images.labels(), argmax_rows(logits, model.outputs()));
+  return {std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(images.count()),
+          summarize(confusion).accuracy};
+}
 
 std::string percent(double share) {
   return fmt::format("{:.2f} %", 100 * share);
@@ -143,31 +148,31 @@ class Training {
   void run() {
     const OptimizerOptions rule = optimizer_options(options_);
     const Schedule schedule = parse_schedule(options_.schedule);
-    check_network_flags(options_.model);
+    if (options_.model.weights.empty()) check_network_flags(options_.model);
     RunFolder::check(options_.common.out, options_.common.resume);
-    Backend& backend = open_backend(options_.common, console_);
-    TrainingData data = load_training_data(options_.data, backend, console_);
-    const std::string line = network_line(options_.model, data.info.classes);
-    Model model(parse_architecture(line), data.train.shape(), backend);
-    expect_outputs(model, data.info);
-    if (options_.initializer.empty())
-      options_.initializer = network_initializer(options_.model, data.info.classes);
-    model.initialize(parse_initializer(options_.initializer), static_cast<uint64_t>(options_.common.seed));
+    expect_extendable(schedule);
+    TrainedWithData begun = begin(open_backend(options_.common, console_));
+    Model& model = begun.model;
+    const TrainingData& data = begun.data;
     Optimizer optimizer(rule, model.parameters());
+    if (options_.patience) {
+      early_.emplace(*options_.patience);
+      held_out_.emplace(data.train,
+                        stratified_split(data.train.labels(), static_cast<int>(data.info.classes), kHeldOut,
+                                         static_cast<uint64_t>(options_.data.split_seed)));
+    }
 
-    Json facts = data.info.facts;
-    facts["network"] = to_string(model.architecture());
     const std::string out = folder_or_free(
         options_.common.out, fmt::format("train-{}-{}", network_name(options_.model), data.info.name));
-    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
-    const TrainingOptions how{
-        .epochs = options_.epochs,
-        .batch = options_.batch,
-        .seed = static_cast<uint64_t>(options_.common.seed),
-        .schedule = schedule,
-        .cross_entropy = options_.ce_grad == "stable" ? CrossEntropyGrad::stable : CrossEntropyGrad::torch};
-    console_.say("{}: {}", network_name(options_.model), line);
-    console_.say("{} training images, {} parameters, {} epochs -> {}", grouped(data.train.count()),
+    RunConfig config = make_config(flags_, begun.facts);
+    if (schedule.constant()) config.growing = "epochs";
+    const RunFolder folder(out, config, options_.common.resume);
+    const TrainingOptions how{.epochs = options_.epochs,
+                              .batch = options_.batch,
+                              .seed = static_cast<uint64_t>(options_.common.seed),
+                              .schedule = schedule};
+    console_.say("{}: {}", network_name(options_.model), to_string(model.architecture()));
+    console_.say("{} training images, {} parameters, {} epochs -> {}", grouped(images(data).count()),
                  grouped(count_parameters(model.architecture(), model.input())), how.epochs, out);
     console_.blank();
     const Json epochs = train(model, optimizer, data, folder, how);
@@ -175,60 +180,128 @@ class Training {
   }
 
  private:
+  // More epochs on a run are the same bits as one run of so many only where the rate does not depend on their number.
+  void expect_extendable(const Schedule& schedule) const {
+    if (!options_.common.resume || schedule.constant()) return;
+    const Json before = RunFolder::recorded(options_.common.out);
+    const Json epochs = before.is_object() ? before.value("epochs", Json()) : Json();
+    if (!epochs.is_number() || epochs >= options_.epochs) return;
+    fail(
+        "--epochs: the schedule '{}' of the run in {} is laid out over its {} epochs; only --schedule "
+        "constant can be "
+        "extended. Train on in a new folder: --weights {}",
+        schedule.text(), options_.common.out, epochs.dump(),
+        (std::filesystem::path(options_.common.out) / kWeights).string());
+  }
+
+  TrainedWithData begin(Backend& backend) {
+    if (!options_.model.weights.empty())
+      return open_trained_with_data(options_.model, options_.data, {}, flags_, backend, console_);
+    TrainingData data = load_training_data(options_.data, backend, console_);
+    Model model(parse_architecture(network_line(options_.model, data.info.classes)), data.train.shape(),
+                backend);
+    expect_outputs(model, data.info);
+    if (options_.initializer.empty())
+      options_.initializer = network_initializer(options_.model, data.info.classes);
+    model.initialize(parse_initializer(options_.initializer), static_cast<uint64_t>(options_.common.seed));
+    Json facts = data.info.facts;
+    facts["network"] = to_string(model.architecture());
+    return {std::move(data), std::move(model), std::move(facts)};
+  }
+
+  const ImageSource& images(const TrainingData& data) const {
+    return held_out_ ? static_cast<const ImageSource&>(held_out_->train) : data.train;
+  }
+
+  // Epochs done: those of the checkpoint, if there is one.
+  int64_t load(const RunFolder& folder, Model& model, Optimizer& optimizer, Objective& objective) {
+    if (!folder.has(kCheckpoint)) return 0;
+    const std::string name = folder.file(kCheckpoint).string();
+    const SafeTensorFile file = read_safetensors(name);
+    const int64_t epoch = file.number("epoch").value_or(0);
+    if (epoch < 1 || epoch > options_.epochs)
+      fail("{}: expected an epoch from 1 to {} in its metadata", name, options_.epochs);
+    load_checkpoint(file, model, optimizer, objective);
+    if (early_) early_->load(file, epoch, name);
+    return epoch;
+  }
+
   Json train(Model& model, Optimizer& optimizer, const TrainingData& data, const RunFolder& folder,
-             const TrainingOptions& how) {
-    Checkpoint checkpoint(folder, model, optimizer);
-    const int64_t done = checkpoint.load(how.epochs);
-    MetricsLog log(folder.file("metrics.jsonl"), done);
-    if (folder.resumed()) console_.say("resumed after epoch {} of {}", done, how.epochs);
-    if (done < how.epochs) console_.say("  epoch        loss   train accuracy   test accuracy       time");
-    const int64_t images = data.train.count();
-    ProgressLine progress(console_, "", how.epochs * images, "images", done * images);
-    for (int64_t epoch = done + 1; epoch <= how.epochs; ++epoch) {
-      const double begin = progress.seconds();
+             TrainingOptions how) {
+    CrossEntropy objective(options_.ce_grad == "stable" ? CrossEntropyGrad::stable : CrossEntropyGrad::torch);
+    how.done = load(folder, model, optimizer, objective);
+    MetricsLog log(folder.file("metrics.jsonl"), how.done);
+    if (folder.resumed()) console_.say("resumed after epoch {} of {}", how.done, how.epochs);
+    if (how.done == how.epochs || (early_ && how.done > 0 && early_->stopped())) return log.lines();
+    console_.say("  epoch        loss   train accuracy   test accuracy{}       time",
+                 early_ ? "   held-out loss" : "");
+    const int64_t count = images(data).count();
+    ProgressLine progress(console_, "", how.epochs * count, "images", how.done * count);
+    double begin = progress.seconds();
+    TrainingCallbacks callbacks;
+    callbacks.progress = [&](int64_t epoch, int64_t done) {
       progress.label(fmt::format("epoch {}/{}", epoch, how.epochs));
-      const EpochResult result = train_epoch(model, optimizer, data.train, epoch, how,
-                                             [&](int64_t now) { progress.at((epoch - 1) * images + now); });
-      // The loss of the last batch was taken before its update: the weights are looked at too.
-      if (!std::isfinite(result.loss) || !model.finite()) {
-        fail("the {} in epoch {}; try a smaller --lr than {:g}",
-             std::isfinite(result.loss) ? "weights were no longer finite"
-                                        : fmt::format("loss became {}", result.loss),
-             epoch, *options_.rate);
-      }
+      progress.at(done);
+    };
+    callbacks.epoch = [&](const EpochResult& result) {
       tested_ = evaluate(model, data.test);
       const double test = tested_->metrics.accuracy;
-      log.append({{"epoch", epoch},
-                  {"loss", result.loss},
-                  {"train_accuracy", result.accuracy},
-                  {"test_accuracy", test}});
-      checkpoint.save(epoch);
-      console_.say("{:>7} {:>11.5f} {:>16} {:>15} {:>10}", fmt::format("{}/{}", epoch, how.epochs),
-                   result.loss, percent(result.accuracy), percent(test),
+      Json line = {{"epoch", result.epoch},
+                   {"loss", result.loss},
+                   {"train_accuracy", result.accuracy},
+                   {"test_accuracy", test}};
+      std::string held_out;
+      if (early_) {
+        const HeldOutScore held = score(model, held_out_->rest);
+        early_->go_on(model, result.epoch, held.loss);
+        line["held_out_loss"] = held.loss;
+        line["held_out_accuracy"] = held.accuracy;
+        held_out = fmt::format(" {:>15.5f}", held.loss);
+      }
+      log.append(line);
+      SafeTensorFile file = checkpoint(model, optimizer, objective);
+      if (early_) early_->save(file);
+      file.metadata["epoch"] = std::to_string(result.epoch);
+      write_safetensors(folder.file(kCheckpoint), file);
+      console_.say("{:>7} {:>11.5f} {:>16} {:>15}{} {:>10}", fmt::format("{}/{}", result.epoch, how.epochs),
+                   result.loss, percent(result.accuracy), percent(test), held_out,
                    duration_text(progress.seconds() - begin));
-    }
-    progress.finish();
+      begin = progress.seconds();
+      return !early_ || !early_->stopped();
+    };
+    fit(model, optimizer, images(data), objective, how, callbacks);
     return log.lines();
   }
 
-  void finish(const Model& model, const TrainingData& data, const RunFolder& folder, const Json& epochs,
+  void finish(Model& model, const TrainingData& data, const RunFolder& folder, const Json& epochs,
               const std::string& out) {
+    Json result = {{"out", out}, {"epochs", epochs}};
+    if (!epochs.empty()) console_.blank();
+    if (early_ && early_->best_epoch() > 0) {
+      console_.say("{} after epoch {}; the weights are those of epoch {}, with the least held-out loss",
+                   early_->stopped() ? "stopped" : "ended", epochs.size(), early_->best_epoch());
+      result["best_epoch"] = early_->best_epoch();
+      model.load(early_->best());
+      tested_.reset();
+    }
     SafeTensorFile weights = model.state();
     describe_data(weights, options_.data);
-    write_safetensors(folder.file("model.safetensors"), weights);
+    write_safetensors(folder.file(kWeights), weights);
     const Evaluation evaluation = tested_ ? std::move(*tested_) : evaluate(model, data.test);
-    folder.write_json("evaluation.json", to_json(evaluation.metrics, evaluation.confusion));
-    if (!epochs.empty()) console_.blank();
+    const Json test = to_json(evaluation.metrics, evaluation.confusion);
+    folder.write_json("evaluation.json", test);
     console_.say("test accuracy {} on {} images", in_words(evaluation.metrics),
                  grouped(evaluation.metrics.n));
-    console_.say("weights       {}", folder.file("model.safetensors").string());
-    console_.result(
-        {{"out", out}, {"epochs", epochs}, {"test", to_json(evaluation.metrics, evaluation.confusion)}});
+    console_.say("weights       {}", folder.file(kWeights).string());
+    result["test"] = test;
+    console_.result(result);
   }
 
   TrainOptions& options_;
   const Flags& flags_;
   Console console_;
+  std::optional<HeldOut> held_out_;  // with --early-stop
+  std::optional<EarlyStopping> early_;
   std::optional<Evaluation> tested_;  // after the last epoch, unless a resumed run had none left
 };
 

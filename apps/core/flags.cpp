@@ -125,7 +125,7 @@ void Flags::choice(std::string name, std::string& value, const std::vector<std::
     value = read_choice(given, choices);
   };
   flag.get = [&value]() {
-    return Json(value);
+    return value.empty() ? Json() : Json(value);
   };
 }
 

@@ -75,18 +75,19 @@ void add_subset_flag(Flags& flags, std::string& subset) {
 }
 
 void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
+  const std::string from_weights = weights == Weights::none ? "" : "as the weights say";
   flags.group("Model");
-  flags.text("model", options.model, "NAME", "network by name; 'caltrop info' lists them",
-             weights == Weights::required ? "as the weights say" : "");
+  flags.text("model", options.model, "NAME", "network by name; 'caltrop info' lists them", from_weights);
   flags.text("arch", options.arch, "LINE",
              "network by its line, as in \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\"",
-             weights == Weights::required ? "as the weights say" : "");
+             from_weights);
   flags.exclusive({"model", "arch"});
   flags.integer(
       "pool-stride", options.pool_stride, 1, 2, "1|2",
       "stride of the 2x2 pools of target and eat-1 to eat-3 (Table 1 of the paper can be read both ways)");
   if (weights == Weights::none) return;
-  flags.text("weights", options.weights, "FILE", "trained weights (safetensors)");
+  flags.text("weights", options.weights, "FILE", "trained weights (safetensors)",
+             weights == Weights::optional ? "new ones, see --init" : "");
   flags.choice("layout", options.layout, {"caltrop", "torch"},
                "layout of the weights; torch files need --model or --arch");
 }

@@ -58,7 +58,7 @@ struct ModelOptions {
   std::string weights;
   std::string layout = "caltrop";
 };
-enum class Weights : uint8_t { none, required };
+enum class Weights : uint8_t { none, optional, required };
 void add_model_flags(Flags& flags, ModelOptions& options, Weights weights);
 // --pool-stride, where a command declares its own --model.
 void add_pool_stride_flag(Flags& flags, int64_t& stride);

@@ -69,6 +69,8 @@ void expect_same_run(const fs::path& folder, const Json& before, const RunConfig
       const Json old_value = before.contains(key) ? before[key] : config.defaults.value(key, Json());
       const Json new_value = now.value(key, Json());
       if (old_value == new_value) continue;
+      const bool grew = key == config.growing && old_value.is_number() && old_value < new_value;
+      if (grew) continue;
       const bool fact =
           std::find(config_fact_keys().begin(), config_fact_keys().end(), key) != config_fact_keys().end();
       fail("--resume: the run in {} has {}{} {}, not {}", folder.string(), fact ? "the " : "--", key,
@@ -126,8 +128,11 @@ RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume)
     check(path_, resume);
     remove_temporaries(path_);
     if (has("config.json")) {
-      expect_same_run(path_, read_config(file("config.json")), config);
+      const Json before = recorded(path_);
+      expect_same_run(path_, before, config);
       resumed_ = true;
+      if (!config.growing.empty() && before.value(config.growing, Json()) != config.values[config.growing])
+        write_json("config.json", config.values);
     } else {
       write_json("config.json", config.values);
     }
@@ -165,6 +170,12 @@ RunFolder::~RunFolder() {
     if (!error && entries == 1 && fs::remove(file("config.json"), error)) fs::remove(path_, error);
   }
   ::close(lock_);
+}
+
+Json RunFolder::recorded(const fs::path& path) {
+  std::error_code error;
+  const fs::path file = path / "config.json";
+  return !path.empty() && fs::exists(file, error) ? read_config(file) : Json();
 }
 
 bool RunFolder::has(const std::string& name) const {

@@ -18,8 +18,9 @@ namespace caltrop {
 // Everything needed to repeat a run: the command, its recipe flags as resolved, the program's version, and
 // `facts` (see config_fact_keys): the data set's fingerprint, the network's line.
 struct RunConfig {
-  Json values;    // config.json
-  Json defaults;  // of the flags: what a run did that was made before a flag existed
+  Json values;               // config.json
+  Json defaults;             // of the flags: what a run did that was made before a flag existed
+  std::string growing = {};  // a number among the flags that --resume may raise: the run goes on to it
 };
 RunConfig make_config(const Flags& flags, const Json& facts);
 
@@ -36,6 +37,8 @@ class RunFolder {
   // The folder's part of those checks, for before the work: what is wrong with an --out ("" for none) costs
   // no time to find out.
   static void check(const std::filesystem::path& path, bool resume);
+  // What the config.json there says; null where there is none.
+  static Json recorded(const std::filesystem::path& path);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 

@@ -146,11 +146,8 @@ void DemoDefence::train_member(size_t member, const RunFolder& folder, MetricsLo
   how.seed = seed;
   StagedTraining training(model, stages, how);
   ProgressLine progress(console_, name, training.images(training.epochs()), "images");
-  while (training.done() < training.epochs()) {
-    const std::string stage = training.stage();
-    const int64_t before = training.images(training.done());
-    progress.label(fmt::format("{}, {}", name, stage));
-    const StageEpoch epoch = training.next([&](int64_t images) { progress.at(before + images); });
+  const auto on_epoch = [&](const StageEpoch& epoch) {
+    const std::string& stage = stages[epoch.stage].name;
     const std::vector<int32_t> said = answers_of(model, pools_->exact_images);
     const double test = summarize(Confusion(model.outputs(), pools_->exact_images.labels(), said)).accuracy;
     log.append({{"model", name},
@@ -163,7 +160,11 @@ void DemoDefence::train_member(size_t member, const RunFolder& folder, MetricsLo
       console_.say("   {} {:<10}  training accuracy {:6.2f} %, test accuracy {:6.2f} %", name, stage,
                    100 * epoch.accuracy, 100 * test);
     }
-  }
+  };
+  training.run(on_epoch, [&](int64_t images) {
+    progress.label(fmt::format("{}, {}", name, training.stage()));
+    progress.at(images);
+  });
   write_safetensors(folder.file(weights_of(member)), model.state());
 }
 

@@ -167,20 +167,21 @@ class Demo {
     Optimizer optimizer({}, model.parameters());
     const TrainingOptions how{.epochs = options_.epochs, .seed = seed, .schedule = Schedule::parse("linear")};
     ProgressLine progress(console_, "training", how.epochs * data.train.count(), "images");
-    for (int64_t epoch = 1; epoch <= how.epochs; ++epoch) {
-      const EpochResult result = train_epoch(model, optimizer, data.train, epoch, how, [&](int64_t done) {
-        progress.at((epoch - 1) * data.train.count() + done);
-      });
+    const auto after_epoch = [&](const EpochResult& result) {
       const double test = evaluate(model, data.test).metrics.accuracy;
       log.append({{"model", kModel},
                   {"stage", ""},
-                  {"epoch", epoch},
+                  {"epoch", result.epoch},
                   {"loss", result.loss},
                   {"train_accuracy", result.accuracy},
                   {"test_accuracy", test}});
-      console_.say("   epoch {}/{}: loss {:.4f}, training accuracy {:.2f} %, test accuracy {:.2f} %", epoch,
-                   how.epochs, result.loss, 100 * result.accuracy, 100 * test);
-    }
+      console_.say("   epoch {}/{}: loss {:.4f}, training accuracy {:.2f} %, test accuracy {:.2f} %",
+                   result.epoch, how.epochs, result.loss, 100 * result.accuracy, 100 * test);
+      return true;
+    };
+    CrossEntropy objective;
+    fit(model, optimizer, data.train, objective, how,
+        {.progress = [&](int64_t, int64_t images) { progress.at(images); }, .epoch = after_epoch});
     SafeTensorFile weights = model.state();
     describe_data(weights, options_.data);
     write_safetensors(folder.file(kWeights), weights);

@@ -14,11 +14,10 @@ Model train_network(const StudyNetwork& network, const Images& images, int64_t e
   Optimizer optimizer({}, model.parameters());
   const TrainingOptions how{.epochs = epochs, .seed = seed, .schedule = Schedule::parse("linear")};
   ProgressLine progress(console, label, epochs * images.count(), "images");
-  for (int64_t epoch = 1; epoch <= epochs; ++epoch) {
-    (void)train_epoch(model, optimizer, images, epoch, how,
-                      [&](int64_t done) { progress.at((epoch - 1) * images.count() + done); });
-  }
-  if (!model.finite()) fail("{}: the weights are no longer finite", label);
+  CrossEntropy objective;
+  fit(model, optimizer, images, objective, how, {.progress = [&](int64_t, int64_t done) {
+        progress.at(done);
+      }});
   return model;
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "apps/core/run_folder.h"
 #include "data/npz.h"
@@ -90,6 +91,118 @@ TEST_SUITE("apps") {
     check_equal(whole, run(place, "killed", resumed));
     // What is complete stays as it is; the recipe need not be told again.
     check_equal(whole, run(place, "killed", {"train", "--resume", "--quiet"}));
+  }
+
+  TEST_CASE("a finished run is extended to the bits of one that was as long from the start") {
+    const Workplace place;
+    const std::vector<std::string> constant = {"--schedule", "constant"};
+    const auto epochs = [&](const std::string& folder, const char* count, bool resume) {
+      std::vector<std::string> words = constant;
+      words.insert(words.end(), {"--epochs", count});
+      if (resume) words.emplace_back("--resume");
+      return run(place, folder, tiny_training(words));
+    };
+    const Files whole = epochs("whole", "5", false);
+    epochs("grown", "2", false);
+    epochs("grown", "4", true);
+    check_equal(whole, run(place, "grown", {"train", "--resume", "--quiet", "--epochs", "5"}));
+    check_equal(whole, run(place, "grown", {"train", "--resume", "--quiet"}));
+    // Cut off while it was extended: config.json had the new number before anything was trained.
+    epochs("cut", "3", false);
+    place.write("cut/config.json", whole.at("config.json"));
+    check_equal(whole, run(place, "cut", {"train", "--resume", "--quiet"}));
+
+    const Outcome shrunk = place.caltrop({"train", "--resume", "--out", "grown", "--epochs", "3"});
+    CHECK(shrunk.status == 1);
+    CHECK(shrunk.error.find("the run in grown has --epochs 5, not 3") != std::string::npos);
+    const Files linear = run(place, "linear", tiny_training({}));
+    const Outcome refused = place.caltrop({"train", "--resume", "--out", "linear", "--epochs", "4"});
+    CHECK(refused.status == 1);
+    CHECK(refused.error ==
+          "caltrop: --epochs: the schedule 'linear' of the run in linear is laid out over its 2 epochs; only "
+          "--schedule constant can be extended. Train on in a new folder: --weights "
+          "linear/model.safetensors\n");
+    check_equal(linear, contents(place.file("linear")));
+  }
+
+  TEST_CASE("training goes on from weights") {
+    const Workplace place;
+    const Files first = run(place, "first", tiny_training({}));
+    const std::vector<std::string> on = {"train", "--quiet", "--weights", "first/model.safetensors",
+                                         "--epochs"};
+    const auto further = [&](const std::string& folder, const char* epochs) {
+      std::vector<std::string> words = on;
+      words.emplace_back(epochs);
+      return run(place, folder, words);
+    };
+    // No epoch at all: the same weights, of the same network and data, tested.
+    const Files same = further("same", "0");
+    CHECK((same.at("model.safetensors") == first.at("model.safetensors")));
+    CHECK((same.at("evaluation.json") == first.at("evaluation.json")));
+    const Files more = further("more", "3");
+    const auto loss = [](const Files& files, bool last) {
+      const std::string& text = files.at("metrics.jsonl");
+      const size_t from = last ? text.rfind('\n', text.size() - 2) + 1 : 0;
+      return Json::parse(text.substr(from, text.find('\n', from) - from)).at("loss").get<double>();
+    };
+    CHECK(loss(more, false) < loss(first, false));
+    CHECK(loss(more, true) < loss(first, true));
+    CHECK(Json::parse(more.at("config.json")).at("inputs").contains("weights_crc32"));
+    check_equal(more, run(place, "repeated", {"train", "--quiet", "--config", "more/config.json"}));
+    check_equal(more, run(place, "more", {"train", "--quiet", "--resume"}));
+
+    const auto refused = [&](const std::vector<std::string>& words, const char* part) {
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status != 0);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(part) != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(place.file("no")));
+    };
+    refused({"train", "-q", "--weights", "first/model.safetensors", "--init", "torch", "--out", "no"},
+            "not both");
+    refused({"train", "-q", "--weights", "none.safetensors", "--out", "no"}, "none.safetensors");
+    refused({"train", "-q", "--weights", "first/model.safetensors", "--model", "target", "--out", "no"},
+            "holds the network");
+  }
+
+  TEST_CASE("early stopping keeps the weights of the best epoch, also where it was cut off") {
+    const Workplace place;
+    // A rate at which the held-out loss soon rises.
+    const std::vector<std::string> recipe = {"--epochs",   "40",       "--early-stop", "2",
+                                             "--schedule", "constant", "--lr",         "0.02"};
+    const Files whole = run(place, "whole", tiny_training(recipe));
+    std::vector<double> losses;
+    std::istringstream lines(whole.at("metrics.jsonl"));
+    for (std::string line; std::getline(lines, line);)
+      losses.push_back(Json::parse(line).at("held_out_loss").get<double>());
+    REQUIRE(losses.size() < 40);
+    const auto best = std::min_element(losses.begin(), losses.end());
+    CHECK(losses.end() - best == 3);  // two epochs without a better one
+    // The weights and their test are those of a run that ends with the best epoch.
+    std::vector<std::string> until =
+        tiny_training({"--early-stop", "2", "--schedule", "constant", "--lr", "0.02", "--epochs",
+                       std::to_string(best - losses.begin() + 1)});
+    const Files ended = run(place, "ended", until);
+    CHECK((ended.at("model.safetensors") == whole.at("model.safetensors")));
+    CHECK((ended.at("evaluation.json") == whole.at("evaluation.json")));
+    CHECK(Json::parse(place.caltrop({"train", "-q", "--resume", "--out", "whole", "--json", "-"}).out)
+              .at("best_epoch") == best - losses.begin() + 1);
+    check_equal(whole, contents(place.file("whole")));
+
+    std::vector<std::string> started = tiny_training(recipe);
+    started.insert(started.end(), {"--resume", "--out", "killed"});
+    for (int64_t reached = 1; reached < static_cast<int64_t>(losses.size()); reached += 2) {
+      const pid_t process = place.start(started);
+      while (lines_of(place, "killed/metrics.jsonl") < reached &&
+             ::access(place.file("killed/evaluation.json").c_str(), F_OK) != 0) {
+        ::usleep(200);
+      }
+      stop(process);
+    }
+    std::vector<std::string> resumed = tiny_training(recipe);
+    resumed.emplace_back("--resume");
+    check_equal(whole, run(place, "killed", resumed));
   }
 
   TEST_CASE("an interrupted run says how to continue") {
@@ -243,7 +356,7 @@ TEST_SUITE("apps") {
     const Outcome outcome = place.caltrop(words);
     CHECK(outcome.status == 1);
     CHECK(is_one_line(outcome.error));
-    CHECK(outcome.error.find("try a smaller --lr than 100") != std::string::npos);
+    CHECK(outcome.error.find("try a smaller learning rate than 100") != std::string::npos);
     CHECK_FALSE(contents(place.file("run")).contains("model.safetensors"));
   }
 }

@@ -35,10 +35,8 @@ Trained train_target() {
   model.initialize(Initializer::he_uniform, 1);
   Optimizer optimizer({}, model.parameters());
   const Images images = images_of(train);
-  TrainingOptions options;
-  options.epochs = 2;
-  for (int64_t epoch = 1; epoch <= options.epochs; ++epoch)
-    train_epoch(model, optimizer, images, epoch, options);
+  CrossEntropy objective;
+  fit(model, optimizer, images, objective, {.epochs = 2});
   return {data.name, std::move(model), images_of(test)};
 }
 

@@ -101,23 +101,25 @@ TEST_SUITE("defense") {
       StagedTraining training(whole, stages, options);
       std::vector<SafeTensorFile> saved;
       std::vector<StageEpoch> met;
-      while (training.done() < training.epochs()) {
-        met.push_back(training.next());
-        saved.emplace_back();
-        training.save(saved.back());
-      }
+      int64_t images = 0;
+      training.run(
+          [&](const StageEpoch& epoch) {
+            met.push_back(epoch);
+            saved.emplace_back();
+            training.save(saved.back());
+            CHECK(images == training.images(training.done()));
+          },
+          [&](int64_t done) { images = done; });
       REQUIRE(saved.size() == 4);
       CHECK((met[1].stage == 0 && met[1].last && met[2].stage == 1 && met[2].epoch == 1 && !met[2].last));
-      CHECK_THROWS_AS((void)training.next(), Error);
       for (const SafeTensorFile& file : saved) {
         Model resumed = model11(2);
         StagedTraining rest(resumed, stages, options);
         rest.load(file, "checkpoint");
-        while (rest.done() < rest.epochs()) {
-          const StageEpoch epoch = rest.next();
+        rest.run([&](const StageEpoch& epoch) {
           CHECK(epoch.loss == met[static_cast<size_t>(rest.done()) - 1].loss);
           CHECK(epoch.stop_rule == met[static_cast<size_t>(rest.done()) - 1].stop_rule);
-        }
+        });
         CHECK(same_bytes(weights(resumed), weights(whole)));
       }
     }
@@ -135,11 +137,10 @@ TEST_SUITE("defense") {
     Model model = model11(1);
     StagedTraining training(model, {{"a", &one, 8}, {"b", &one, 2}}, {.batch = 8, .rule = {.rate = 0.01f}});
     std::vector<int64_t> met;
-    while (training.done() < training.epochs()) {
-      const StageEpoch epoch = training.next();
+    training.run([&](const StageEpoch& epoch) {
       if (epoch.stop_rule) met.push_back(training.done());
       CHECK((!epoch.stop_rule || epoch.accuracy > kStopRule));
-    }
+    });
     REQUIRE(met.size() == 2);
     CHECK((met[0] <= 8 && met[1] == 9));
     CHECK(member_seed(1, 0) != member_seed(1, 1));

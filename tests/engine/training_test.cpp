@@ -7,8 +7,12 @@
 #include <cmath>
 #include <functional>
 
+#include "engine/autograd.h"
+#include "engine/early_stopping.h"
 #include "engine/error.h"
 #include "engine/inference.h"
+#include "engine/random.h"
+#include "kernels/emulation/emulation.h"
 #include "tests/reference.h"
 
 namespace caltrop::test {
@@ -19,7 +23,7 @@ using reference::Values;
 constexpr ImageShape kShape{10, 10, 1};
 
 // Ten classes, each a bright bar at its own place in noise.
-Images bars(int64_t count, uint64_t seed) {
+Images bars(int64_t count, uint64_t seed, Backend& backend = cpu_backend()) {
   reference::Samples samples(seed);
   std::vector<uint8_t> pixels(static_cast<size_t>(count * 100));
   for (uint8_t& p : pixels) p = static_cast<uint8_t>(samples.below(120));
@@ -31,7 +35,7 @@ Images bars(int64_t count, uint64_t seed) {
       pixels[n * 100 + at] = static_cast<uint8_t>(200 + samples.below(56));
     }
   }
-  return Images(cpu_backend(), kShape, pixels, labels);
+  return Images(backend, kShape, pixels, labels);
 }
 
 Model fresh(
@@ -68,14 +72,13 @@ const TrainingOptions kOptions = options_of(4, 32, 5);
 
 // The whole checkpoint after epochs [first, last].
 SafeTensorFile train(Model& model, Optimizer& optimizer, const Images& images, int64_t first, int64_t last,
-                     std::vector<EpochResult>* results = nullptr) {
-  for (int64_t epoch = first; epoch <= last; ++epoch) {
-    const EpochResult result = train_epoch(model, optimizer, images, epoch, kOptions);
-    if (results) results->push_back(result);
-  }
-  SafeTensorFile file = model.state();
-  optimizer.save(file);
-  return file;
+                     Objective& objective, std::vector<EpochResult>* results = nullptr) {
+  TrainingOptions options = kOptions;
+  options.done = first - 1;
+  options.last = last;
+  const std::vector<EpochResult> met = fit(model, optimizer, images, objective, options);
+  if (results) *results = met;
+  return checkpoint(model, optimizer, objective);
 }
 
 // Losses of plain gradient descent on the whole set, over doubles, for a network
@@ -126,6 +129,122 @@ std::vector<double> double_trace(const Images& images, const SafeTensorFile& sta
   return losses;
 }
 
+// Objectives of other kinds than cross-entropy, as a user would write them.
+
+Tensor clamp(const Tensor& x, float low, float high) {
+  return high - relu(high - (relu(x - low) + low));
+}
+
+// The soft labels of a teacher at a temperature (Hinton et al. 2015): what the images' own labels say does not count.
+class Distillation final : public Objective {
+ public:
+  Distillation(const Model& teacher, float temperature) : teacher_(teacher), temperature_(temperature) {}
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    Tensor targets;
+    {
+      const NoGrad values_only;
+      targets = softmax(teacher_.forward(batch.x) / temperature_);
+    }
+    const Tensor logits = model.forward(batch.x, batch.forward);
+    return {soft_cross_entropy(logits / temperature_, targets), logits};
+  }
+
+ private:
+  const Model& teacher_;
+  float temperature_;
+};
+
+// Adversarial images made within the step, by FGSM from a random start (Wong et al. 2020).
+class FastAdversarial final : public Objective {
+ public:
+  FastAdversarial(float eps, bool replayable) : eps_(eps), replayable_(replayable) {}
+  bool replayable() const override { return replayable_; }
+  std::vector<std::string> reports() const override { return {"clean_loss"}; }
+
+  void prepare(const Model& model, const MiniBatch& batch) override {
+    const int64_t size = batch.x.shape()[0];
+    if (!starts_.contains(size)) starts_[size] = Tensor::zeros(model.backend(), batch.x.shape());
+    const Tensor& start = starts_.at(size);
+    Random random(batch.forward.seed, Purpose::test, batch.forward.step);
+    std::vector<float> values(static_cast<size_t>(start.size()));
+    for (float& value : values) value = random.uniform(-eps_, eps_);
+    model.backend().upload(start.mutable_data(), values.data(), values.size() * sizeof(float));
+  }
+
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    const Tensor& start = starts_.at(batch.x.shape()[0]);
+    const Tensor begun = variable(clamp(batch.x + start, 0, 1));
+    const Tensor ascent = sign(grad(sum(cross_entropy(model.forward(begun), batch.labels)), begun));
+    const Tensor attacked = clamp(batch.x + clamp(start + ascent * (1.25f * eps_), -eps_, eps_), 0, 1);
+    const Tensor logits = model.forward(attacked, batch.forward);
+    return {
+        cross_entropy(logits, batch.labels), logits, {cross_entropy(model.forward(batch.x), batch.labels)}};
+  }
+
+ private:
+  float eps_;
+  bool replayable_;
+  std::map<int64_t, Tensor> starts_;  // by the size of the mini-batch
+};
+
+// One perturbation of all images, kept from step to step, that an optimizer of its own makes worse with the gradients
+// of the very pass that trains the network, each mini-batch twice (Shafahi et al. 2019, 2020).
+class Universal final : public Objective {
+ public:
+  explicit Universal(float eps)
+      : eps_(eps),
+        delta_(variable(Tensor::zeros(cpu_backend(), {1, 10, 10, 1}))),
+        optimizer_({.rate = 0.05f}, {delta_}) {}
+  int64_t repeats() const override { return 2; }
+  void prepare(const Model& /*model*/, const MiniBatch& batch) override { optimizer_.begin_step(batch.rate); }
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    const Tensor logits = model.forward(clamp(batch.x + delta_, 0, 1), batch.forward);
+    return {cross_entropy(logits, batch.labels), logits, {}, {delta_}};
+  }
+  void update(const MiniBatch& /*batch*/, const std::vector<Tensor>& gradients) override {
+    const NoGrad values_only;
+    optimizer_.apply({-gradients.at(0)});
+    const Tensor inside = clamp(delta_, -eps_, eps_);
+    delta_.backend().copy(delta_.mutable_data(), inside.data(),
+                          static_cast<size_t>(inside.size()) * sizeof(float));
+  }
+  void save(SafeTensorFile& file) const override {
+    optimizer_.save(file, "objective.optimizer");
+    file.tensors.emplace_back("objective.delta", SafeTensor::from_floats(delta_.shape(), delta_.to_host()));
+  }
+  void load(const SafeTensorFile& file) override {
+    optimizer_.load(file, "objective.optimizer");
+    const std::span<const float> values = file.find("objective.delta")->floats();
+    delta_.backend().upload(delta_.mutable_data(), values.data(), values.size_bytes());
+  }
+  std::vector<float> delta() const { return delta_.to_host(); }
+
+ private:
+  float eps_;
+  Tensor delta_;
+  Optimizer optimizer_;
+};
+
+// Wrong: one loss for the whole mini-batch.
+class Whole final : public Objective {
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    const Tensor logits = model.forward(batch.x, batch.forward);
+    return {mean(cross_entropy(logits, batch.labels)), logits};
+  }
+};
+
+// The share of images that FGSM leaves as they were classified rightly.
+double robust_accuracy(const Model& model, const Images& images, float eps) {
+  const Tensor x = variable(images.pixels(row_range(0, images.count())));
+  const Labels labels(cpu_backend(), images.count());
+  cpu_backend().upload(labels.data(), images.labels().data(), images.labels().size() * sizeof(int32_t));
+  const Tensor g = grad(sum(cross_entropy(model.forward(x), labels)), x);
+  const std::vector<int32_t> said = argmax(model.forward(clamp(x + sign(g) * eps, 0, 1))).to_host();
+  int64_t right = 0;
+  for (size_t i = 0; i < said.size(); ++i) right += said[i] == images.labels()[i];
+  return static_cast<double>(right) / static_cast<double>(images.count());
+}
+
 TEST_SUITE("engine") {
   TEST_CASE("training learns, and twice the same is the same bits, for any number of threads") {
     const Images images = bars(300, 1), unseen = bars(200, 2);
@@ -136,8 +255,8 @@ TEST_SUITE("engine") {
       set_cpu_threads(threads);
       Model model = fresh();
       Optimizer optimizer({.rule = Rule::adam, .rate = 3e-3f}, model.parameters());
-      results.clear();
-      ends.push_back(train(model, optimizer, images, 1, 4, &results));
+      CrossEntropy objective;
+      ends.push_back(train(model, optimizer, images, 1, 4, objective, &results));
       CHECK(accuracy(model, unseen) >= 0.9);
     }
     set_cpu_threads(before);
@@ -157,10 +276,11 @@ TEST_SUITE("engine") {
     Optimizer optimizer({.rule = Rule::sgd, .rate = 0.05f}, model.parameters());
     TrainingOptions constant = options_of(10, 64, 0);
     constant.schedule = Schedule::parse("constant");
-    for (int64_t step = 1; step <= 10; ++step) {
-      const double loss = train_epoch(model, optimizer, images, step, constant).loss;
-      const auto at = static_cast<size_t>(step - 1);
-      CHECK(std::fabs(loss - expected[at]) <= 2e-6);
+    CrossEntropy objective;
+    const std::vector<EpochResult> results = fit(model, optimizer, images, objective, constant);
+    REQUIRE(results.size() == 10);
+    for (size_t at = 0; at < results.size(); ++at) {
+      CHECK(std::fabs(results[at].loss - expected[at]) <= 2e-6);
       if (at > 0) CHECK(expected[at] < expected[at - 1]);
     }
   }
@@ -171,32 +291,35 @@ TEST_SUITE("engine") {
                              "conv 6 3x3 | batchnorm | gelu | maxpool 2 | flatten | dense 10"}) {
       Model whole = fresh(line);
       Optimizer adam({.rule = Rule::adam}, whole.parameters());
-      const SafeTensorFile middle = train(whole, adam, images, 1, 2);
-      const SafeTensorFile end = train(whole, adam, images, 3, 4);
+      CrossEntropy objective;
+      const SafeTensorFile middle = train(whole, adam, images, 1, 2, objective);
+      const SafeTensorFile end = train(whole, adam, images, 3, 4, objective);
+      Model once = fresh(line);
+      Optimizer one({.rule = Rule::adam}, once.parameters());
+      CHECK(train(once, one, images, 1, 4, objective) == end);
 
       Model resumed(parse_architecture(line), kShape, cpu_backend());
-      resumed.load(middle);
       Optimizer again({.rule = Rule::adam}, resumed.parameters());
-      again.load(middle);
-      CHECK(train(resumed, again, images, 3, 4) == end);
+      load_checkpoint(middle, resumed, again, objective);
+      CHECK(train(resumed, again, images, 3, 4, objective) == end);
     }
   }
 
   TEST_CASE("the order of images, the batch and the seed matter; the form of cross-entropy hardly") {
     const Images images = bars(100, 5);
-    const auto run = [&](const TrainingOptions& options) {
+    const auto run = [&](TrainingOptions options, CrossEntropyGrad gradient = CrossEntropyGrad::stable) {
       Model model = fresh();
       Optimizer optimizer({.rule = Rule::sgd, .rate = 0.05f}, model.parameters());
-      (void)train_epoch(model, optimizer, images, 1, options);
+      options.last = 1;
+      CrossEntropy objective(gradient);
+      fit(model, optimizer, images, objective, options);
       return predict(model, images);
     };
     const std::vector<float> base = run(options_of(5, 32, 1));
     CHECK(run(options_of(5, 32, 1)) == base);
     CHECK(run(options_of(5, 32, 2)) != base);
     CHECK(run(options_of(5, 33, 1)) != base);
-    TrainingOptions torch_style = options_of(5, 32, 1);
-    torch_style.cross_entropy = CrossEntropyGrad::torch;
-    const std::vector<float> torch = run(torch_style);
+    const std::vector<float> torch = run(options_of(5, 32, 1), CrossEntropyGrad::torch);
     for (size_t i = 0; i < base.size(); ++i) REQUIRE(std::fabs(base[i] - torch[i]) <= 1e-4f);
   }
 
@@ -204,12 +327,118 @@ TEST_SUITE("engine") {
     const Images images = bars(70, 6);
     Model model = fresh();
     Optimizer optimizer({.rule = Rule::sgd}, model.parameters());
-    std::vector<int64_t> seen;
-    (void)train_epoch(model, optimizer, images, 1, kOptions, [&](int64_t done) { seen.push_back(done); });
-    CHECK(seen == std::vector<int64_t>{32, 64, 70});
-    CHECK(optimizer.steps() == 3);
-    (void)train_epoch(model, optimizer, images, 1, options_of(5, 1000, 0));
-    CHECK(optimizer.steps() == 4);
+    CrossEntropy objective;
+    std::vector<std::pair<int64_t, int64_t>> seen;
+    std::vector<int64_t> ended;
+    TrainingCallbacks callbacks;
+    callbacks.progress = [&](int64_t epoch, int64_t done) {
+      seen.emplace_back(epoch, done);
+    };
+    callbacks.epoch = [&](const EpochResult& result) {
+      ended.push_back(result.epoch);
+      return result.epoch < 2;
+    };
+    fit(model, optimizer, images, objective, kOptions, callbacks);
+    CHECK(seen == decltype(seen){{1, 32}, {1, 64}, {1, 70}, {2, 102}, {2, 134}, {2, 140}});
+    CHECK(ended == std::vector<int64_t>{1, 2});
+    CHECK(optimizer.steps() == 6);
+    fit(model, optimizer, images, objective, options_of(1, 1000, 0));
+    CHECK(optimizer.steps() == 7);
+  }
+
+  TEST_CASE("distillation: a student learns what its teacher says, whatever the labels") {
+    const Images images = bars(300, 9), unseen = bars(200, 10);
+    Model teacher = fresh();
+    Optimizer first({.rate = 3e-3f}, teacher.parameters());
+    CrossEntropy hard;
+    fit(teacher, first, images, hard, options_of(4, 32, 5));
+    std::vector<uint8_t> pixels;
+    for (const float p : images.pixels(row_range(0, 300)).to_host())
+      pixels.push_back(static_cast<uint8_t>(std::lround(p * 255)));
+    const Images unlabelled(cpu_backend(), kShape, pixels, std::vector<int32_t>(300, 0));
+    Model student = fresh("conv 4 3x3 | relu | maxpool 2 | flatten | dense 10");
+    Optimizer second({.rate = 1e-2f}, student.parameters());
+    Distillation soft(teacher, 2);
+    const std::vector<EpochResult> results = fit(student, second, unlabelled, soft, options_of(8, 32, 5));
+    CHECK(accuracy(student, unseen) >= 0.9);
+    CHECK(results.back().accuracy <= 0.3);  // as the labels have it
+  }
+
+  TEST_CASE("adversarial training: images made within the step harden, captured or not") {
+    constexpr float kEps = 0.15f;
+    const Images images = bars(300, 11), unseen = bars(200, 12);
+    const auto robustness = [&](Objective& objective) {
+      Model model = fresh("flatten | dense 40 | relu | dense 10");
+      Optimizer optimizer({.rate = 3e-3f}, model.parameters());
+      const std::vector<EpochResult> results =
+          fit(model, optimizer, images, objective, options_of(10, 32, 5));
+      if (!objective.reports().empty()) {
+        CHECK(results.back().reported.at("clean_loss") < results.back().loss);
+        CHECK(results.back().reported.at("clean_loss") < results.front().reported.at("clean_loss"));
+      }
+      return robust_accuracy(model, unseen, kEps);
+    };
+    CrossEntropy plain;
+    FastAdversarial hardening(kEps, true);
+    CHECK(robustness(hardening) >= robustness(plain) + 0.1);
+
+    const Images few = bars(10, 13, emulated_backend());
+    std::vector<SafeTensorFile> ends;
+    for (const bool replayable : {true, false}) {
+      Model model(parse_architecture("flatten | dense 10"), kShape, few.backend());
+      model.initialize(Initializer::he_uniform, 2);
+      Optimizer optimizer({}, model.parameters());
+      FastAdversarial objective(kEps, replayable);
+      fit(model, optimizer, few, objective, options_of(3, 4, 5));
+      ends.push_back(checkpoint(model, optimizer, objective));
+    }
+    CHECK(ends[0] == ends[1]);
+  }
+
+  TEST_CASE("an objective's own optimizer and what it keeps are part of a checkpoint") {
+    const Images images = bars(70, 14);
+    Universal whole(0.1f);
+    Model model = fresh();
+    Optimizer optimizer({}, model.parameters());
+    const SafeTensorFile middle = train(model, optimizer, images, 1, 2, whole);
+    const SafeTensorFile end = train(model, optimizer, images, 3, 4, whole);
+    CHECK(optimizer.steps() == 4 * 3 * 2);
+    for (const float d : whole.delta()) CHECK(std::fabs(d) <= 0.1f);
+    CHECK(whole.delta() != std::vector<float>(100));
+
+    Universal again(0.1f);
+    Model resumed = fresh();
+    Optimizer other({}, resumed.parameters());
+    load_checkpoint(middle, resumed, other, again);
+    CHECK(train(resumed, other, images, 3, 4, again) == end);
+  }
+
+  TEST_CASE("early stopping keeps the best weights, and goes on from a checkpoint") {
+    Model model = fresh("flatten | dense 3");
+    const auto weights = [&](uint64_t seed) {
+      model.initialize(Initializer::he_uniform, seed);
+      return model.state();
+    };
+    EarlyStopping early(2);
+    const SafeTensorFile first = weights(1);
+    CHECK(early.go_on(model, 1, 3.0));
+    const SafeTensorFile best = weights(2);
+    CHECK(early.go_on(model, 2, 0.1 + 0.2));
+    CHECK((early.best() == best && early.best_epoch() == 2));
+    weights(3);
+    CHECK(early.go_on(model, 3, 0.1 + 0.2));  // as good is no better
+    SafeTensorFile file = model.state();
+    early.save(file);
+    EarlyStopping resumed(2);
+    resumed.load(file, 3, "checkpoint");
+    CHECK(resumed.best() == best);
+    for (EarlyStopping* each : {&early, &resumed}) {
+      CHECK_FALSE(each->stopped());
+      CHECK_FALSE(each->go_on(model, 4, std::nan("")));
+      CHECK((each->stopped() && each->best_epoch() == 2 && each->best() == best));
+    }
+    CHECK(refusal([&] { resumed.load(first, 3, "checkpoint"); }) ==
+          "checkpoint: expected a best.epoch from 1 to 3 and a best.loss in its metadata");
   }
 
   TEST_CASE("predictions do not depend on chunks, and count themselves") {
@@ -234,21 +463,28 @@ TEST_SUITE("engine") {
     const Images images = bars(20, 8);
     Model model = fresh();
     Optimizer optimizer({.rule = Rule::sgd}, model.parameters());
-    CHECK(refusal([&] { (void)train_epoch(model, optimizer, images, 1, options_of(5, 0, 0)); }) ==
+    CrossEntropy objective;
+    CHECK(refusal([&] { fit(model, optimizer, images, objective, options_of(5, 0, 0)); }) ==
           "[train] expected a batch of at least 1, got 0");
-    CHECK(refusal([&] { (void)train_epoch(model, optimizer, bars(0, 1), 1, kOptions); }) ==
+    CHECK(refusal([&] { fit(model, optimizer, bars(0, 1), objective, kOptions); }) ==
           "[train] expected at least one image");
     Model small = fresh("flatten | dense 3");
     Optimizer other({.rule = Rule::sgd}, small.parameters());
     CHECK(refusal([&] {
-            (void)train_epoch(small, other, images, 1, kOptions);
+            fit(small, other, images, objective, kOptions);
           }).starts_with("[train] expected labels from 0 to 2, got "));
     const std::vector<int32_t> negative = {-1};
     const Images odd(cpu_backend(), kShape, std::vector<uint8_t>(100), negative);
-    CHECK(refusal([&] { (void)train_epoch(model, optimizer, odd, 1, kOptions); }) ==
+    CHECK(refusal([&] { fit(model, optimizer, odd, objective, kOptions); }) ==
           "[train] expected labels from 0 to 9, got -1");
     CHECK(refusal([&] { (void)Images(cpu_backend(), kShape, std::vector<uint8_t>(99), negative); }) ==
           "[images] expected 100 pixels for 1 images of 10x10x1, got 99");
+    Optimizer wild({.rule = Rule::sgd, .rate = 1e30f}, model.parameters());
+    const std::string diverged = refusal([&] { fit(model, wild, images, objective, options_of(5, 20, 0)); });
+    CHECK((diverged.starts_with("the ") && diverged.ends_with("; try a smaller learning rate than 1e+30")));
+    Whole whole;
+    CHECK(refusal([&] { fit(model, optimizer, images, whole, kOptions); }) ==
+          "[train] expected of the objective a loss and 0 reports for each image");
     const std::vector<int64_t> row = {20};
     CHECK(refusal([&] { (void)images.pixels(row); }) == "[images] expected rows below 20, got 20");
   }
