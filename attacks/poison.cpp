@@ -51,8 +51,8 @@ double mean_on_host(const Tensor& losses) {
 MetaGradient parse_meta_gradient(std::string_view name) {
   return parse_named<MetaGradient>("meta-gradient", name, kMetaGradients);
 }
-std::string to_string(MetaGradient lane) {
-  return kMetaGradients[static_cast<size_t>(lane)];
+std::string to_string(MetaGradient method) {
+  return kMetaGradients[static_cast<size_t>(method)];
 }
 
 bool is_smooth(const Architecture& architecture) {
@@ -155,7 +155,7 @@ double InnerTraining::target_loss(const Tensor& poison) const {
 }
 
 Tensor InnerTraining::meta_gradient(const Tensor& poison) const {
-  return options_.lane == MetaGradient::unrolled ? unrolled(poison.detach()) : stepwise(poison.detach());
+  return options_.method == MetaGradient::unrolled ? unrolled(poison.detach()) : stepwise(poison.detach());
 }
 
 double InnerTraining::difference(const Tensor& poison, const Tensor& direction, float h) const {
@@ -202,13 +202,13 @@ Tensor InnerTraining::unrolled(const Tensor& poison) const {
 
 std::vector<Tensor> InnerTraining::products(const State& theta, const Tensor& poison, int64_t s,
                                             const std::vector<Tensor>& w) const {
-  if (options_.lane == MetaGradient::stepwise) {
+  if (options_.method == MetaGradient::stepwise) {
     std::vector<Tensor> leaves = variables(theta);
     const State at = leaves;
     leaves.push_back(variable(poison));
     return grad(training_gradient(at, leaves.back(), s, true), leaves, {.grad_outputs = w});
   }
-  if (options_.lane == MetaGradient::forward_over_reverse) {
+  if (options_.method == MetaGradient::forward_over_reverse) {
     const Batch& clean = steps_[static_cast<size_t>(s)];
     const GradientDerivatives ours = forward_over_reverse(model_, theta, w, poison, poison_labels_, true);
     const GradientDerivatives theirs = forward_over_reverse(model_, theta, w, clean.x, clean.labels, false);

@@ -53,12 +53,12 @@ namespace caltrop {
 
 enum class MetaGradient : uint8_t { unrolled, stepwise, forward_over_reverse, differences };
 MetaGradient parse_meta_gradient(std::string_view name);
-std::string to_string(MetaGradient lane);
+std::string to_string(MetaGradient method);
 
 struct InnerOptions {
   Rule rule = Rule::sgd;  // or adam
   float rate = 0.1f;
-  MetaGradient lane = MetaGradient::stepwise;
+  MetaGradient method = MetaGradient::stepwise;
   int64_t checkpoint = 0;  // of `unrolled`: steps recorded together; 0: all
   float reach = 0.003f;    // of `differences`: how far along w the gradients are compared
 };
@@ -80,7 +80,7 @@ class InnerTraining {
 
   // L_t(theta_T): mean cross-entropy of the target images after T steps on clean images and `poison`.
   double target_loss(const Tensor& poison) const;
-  // Its gradient, by options.lane; of the shape of `poison`.
+  // Its gradient, by options.method; of the shape of `poison`.
   Tensor meta_gradient(const Tensor& poison) const;
   // The slope of target_loss along `direction`, by differences.
   double difference(const Tensor& poison, const Tensor& direction, float h) const;

@@ -105,8 +105,8 @@ void check_poison(const PoisonOptions& options, int64_t image_size) {
       options.targets < 1) {
     fail("[poison] expected at least one ascent, step, poisoned, clean and target image");
   }
-  if (options.inner.checkpoint > 0 && options.inner.lane != MetaGradient::unrolled) {
-    fail("--checkpoint is for --lane unrolled: {} keeps one step's graph", to_string(options.inner.lane));
+  if (options.inner.checkpoint > 0 && options.inner.method != MetaGradient::unrolled) {
+    fail("--checkpoint is for --lane unrolled: {} keeps one step's graph", to_string(options.inner.method));
   }
 }
 

@@ -188,7 +188,7 @@ class Poisoning {
     how.seed = static_cast<uint64_t>(options_.common.seed);
     how.inner.rule = parse_rule(options_.inner);
     how.inner.rate = static_cast<float>(options_.inner_rate.value_or(options_.inner == "sgd" ? 0.1 : 0.001));
-    how.inner.lane = parse_meta_gradient(options_.lane);
+    how.inner.method = parse_meta_gradient(options_.lane);
     how.inner.checkpoint = options_.checkpoint;
     return how;
   }

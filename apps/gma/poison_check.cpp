@@ -28,13 +28,13 @@ Json compare_meta_gradients(const Model& model, const Images& images, const Pois
                                 Labels(images.backend(), std::span<const int32_t>(labels))};
   };
   const InnerTraining::Batch poison = batch(roles.poisoned, 0, how.group);
-  const auto inner = [&](MetaGradient lane, int64_t checkpoint) {
+  const auto inner = [&](MetaGradient method, int64_t checkpoint) {
     std::vector<InnerTraining::Batch> steps;
     steps.reserve(static_cast<size_t>(how.unrolled_steps));
     for (int64_t s = 0; s < how.unrolled_steps; ++s)
       steps.push_back(batch(roles.clean, s * how.batch, how.batch));
     InnerOptions options = how.inner;
-    options.lane = lane;
+    options.method = method;
     options.checkpoint = checkpoint;
     return InnerTraining(model, std::move(steps), batch(roles.targets, 0, how.targets), poison.labels,
                          options);
@@ -54,17 +54,17 @@ Json compare_meta_gradients(const Model& model, const Images& images, const Pois
     table.row({name, slope, apart, std::chrono::duration<double>(Clock::now() - begin).count()});
   };
   Tensor direction;
-  const std::vector<std::tuple<std::string, MetaGradient, int64_t>> lanes = {
+  const std::vector<std::tuple<std::string, MetaGradient, int64_t>> methods = {
       {"unrolled", MetaGradient::unrolled, 0},
       {"unrolled, checkpoint 1", MetaGradient::unrolled, 1},
       {"stepwise", MetaGradient::stepwise, 0},
       {"forward-over-reverse", MetaGradient::forward_over_reverse, 0},
       {"differences", MetaGradient::differences, 0}};
-  for (const auto& [name, lane, checkpoint] : lanes) {
-    if (lane == MetaGradient::forward_over_reverse && !has_forward_over_reverse(model.architecture()))
+  for (const auto& [name, method, checkpoint] : methods) {
+    if (method == MetaGradient::forward_over_reverse && !has_forward_over_reverse(model.architecture()))
       continue;
     const Clock::time_point begin = Clock::now();
-    const Tensor gradient = inner(lane, checkpoint).meta_gradient(poison.x);
+    const Tensor gradient = inner(method, checkpoint).meta_gradient(poison.x);
     const std::vector<float> g = gradient.to_host();
     double along = 0, apart = 0;
     if (exact.empty()) {

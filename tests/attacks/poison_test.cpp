@@ -54,16 +54,16 @@ TEST_SUITE("attacks") {
     for (const Rule rule : {Rule::sgd, Rule::adam}) {
       CAPTURE(to_string(rule));
       InnerOptions options{
-          .rule = rule, .rate = rule == Rule::sgd ? 0.2f : 0.01f, .lane = MetaGradient::unrolled};
+          .rule = rule, .rate = rule == Rule::sgd ? 0.2f : 0.01f, .method = MetaGradient::unrolled};
       const Tensor exact = inner_of(model, images, options).meta_gradient(x);
       const std::vector<float> g = exact.to_host();
       REQUIRE(length_of(g) > 1e-6);
 
-      options.lane = MetaGradient::stepwise;
+      options.method = MetaGradient::stepwise;
       CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
-      options.lane = MetaGradient::forward_over_reverse;
+      options.method = MetaGradient::forward_over_reverse;
       CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
-      options.lane = MetaGradient::differences;
+      options.method = MetaGradient::differences;
       CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-3);
 
       // Along the gradient itself the derivative is its length.
@@ -79,12 +79,12 @@ TEST_SUITE("attacks") {
         make_model("conv 4 3x3 | relu | maxpool 2 | flatten | dense 12 | relu | dense 3", {8, 8, 1});
     const Images images = random_images({8, 8, 1}, 80, 3);
     const Tensor x = images.pixels(row_range(0, 6));
-    InnerOptions options{.rate = 0.05f, .lane = MetaGradient::unrolled};
+    InnerOptions options{.rate = 0.05f, .method = MetaGradient::unrolled};
     const Tensor exact = inner_of(model, images, options).meta_gradient(x);
     const std::vector<float> g = exact.to_host();
-    options.lane = MetaGradient::stepwise;
+    options.method = MetaGradient::stepwise;
     CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
-    options.lane = MetaGradient::forward_over_reverse;
+    options.method = MetaGradient::forward_over_reverse;
     CHECK(relative_distance(inner_of(model, images, options).meta_gradient(x).to_host(), g) <= 1e-5);
     // No witness: the gradients of training jump at kinks, so the loss after training is not continuous here.
   }
@@ -94,7 +94,7 @@ TEST_SUITE("attacks") {
     const Images images = random_images({8, 8, 1}, 80, 3);
     const Tensor x = images.pixels(row_range(0, 6));
     for (const Rule rule : {Rule::sgd, Rule::adam}) {
-      InnerOptions options{.rule = rule, .rate = 0.05f, .lane = MetaGradient::unrolled};
+      InnerOptions options{.rule = rule, .rate = 0.05f, .method = MetaGradient::unrolled};
       const std::vector<float> whole = inner_of(model, images, options).meta_gradient(x).to_host();
       for (const int64_t steps : {1, 2, 3, 4, 5, 9}) {
         CAPTURE(steps);
@@ -111,7 +111,8 @@ TEST_SUITE("attacks") {
     const Model model = make_model("flatten | dense 2", {2, 2, 1});
     const Images images = random_images({2, 2, 1}, 30, 2);
     const InnerTraining inner(model, {labelled(images, 5, 9)}, labelled(images, 10, 30),
-                              labelled(images, 0, 2).labels, {.rate = 0.5f, .lane = MetaGradient::unrolled});
+                              labelled(images, 0, 2).labels,
+                              {.rate = 0.5f, .method = MetaGradient::unrolled});
     const Tensor x = images.pixels(row_range(0, 2));
     const std::vector<float> g = inner.meta_gradient(x).to_host();
     for (size_t i = 0; i < g.size(); ++i) {
