@@ -8,6 +8,7 @@ find_package(CLI11 REQUIRED)                      # flags
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)    # portable SIMD with run-time dispatch
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip) # NPZ archives
+find_path(MUSTACHE_INCLUDE_DIR kainjow/mustache.hpp REQUIRED) # pages
 find_path(STB_INCLUDE_DIR stb/stb_image.h REQUIRED)       # PNG and JPEG
 
 if(CALTROP_TESTS)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "apps/core/text_layout.h"
 #include "data/image_grid.h"
@@ -208,19 +209,17 @@ Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& w
   Figure figure{.title = fmt::format("Accuracy of {} under GMA, by size", what),
                 .x_label = "size of the perturbation (pixels from 0 to 1)",
                 .y_label = "accuracy",
+                .note = fmt::format("the same {} at every size, with 95 % intervals",
+                                    counted(analyses.empty() ? 0 : analyses[0].images, "image", "images")),
                 .log_x = true,
-                .series = {},
                 .thresholds = {{kGmaRobust, "robust above"}, {kGmaFooled, "fooled below"}}};
   for (const GmaAnalysis& analysis : analyses) {
-    std::vector<std::pair<double, double>> points;
-    for (const GmaSizeResult& size : analysis.sizes) points.emplace_back(size.size.eps, size.accuracy());
-    std::sort(points.begin(), points.end());
-    Series series{analysis.norm == Norm::linf ? "L-inf" : "L2", {}, {}};
-    for (const auto& [eps, accuracy] : points) {
-      series.x.push_back(eps);
-      series.y.push_back(accuracy);
-    }
-    figure.series.push_back(series);
+    std::map<double, Measured> points;
+    for (const GmaSizeResult& size : analysis.sizes)
+      points.emplace(size.size.eps, measured_share(size.accuracy(), analysis.images));
+    Series& series = figure.series.emplace_back();
+    series.title = analysis.norm == Norm::linf ? "L-inf" : "L2";
+    for (const auto& [eps, accuracy] : points) series.add(eps, accuracy);
   }
   return figure;
 }

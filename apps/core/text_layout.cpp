@@ -47,6 +47,17 @@ std::string grouped(int64_t value) {
   return digits;
 }
 
+std::string counted(int64_t count, const std::string& one, const std::string& many) {
+  return fmt::format("{} {}", grouped(count), count == 1 ? one : many);
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  return text;
+}
+
 std::string duration_text(double seconds) {
   if (!(seconds >= 0)) return "?";
   if (seconds < 10) return fmt::format("{:.1f} s", seconds);

@@ -19,6 +19,10 @@ size_t display_width(std::string_view text);
 
 // "1,234,567".
 std::string grouped(int64_t value);
+// "1 image", "1,234 images".
+std::string counted(int64_t count, const std::string& one, const std::string& many);
+// Of ASCII letters: "pgd" -> "PGD".
+std::string upper(std::string text);
 // "4.2 s", "3 min 05 s", "1 h 02 min".
 std::string duration_text(double seconds);
 

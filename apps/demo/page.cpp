@@ -6,106 +6,168 @@
 #include "apps/commands/attack_report.h"
 #include "apps/core/text_layout.h"
 #include "apps/demo/examples.h"
-#include "apps/demo/pieces.h"
 #include "apps/demo/words.h"
-#include "apps/report/svg_chart.h"
+#include "apps/report/page.h"
+#include "apps/report/page_parts.h"
+#include "data/image_grid.h"
 
 namespace caltrop {
 namespace {
 
-Html tile(const std::string& number, const std::string& words) {
-  return element("div", {{"class", "tile"}}, element("b", {}, number), words);
+std::string class_name(const DemoResult& run, int32_t label) {
+  if (label == run.defence.attacked) return "attacked";
+  const auto k = static_cast<size_t>(label);
+  return k < run.class_names.size() ? run.class_names[k] : std::to_string(label);
 }
 
-Html opening(const DemoResult& run) {
+// One image, or with `limit` a perturbation magnified so that +-limit fills the scale, as an address.
+std::string picture(const DemoResult& run, const std::vector<float>& pixels, float limit = 0) {
+  ImageGrid grid(1, 1, run.shape.height, run.shape.width, {.scale = 1, .margin = 0, .border = 0});
+  if (limit > 0) {
+    grid.set_perturbation(0, 0, pixels, limit);
+  } else {
+    grid.set(0, 0, pixels);
+  }
+  return png_address(encode_png(grid.image()));
+}
+
+Json coloured(bool bad, const std::string& words) {
+  return {{"kind", bad ? "bad" : "good"}, {"words", words}};
+}
+// A class, coloured by whether it is the right one or the alarm.
+Json answer(const DemoResult& run, int32_t says, int32_t label) {
+  return coloured(says != label && says != run.defence.attacked, class_name(run, says));
+}
+// "3 (98 %), wrong"
+Json opinion(const DemoResult& run, const Opinion& said, int32_t label) {
+  const bool wrong = said.says != label;
+  return coloured(wrong, fmt::format("{} ({:.0f} %){}", class_name(run, said.says), 100 * said.sure,
+                                     wrong ? ", wrong" : ""));
+}
+
+// The y axis from somewhat below the lowest point to 100 %.
+void fit_to_lowest(Figure& figure) {
+  double low = 1;
+  for (const Series& series : figure.series) {
+    for (const Measured& y : series.y) low = std::min(low, y.low);
+  }
+  for (const double floor : {0.95, 0.9, 0.8, 0.5, 0.0}) {
+    figure.y_low = floor;
+    if (low >= floor + 0.1 * (1 - floor)) return;
+  }
+}
+
+Json accuracy_chart(const DemoResult& run) {
+  Figure figure{.title = "Accuracy of Target after each pass over the training images",
+                .x_label = "pass",
+                .y_label = "accuracy",
+                .note = fmt::format("{} training and {} test images, with 95 % intervals",
+                                    grouped(run.train_images), grouped(run.clean.n)),
+                .whole_x = true,
+                .series = {{"training images", {}, {}}, {"test images", {}, {}}}};
+  for (const TrainingEpoch& epoch : run.epochs) {
+    if (!epoch.stage.empty()) continue;
+    const auto pass = static_cast<double>(epoch.epoch);
+    figure.series[0].add(pass, measured_share(epoch.train_accuracy, run.train_images));
+    figure.series[1].add(pass, measured_share(epoch.test_accuracy, run.clean.n));
+  }
+  if (figure.series[0].x.size() < 2) return false;  // one point is no curve
+  fit_to_lowest(figure);
+  return page_chart("training", figure,
+                    "Accuracy on training and test images after each pass over the training images.");
+}
+
+Json defence_chart(const DemoResult& run) {
+  const Verdicts& vote = run.defence.vote();
+  const int64_t images = vote.clean.images + vote.attacked.images;
+  Figure figure{
+      .title = "The three networks while they learn",
+      .x_label = "pass",
+      .y_label = "right answers",
+      .note = fmt::format("to {} clean and attacked test images, with 95 % intervals", grouped(images)),
+      .whole_x = true};
+  for (const TrainingEpoch& epoch : run.epochs) {
+    if (epoch.stage.empty()) continue;
+    const std::string title = upper(epoch.model);
+    if (figure.series.empty() || figure.series.back().title != title)
+      figure.series.push_back({title, {}, {}});
+    figure.series.back().add(static_cast<double>(epoch.epoch), measured_share(epoch.test_accuracy, images));
+  }
+  fit_to_lowest(figure);
+  return page_chart("defence", figure,
+                    "Share of right answers of each network after each pass over its training images.");
+}
+
+Json attack_chart(const DefenceResult& defence) {
+  BarFigure figure{
+      .title = "Attacked images that the vote flags, by attack, in percent",
+      .y_label = "flagged",
+      .note = fmt::format("{} attacked images, {} of them fooling; with 95 % intervals",
+                          grouped(defence.vote().attacked.images), grouped(defence.vote().fooling.images)),
+      .series = {"all", "those that fool Target"}};
+  const auto flagged = [](const Fates& fates) {
+    return measured_share(fates.flagged, fates.images);
+  };
+  for (const AttackVerdicts& row : defence.by_attack)
+    figure.groups.push_back({upper(row.attack), {flagged(row.attacked), flagged(row.fooling)}});
+  return page_chart("attacks", figure, "Share of attacked images that the vote flags, for each attack.");
+}
+
+Json size_chart(const DefenceResult& defence, Norm norm) {
+  Figure figure{
+      .title = fmt::format("GMA under {}, by size", norm_words(norm)),
+      .x_label = "size of the perturbation",
+      .y_label = "share of test images",
+      .log_x = true,
+      .series = {
+          {"fools Target alone", {}, {}}, {"flagged by the vote", {}, {}}, {"gets past the vote", {}, {}}}};
+  int64_t images = 0;
+  for (const SizeVerdicts& row : defence.by_size) {
+    if (row.norm != norm) continue;
+    images = row.vote.images;
+    const auto size = static_cast<double>(row.size);
+    figure.series[0].add(size, measured_share(row.undefended.wrong, row.undefended.images));
+    figure.series[1].add(size, measured_share(row.vote.flagged, images));
+    figure.series[2].add(size, measured_share(row.vote.wrong, images));
+  }
+  figure.note =
+      fmt::format("the same {} at every size, with 95 % intervals", counted(images, "image", "images"));
+  return page_chart(
+      "sizes-" + to_string(norm), figure,
+      fmt::format("By size under {}: the shares of images that fool Target alone, that the vote "
+                  "flags, and that get past it.",
+                  norm_words(norm)));
+}
+
+Json opening(const DemoResult& run) {
   const AttackSummary& s = run.pictured_attack();
   const Verdicts& vote = run.defence.vote();
-  Html html = element("h1", {}, "One network, attacked and defended");
-  html += element(
-      "p", {{"class", "lead"}},
-      fmt::format(
-          "A program taught a small neural network to recognise the images of {}, attacked it, taught a "
-          "defence to notice the attacks, and attacked that. This page tells what came of it.",
-          data_words(run)));
-  html += element(
-      "div", {{"class", "tiles"}},
+  const auto tile = [](const std::string& number, const std::string& words) {
+    return Json{{"number", number}, {"words", words}};
+  };
+  return {
       tile(percent_words(std::llround(run.clean.accuracy * static_cast<double>(run.clean.n)), run.clean.n),
            "of new images recognised, unattacked"),
       tile(percent_words(s.correct, s.images), fmt::format("recognised when each pixel may change by {}",
                                                            size_words(static_cast<double>(s.size)))),
       tile(percent_words(vote.fooling.flagged, vote.fooling.images),
            "of attacked images that fool it flagged by the defence"),
-      tile(percent_words(vote.clean.flagged, vote.clean.images), "of honest images flagged as well"));
-  html += paragraph(short_words(run));
-  html += note("Every number was measured in this run, but for those that are said to be the paper’s.");
-  return html;
+      tile(percent_words(vote.clean.flagged, vote.clean.images), "of honest images flagged as well")};
 }
 
-Html trained(const DemoResult& run) {
-  const auto passes = std::count_if(run.epochs.begin(), run.epochs.end(),
-                                    [](const TrainingEpoch& epoch) { return epoch.stage.empty(); });
-  Html html = heading("What was trained");
-  html += paragraph(fmt::format(
-      "The network is called Target. It has {} adjustable numbers and saw {} images of {} classes, {}. The "
-      "numbers began at random and changed a little after each group of images, so that the answers came "
-      "closer to the right ones.",
-      grouped(run.parameters), grouped(run.train_images), run.class_names.size(),
-      passes == 1 ? "each once" : fmt::format("each {} times", passes)));
-  html += paragraph(clean_words(run));
-  Figure figure{.title = "Accuracy of Target after each pass over the training images",
-                .x_label = "pass",
-                .y_label = "accuracy",
-                .series = {{"training images", {}, {}}, {"test images", {}, {}}},
-                .thresholds = {}};
-  for (const TrainingEpoch& epoch : run.epochs) {
-    if (!epoch.stage.empty()) continue;
-    for (Series& series : figure.series) series.x.push_back(static_cast<double>(epoch.epoch));
-    figure.series[0].y.push_back(epoch.train_accuracy);
-    figure.series[1].y.push_back(epoch.test_accuracy);
-  }
-  if (figure.series[0].x.size() > 1) {  // one point is no curve
-    fit_to_lowest(figure);
-    html +=
-        svg_chart(figure, "Accuracy on training and test images after each pass over the training images.");
-    html +=
-        note("Accuracy on training images is counted while a pass goes on and the network still changes.");
-  }
-  html += element("details", {}, element("summary", {}, "The network as one line"),
-                  element("pre", {}, run.network));
-  return html;
-}
-
-Html card(const DemoResult& run, const Example& example) {
+Json card(const DemoResult& run, const Example& example) {
   const std::string name = class_name(run, example.label);
-  const Html three =
-      element("div", {{"class", "three"}}, picture(run, example.clean, name + ", as it is"),
-              picture(run, example.attacked, name + ", attacked"),
-              picture(run, difference(example), "the difference, magnified", run.pictured_attack().size));
-  return element("div", {{"class", "card"}}, three,
-                 paragraph("Target said ", opinion_words(run, example.before, example.label), ", now says ",
-                           opinion_words(run, example.after, example.label),
-                           ". The vote: ", answer_words(run, example.vote, example.label), "."));
+  const float limit = run.pictured_attack().size;
+  return {{"pictures",
+           {{{"src", picture(run, example.clean)}, {"alt", name + ", as it is"}},
+            {{"src", picture(run, example.attacked)}, {"alt", name + ", attacked"}},
+            {{"src", picture(run, difference(example), limit)}, {"alt", "the difference, magnified"}}}},
+          {"before", opinion(run, example.before, example.label)},
+          {"after", opinion(run, example.after, example.label)},
+          {"vote", answer(run, example.vote, example.label)}};
 }
 
-Html pictures(const DemoResult& run) {
-  const std::string size = size_words(static_cast<double>(run.pictured_attack().size));
-  Html html = heading("The attack, in pictures");
-  html += paragraph(
-      "Training asks how the network’s error would change if one of its numbers were a little larger or "
-      "smaller, and improves them all by that. The same question can be asked of the pixels of an image. An "
-      "attack asks it, and moves each pixel a little in the direction that makes the answer worse.");
-  html += paragraph(fmt::format(
-      "Below is the first test image of each class{1}; none was picked by hand. PGD, the attack, began with "
-      "a small random change and took ten such steps; no pixel ended more than {0} from where it was, where "
-      "black is 0 and white is 1. From left to right: the image, the attacked image, and the difference, "
-      "magnified so that {0} fills the scale ({2}). In brackets: how sure the network says it is. The vote "
-      "is that of the defence, further below.",
-      size, run.examples.size() < run.class_names.size() ? " that is among those attacked, ten at most" : "",
-      run.shape.channels == 1 ? "red: lighter, blue: darker" : "grey: no change"));
-  Html cards;
-  for (const Example& example : run.examples) cards += card(run, example);
-  html += element("div", {{"class", "cards"}}, cards);
-  html += paragraph(examples_words(run), " ", attack_words(run));
+Json attacks_table(const DemoResult& run) {
   std::vector<std::vector<std::string>> rows = {
       {"attack", "measure", "size", "still right", "right answers turned"}};
   for (const AttackOutcome& attack : run.attacks) {
@@ -114,107 +176,146 @@ Html pictures(const DemoResult& run) {
                     percent_words(s.correct, s.images),
                     percent_words(s.successes_of_correct, s.clean_correct)});
   }
-  html += page_table(
-      fmt::format("Target under attack, {} test images", grouped(run.pictured_attack().images)), rows);
-  html += note(
-      "FGSM takes one step, PGD-10 ten. L∞ (L-infinity) is the largest change of any pixel. L2 is the length "
-      "of the whole change: the root of the sum of the squares of all pixels’ changes.");
-  return html;
+  return page_table(fmt::format("Target under attack, {} test images", grouped(run.pictured_attack().images)),
+                    rows);
 }
 
-Html strip(const DemoResult& run, Norm norm) {
-  Html cells;
+Json strip(const DemoResult& run, Norm norm) {
+  Json images = Json::array();
   for (const SizeExample& example : run.sizes) {
     if (example.norm != norm) continue;
     const Example& image = example.image;
     const std::string size = size_words(static_cast<double>(example.size));
-    cells += element("div", {},
-                     picture(run, image.attacked,
-                             fmt::format("{} attacked with size {}", class_name(run, image.label), size)),
-                     element("b", {}, size), element("br", {}),
-                     "Target: ", answer_words(run, image.after.says, image.label), element("br", {}),
-                     "vote: ", answer_words(run, image.vote, image.label));
+    images.push_back({{"src", picture(run, image.attacked)},
+                      {"alt", fmt::format("{} attacked with size {}", class_name(run, image.label), size)},
+                      {"size", size},
+                      {"target", answer(run, image.after.says, image.label)},
+                      {"vote", answer(run, image.vote, image.label)}});
   }
-  Html html = question(fmt::format("The first test image under {}, from small to large", norm_words(norm)));
-  html += element("div", {{"class", "strip"}}, cells);
-  return html;
+  return {{"norm", norm_words(norm)}, {"images", images}};
 }
 
-Html sizes(const DemoResult& run) {
-  Html html = heading("How small can an attack be?");
-  html += paragraph(
-      "GMA, the gradient-based miniature attack, is the subject of the paper that this program reproduces "
-      "(Sanapala and Gondi 2025). It is the same idea at thirty prescribed sizes, from 0.00025 to 1.1. "
-      "Whether those are miniature depends on the measure, which the paper does not name, so here are both.");
-  Figure figure = gma_figure(run.gma, "Target");
-  for (size_t k = 0; k < run.gma.size(); ++k) figure.series[k].title = norm_words(run.gma[k].norm);
-  html += svg_chart(figure, "Accuracy of Target under attacks of growing size, by both measures.");
-  for (const GmaAnalysis& analysis : run.gma) html += paragraph(gma_words(analysis));
-  html += note(
-      "The paper calls a network fooled by a size where its accuracy falls below 50 %, and robust where it "
-      "stays above 80 %. Between the two it says nothing.");
-  html += paragraph(
-      "A picture file knows 255 steps from black to white. Under L∞ a change below half a step, 0.002, "
-      "disappears when the image is saved; a change of 1 may replace any image by any other.");
-  for (const Norm norm : {Norm::linf, Norm::l2}) html += strip(run, norm);
-  html += said(gma_paper_words(run));
-  return html;
+Json verdict_table(const DefenceResult& defence) {
+  std::vector<std::vector<std::string>> rows = {{"", "clean: right", "clean: false alarm",
+                                                 "attacked: flagged", "fooling: flagged",
+                                                 "attacked: gets past"}};
+  for (const Verdicts& v : defence.exact) {
+    rows.push_back({v.name, percent_words(v.clean.right, v.clean.images),
+                    percent_words(v.clean.flagged, v.clean.images),
+                    percent_words(v.attacked.flagged, v.attacked.images),
+                    percent_words(v.fooling.flagged, v.fooling.images),
+                    percent_words(v.attacked.wrong, v.attacked.images)});
+  }
+  const Verdicts& vote = defence.vote();
+  return page_table(
+      fmt::format("{} clean (not attacked) and {} attacked test images. Fooling: the {} attacked ones to "
+                  "which Target gives a wrong answer. The pixel check, which is explained below, stands in "
+                  "front of Target.",
+                  grouped(vote.clean.images), grouped(vote.attacked.images), grouped(vote.fooling.images)),
+      rows, vote.name);
 }
 
-Html limits(const DemoResult& run) {
-  const int64_t tested = run.defence.vote().clean.images;
-  const Interval half = wilson_interval(tested / 2, tested);
-  const auto item = [](const std::string& words) {
-    return element("li", {}, words);
+Json past_vote_table(const DefenceResult& defence) {
+  std::vector<std::vector<std::string>> rows = {
+      {"size", "right class", "flagged", "gets past", "gets past when rounded"}};
+  for (const AdaptiveVerdicts& row : defence.adaptive) {
+    const Fates& fates = row.exact;
+    rows.push_back({fmt::format("{} {}", norm_words(row.norm), size_words(static_cast<double>(row.size))),
+                    percent_words(fates.right, fates.images), percent_words(fates.flagged, fates.images),
+                    percent_words(fates.wrong, fates.images),
+                    percent_words(row.rounded.wrong, row.rounded.images)});
+  }
+  return page_table("The vote under an attack that knows it", rows);
+}
+
+Json galleries(const DemoResult& run) {
+  Json shown = Json::array();
+  const auto add = [&](const char* title, const std::vector<Picture>& pictures) {
+    if (pictures.empty()) return;
+    Json images = Json::array();
+    for (const Picture& one : pictures) {
+      images.push_back({{"src", picture(run, one.pixels)},
+                        {"label", class_name(run, one.label)},
+                        {"target", class_name(run, one.undefended)},
+                        {"vote", class_name(run, one.vote)}});
+    }
+    shown.push_back({{"title", title}, {"images", images}});
   };
-  Html html = heading("What this page does not show");
-  html += element(
-      "ul", {},
-      item(fmt::format(
-          "One run with one seed, {}. Another seed gives other numbers, and two seeds can differ by more "
-          "than two lines of a table.",
-          run.seed)),
-      item(fmt::format(
-          "Small networks and small images, and {} images to learn a defence from. A share measured on {} "
-          "images is uncertain by up to {:.1f} points either way.",
-          grouped(run.defence.clean_train), grouped(tested), 50 * (half.high - half.low))),
-      item("But for the attack that knows it, the defence was tested on the kinds of attacks that it was "
-           "trained on. What it does with others is not measured here."),
-      item("No attack here was tuned. That one fails shows that this one fails, not that none can succeed."),
-      item("Flagging is not recognising: someone has to decide what happens to a flagged image, honest ones "
-           "among them."));
-  return html;
+  add("Attacked images that got past", run.defence.missed);
+  add("Clean images called attacked", run.defence.alarms);
+  return shown;
 }
 
-Html again(const DemoResult& run) {
-  Html html = heading("Do it again");
-  html += element("pre", {}, run.command);
-  html += paragraph(
-      fmt::format("Caltrop {} ({}), seed {}, on {}. On one machine the same images give the same numbers, "
-                  "digit for digit, with any number of threads. ",
-                  run.version, run.commit, run.seed, run.device == "cpu" ? "the CPU" : "a GPU"),
-      element("code", {}, "caltrop demo --config config.json"),
-      " repeats the run from the file beside this page. All numbers are in demo.json, the training is in "
-      "metrics.jsonl, tables are in the .csv files.");
-  html +=
-      element("footer", {},
-              fmt::format("Made by caltrop {}. This page loads nothing and runs no script.", run.version));
-  return html;
+std::string cycles_words(const std::vector<double>& cycles) {
+  std::string shares;
+  for (size_t k = 0; k < cycles.size(); ++k)
+    shares += fmt::format("{}{:g}", k == 0 ? "" : k + 1 == cycles.size() ? " and " : ", ", 100 * cycles[k]);
+  return shares;
 }
 
 }  // namespace
 
 std::string demo_page(const DemoResult& run) {
-  Html main = opening(run);
-  main += trained(run);
-  main += pictures(run);
-  main += sizes(run);
-  main += defence_part(run);
-  main += controls_part(run);
-  main += limits(run);
-  main += again(run);
-  return html_page("en", fmt::format("One network, attacked and defended: {}", data_words(run)),
-                   element("main", {}, main));
+  const DefenceResult& defence = run.defence;
+  const auto passes = std::count_if(run.epochs.begin(), run.epochs.end(),
+                                    [](const TrainingEpoch& epoch) { return epoch.stage.empty(); });
+  const int64_t tested = defence.vote().clean.images;
+  const Interval half = wilson_interval(tested / 2, tested);
+  Json values = {
+      {"data", data_words(run)},
+      {"tiles", opening(run)},
+      {"short", short_words(run)},
+      {"parameters", grouped(run.parameters)},
+      {"train_images", grouped(run.train_images)},
+      {"class_count", run.class_names.size()},
+      {"passes", passes == 1 ? "each once" : fmt::format("each {} times", passes)},
+      {"clean", clean_words(run)},
+      {"accuracy_chart", accuracy_chart(run)},
+      {"network", run.network},
+      {"some_classes", run.examples.size() < run.class_names.size()},
+      {"size", size_words(static_cast<double>(run.pictured_attack().size))},
+      {"grey", run.shape.channels == 1},
+      {"width", run.shape.width},
+      {"height", run.shape.height},
+      {"cards", Json::array()},
+      {"examples", examples_words(run)},
+      {"attack", attack_words(run)},
+      {"attacks_table", attacks_table(run)},
+      {"gma", Json::array()},
+      {"strips", {strip(run, Norm::linf), strip(run, Norm::l2)}},
+      {"gma_paper", gma_paper_words(run)},
+      {"clean_train", grouped(defence.clean_train)},
+      {"attacked_train", grouped(defence.attacked_train)},
+      {"cycles", cycles_words(defence.cycles)},
+      {"defence_chart", defence_chart(run)},
+      {"found", found_words(defence)},
+      {"missed", missed_words(defence)},
+      {"price", price_words(defence)},
+      {"verdict_table", verdict_table(defence)},
+      {"members", members_words(defence)},
+      {"paper", paper_words(run)},
+      {"attack_chart", attack_chart(defence)},
+      {"size_charts", {size_chart(defence, Norm::linf), size_chart(defence, Norm::l2)}},
+      {"galleries", galleries(run)},
+      {"off_grid", off_grid_words(defence)},
+      {"rounding", rounding_words(defence)},
+      {"adaptive_images", grouped(defence.adaptive.empty() ? 0 : defence.adaptive[0].exact.images)},
+      {"adaptive", adaptive_words(defence)},
+      {"adaptive_table", past_vote_table(defence)},
+      {"tested", grouped(tested)},
+      {"uncertain", fmt::format("{:.1f}", 50 * (half.high - half.low))},
+      {"seed", run.seed},
+      {"command", run.command},
+      {"version", run.version},
+      {"commit", run.commit},
+      {"device", run.device == "cpu" ? "the CPU" : "a GPU"}};
+  for (const Example& example : run.examples) values["cards"].push_back(card(run, example));
+  for (const GmaAnalysis& analysis : run.gma) values["gma"].push_back(gma_words(analysis));
+  Figure by_size = gma_figure(run.gma, "Target");
+  for (size_t k = 0; k < run.gma.size(); ++k) by_size.series[k].title = norm_words(run.gma[k].norm);
+  values["gma_chart"] =
+      page_chart("gma", by_size, "Accuracy of Target under attacks of growing size, by both measures.");
+  return fill_page(demo_template(), values);
 }
 
 }  // namespace caltrop

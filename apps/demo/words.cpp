@@ -13,10 +13,6 @@ constexpr double kNearlyAll = 0.95, kMost = 0.80, kHalf = 0.50, kFew = 0.05;
 constexpr double kSurePrediction = 0.90;
 constexpr double kSmallChange = 0.005;  // half a percentage point
 
-std::string counted(int64_t count, const std::string& one, const std::string& many) {
-  return fmt::format("{} {}", grouped(count), count == 1 ? one : many);
-}
-
 // Shares of different wholes are compared as the products that they stand for, so that equal ones are equal.
 bool at_least(int64_t a, int64_t of_a, int64_t b, int64_t of_b) {
   return a * of_b >= b * of_a;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 
+#include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
 #include "apps/paper/defence_numbers.h"
 #include "apps/paper/defence_tables.h"
@@ -87,25 +89,66 @@ void add_rows(Table& table, const std::string& model, const Curves& curves) {
   }
 }
 
-std::string draw(const RunFolder& folder, const std::string& stem, const std::string& title,
-                 const Curves& curves, bool loss) {
+// What a curve is over. Each of the test curves holds all clean images, so that the one over all attacks, in which
+// they weigh less, may lie below each of the others.
+struct TestImages {
+  int64_t clean = 0, attacked = 0;
+  std::map<std::string, int64_t> attacks = {};
+
+  explicit TestImages(const Json& run) {
+    for (const Json& row : run.at("summary")) {
+      if (row.at("test") == "exact") clean = row.at("clean"), attacked = row.at("attacked");
+    }
+    for (const Json& row : run.at("attacks")) {
+      if (row.at("test") == "exact") attacks[row.at("attack")] = row.at("images");
+    }
+  }
+  // Of the curve "WHO, all" or "WHO, ATTACK"; 0 of one in training.
+  int64_t of(const std::string& curve) const {
+    if (curve.starts_with("training")) return 0;
+    const std::string what = curve.substr(curve.find(", ") + 2);
+    return clean + (what == "all" ? attacked : attacks.at(what));
+  }
+  std::string title(const std::string& curve) const {
+    if (of(curve) == 0) return curve;
+    const size_t comma = curve.find(", ");
+    const std::string what = curve.substr(comma + 2);
+    return fmt::format("{}: clean + {} ({})", curve.substr(0, comma), what == "all" ? "all attacks" : what,
+                       grouped(of(curve)));
+  }
+};
+
+std::string interval_words(const DefenceStudy& study) {
+  return study.runs.size() > 1 ? fmt::format("lines: the lowest and highest of {} seeds", study.runs.size())
+                               : "one seed, with 95 % intervals of shares";
+}
+
+// Over seeds their range; of one seed the interval of a share of `images` (0: it is none).
+Measured measured_over(const std::vector<double>& values, int64_t images) {
+  if (values.size() < 2) return images > 0 ? measured_share(values.at(0), images) : values.at(0);
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  return {over_seeds(values).mean, {*low, *high}};
+}
+
+Figure learning_curves(const std::string& title, const DefenceStudy& study, const Curves& curves, bool loss) {
+  const TestImages images(study.runs[0]);
   Figure figure{.title = title,
                 .x_label = "epoch",
                 .y_label = loss ? "cross-entropy" : "accuracy over eleven classes",
+                .note = fmt::format("in brackets: images. All test curves share the same {} clean ones; {}",
+                                    grouped(images.clean), interval_words(study)),
                 .whole_x = true,
+                .y_high = loss ? 0.0 : 1.0,
                 .percent = !loss};
-  double highest = 0;
   for (const auto& [name, curve] : curves) {
-    Series series{name, {}, {}};
+    Series& series = figure.series.emplace_back();
+    series.title = images.title(name);
     for (const auto& [epoch, values] : curve) {
-      series.x.push_back(static_cast<double>(epoch));
-      series.y.push_back(over_seeds(values).mean);
-      highest = std::max(highest, series.y.back());
+      series.add(static_cast<double>(epoch), measured_over(values, loss ? 0 : images.of(name)));
+      if (loss) figure.y_high = std::max(figure.y_high, 1.1 * series.y.back().high);
     }
-    figure.series.push_back(std::move(series));
   }
-  if (loss) figure.y_high = 1.1 * highest;
-  return write_figure(folder, stem, figure);
+  return figure;
 }
 
 std::vector<std::string> draw_learning(const RunFolder& folder, int number, const DefenceStudy& study) {
@@ -118,24 +161,33 @@ std::vector<std::string> draw_learning(const RunFolder& folder, int number, cons
                {"epoch", "epoch", Column::Kind::count},
                {figure.loss ? "loss" : "accuracy", "mean", Column::Kind::number, 4},
                {"sd", "±", Column::Kind::deviation}});
-  std::vector<std::string> files;
+  std::vector<Figure> figures;
   const std::vector<std::string> models = vote ? std::vector<std::string>{"vote"} : kPaperMembers;
   for (const std::string& model : models) {
     const Curves curves = vote ? vote_curves(study, figure) : curves_of(study, model, figure);
     add_rows(table, model, curves);
-    files.push_back(draw(folder, fmt::format("figure-{}-{}", number, model),
-                         fmt::format("{} on {}, {}{}", model, study.dataset, figure.stage, seeds), curves,
-                         figure.loss));
+    figures.push_back(
+        learning_curves(fmt::format("{} on {}, {}{}", model, study.dataset, figure.stage, seeds), study,
+                        curves, figure.loss));
   }
   folder.write_table(fmt::format("figure-{}", number), table);
+  // Side by side in the paper: one axis for all.
+  double high = 0;
+  for (const Figure& one : figures) high = std::max(high, one.y_high);
+  std::vector<std::string> files;
+  for (size_t k = 0; k < figures.size(); ++k) {
+    figures[k].y_high = high;
+    files.push_back(write_figure(folder, fmt::format("figure-{}-{}", number, models[k]), figures[k]));
+  }
   return files;
 }
 
 std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
   BarFigure figure{.title = fmt::format("The vote on {}, attack by attack", study.dataset),
                    .y_label = "score"};
+  figure.note = "n: attacked images; " + interval_words(study);
   figure.series = {"F1 over eleven classes", "recall: attacked images detected",
-                   "... of those that fool Target", "F1 as the paper prints it"};
+                   "recall of those that fool Target"};
   Table table({{"attack", "attack"},
                {"f1", "F1", Column::Kind::percent},
                {"recall", "detected", Column::Kind::percent},
@@ -143,37 +195,64 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
                {"f1_paper", "F1, the paper's", Column::Kind::percent}});
   for (const std::string& attack : kPaperAttacks) {
     const Match match = {{"model", "vote"}, {"stage", "bootstrap"}, {"test", "exact"}, {"attack", attack}};
-    std::vector<double> bars;
+    const int64_t n = TestImages(study.runs[0]).attacks[attack];
+    std::vector<Measured> bars;
     std::vector<Cell> row = {attack};
     for (const char* field : {"f1", "recall", "fooling_recall"}) {
       const auto value = over_runs(study.runs, "attacks", match, field);
-      bars.push_back(value ? value->mean : std::nan(""));
+      std::vector<double> values;
+      for (const Json& run : study.runs) {
+        const auto one = over_runs({run}, "attacks", match, field);
+        if (one) values.push_back(one->mean);
+      }
+      // F1 is no share of images, and of how many the fooling ones are a share is not known here.
+      bars.push_back(values.empty() ? Measured(NAN)
+                                    : measured_over(values, field == std::string_view("recall") ? n : 0));
       row.push_back(value ? Cell(value->mean) : Cell());
     }
-    bars.push_back(printed_vote(study.dataset, attack).f1);
-    row.emplace_back(bars.back());
+    bars[0].printed = printed_vote(study.dataset, attack).f1;
+    row.emplace_back(bars[0].printed);
     table.row(row);
-    figure.groups.emplace_back(attack, std::move(bars));
+    figure.groups.emplace_back(fmt::format("{}, n = {}", attack, grouped(n)), std::move(bars));
   }
   folder.write_table("figure-11-" + study.dataset, table);
-  return write_bar_figure(folder, "figure-11-" + study.dataset, figure);
+  return write_figure(folder, "figure-11-" + study.dataset, figure);
 }
 
-std::string draw_sizes(const RunFolder& folder, const std::string& stem, const Json& sizes,
-                       const std::string& field, const std::string& title) {
+// How many images of one run a row of size_scores is about.
+int64_t images_of(const DefenceStudy& study, const Json& row) {
+  for (const Json& one : study.runs[0].at("sizes")) {
+    const auto same = [&](const char* key) {
+      return one.at(key) == row.at(key);
+    };
+    if (same("model") && same("stage") && same("test") && same("attack") && same("norm") && same("size"))
+      return one.at("images");
+  }
+  return 0;
+}
+
+// Each attacked image has one size: a point is a few dozen images that no other point shares, so that no line joins
+// them. Networks of several seeds answer to the same images, which are counted once.
+std::string draw_sizes(const RunFolder& folder, const std::string& stem, const DefenceStudy& study,
+                       const Json& sizes, const std::string& field, const std::string& title) {
   Figure figure{.title = title,
                 .x_label = "size of the perturbation",
                 .y_label = "share of the attacked images",
-                .log_x = true};
+                .log_x = true,
+                .joined = false};
   std::map<std::pair<std::string, std::string>, Series> series;
+  int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
   for (const Json& row : sizes) {
     if (row.at("test") != "exact" || !row.at("size").is_number() || !row.at(field).is_number()) continue;
     const std::string attack = row.at("attack"), norm = row.at("norm");
+    const int64_t images = images_of(study, row);
+    fewest = std::min(fewest, images), most = std::max(most, images);
     Series& curve = series[{attack, norm}];
     curve.title = fmt::format("{}, {}", attack, norm);
-    curve.x.push_back(row.at("size"));
-    curve.y.push_back(row.at(field));
+    curve.add(row.at("size"), measured_share(row.at(field).get<double>(), images));
   }
+  figure.note = fmt::format("each point: {} to {} images of its own; lines: 95 % intervals",
+                            std::min(fewest, most), most);
   for (auto& [key, curve] : series) figure.series.push_back(std::move(curve));
   return write_figure(folder, stem + field, figure);
 }
@@ -185,9 +264,9 @@ std::vector<std::string> write_size_figures(const RunFolder& folder, const Defen
   const Subject subject = subject_of(study);
   const std::string stem = study.dataset + "-sizes-";
   return {
-      draw_sizes(folder, stem, sizes, "fooled",
+      draw_sizes(folder, stem, study, sizes, "fooled",
                  fmt::format("Attacked images that the undefended network gets wrong, {}", study.dataset)),
-      draw_sizes(folder, stem, sizes, "recall",
+      draw_sizes(folder, stem, study, sizes, "recall",
                  fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
 }
 

@@ -56,9 +56,10 @@ class PaperStudy {
       fail("nothing to show: {}",
            skipped_.empty() ? "none of --models belongs to this --scale" : skipped_.back());
     }
-    if (wants({"7"})) write_accuracy_figure("mnist", "figure-7", folder);
-    if (wants({"8"})) write_accuracy_figure("fashion-mnist", "figure-8", folder);
-    if (wants({"9"})) write_success_figure(folder);
+    if (wants({"7"})) write_bars("mnist", "figure-7", false, folder);
+    if (wants({"8"})) write_bars("fashion-mnist", "figure-8", false, folder);
+    for (const std::string& dataset : kPaperDatasets)
+      if (wants({"9"})) write_bars(dataset, "figure-9-" + dataset, true, folder);
     if (!results_.empty()) {
       const Table accuracy = accuracy_table(), claims = claims_table();
       console_.blank();
@@ -123,40 +124,40 @@ class PaperStudy {
     figures_.insert(figures_.end(), {report.sheet, report.perturbations});
   }
 
-  // One group of bars for each network: before and after each attack.
-  void write_accuracy_figure(const std::string& dataset, const std::string& stem, const RunFolder& folder) {
+  // One group of bars for each network. Figures 7 and 8: accuracy before and after each attack; Figure 9 (`success`):
+  // how many images each attack gets misclassified.
+  void write_bars(const std::string& dataset, const std::string& stem, bool success,
+                  const RunFolder& folder) {
     BarFigure figure{
-        .title = fmt::format("Accuracy on {} before and after attacks ({})", dataset, options_.scale),
-        .y_label = "accuracy"};
-    figure.series = {"clean", "GMA L-inf, mean of 30 sizes", "GMA L2, mean of 30 sizes"};
-    for (const std::string& name : big_attacks()) figure.series.push_back(name + " L2, sizes of Table 2");
-    figure.series.emplace_back("GMA as the paper prints it");
+        .title = success
+                     ? fmt::format("Attack success on {} ({})", dataset, options_.scale)
+                     : fmt::format("Accuracy on {} before and after attacks ({})", dataset, options_.scale),
+        .y_label = success ? "images misclassified" : "accuracy",
+        .note =
+            "n: attacked images; lines: 95 % intervals. The paper prints one number for GMA, of no norm."};
+    if (!success) figure.series = {"clean"};
+    for (const char* norm : {"L-inf", "L2"})
+      figure.series.push_back(fmt::format("GMA {}, mean of 30 sizes", norm));
+    for (const std::string& name : big_attacks())
+      figure.series.push_back(fmt::format("{} L2, mean over Table 2's sizes", upper(name)));
     for (const StudyResult& result : results_) {
       if (result.dataset != dataset) continue;
-      std::vector<double> bars = {result.clean, result.gma[0].pooled, result.gma[1].pooled};
-      for (const StudyResult::Big& attack : result.big) bars.push_back(attack.accuracy());
-      bars.push_back(paper_numbers(dataset, result.model).gma);
-      figure.groups.emplace_back(result.model, std::move(bars));
-    }
-    if (!figure.groups.empty()) figures_.push_back(write_bar_figure(folder, stem, figure));
-  }
-
-  void write_success_figure(const RunFolder& folder) {
-    for (const std::string& dataset : kPaperDatasets) {
-      BarFigure figure{.title = fmt::format("Attack success on {} ({})", dataset, options_.scale),
-                       .y_label = "images misclassified"};
-      figure.series = {"GMA L-inf, mean of 30 sizes", "GMA L2, mean of 30 sizes"};
-      for (const std::string& name : big_attacks()) figure.series.push_back(name + " L2, sizes of Table 2");
-      figure.series.emplace_back("GMA as the paper prints it");
-      for (const StudyResult& result : results_) {
-        if (result.dataset != dataset) continue;
-        std::vector<double> bars = {1 - result.gma[0].pooled, 1 - result.gma[1].pooled};
-        for (const StudyResult::Big& attack : result.big) bars.push_back(1 - attack.accuracy());
-        bars.push_back(1 - paper_numbers(dataset, result.model).gma);
-        figure.groups.emplace_back(result.model, std::move(bars));
+      const PaperNumbers paper = paper_numbers(dataset, result.model);
+      std::vector<Measured> bars;
+      const auto add = [&](double accuracy, std::optional<double> printed) {
+        Measured& bar = bars.emplace_back(measured_share(success ? 1 - accuracy : accuracy, result.attacked));
+        if (printed) bar.printed = success ? 1 - *printed : *printed;
+      };
+      if (!success) add(result.clean, paper.clean);
+      for (const StudyResult::Gma& gma : result.gma) add(gma.pooled, paper.gma);
+      for (const StudyResult::Big& attack : result.big) {
+        const auto printed = paper.others.find(attack.name);
+        add(attack.accuracy(), printed == paper.others.end() ? std::nullopt : std::optional(printed->second));
       }
-      if (!figure.groups.empty()) figures_.push_back(write_bar_figure(folder, "figure-9-" + dataset, figure));
+      figure.groups.emplace_back(fmt::format("{}, n = {}", result.model, grouped(result.attacked)),
+                                 std::move(bars));
     }
+    if (!figure.groups.empty()) figures_.push_back(write_figure(folder, stem, figure));
   }
 
   Table accuracy_table() const {

@@ -1,18 +1,36 @@
-// Line and bar figures by gnuplot. The script and its data are kept beside each figure, so that it can be
-// drawn again, restyled, or drawn elsewhere when gnuplot is missing here.
+// Line and bar figures by gnuplot: a PNG in a run folder, with the script and its data beside it, so that it can
+// be drawn again, restyled, or drawn elsewhere when gnuplot is missing here; or SVG for a page.
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "apps/core/run_folder.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 
+// A number with what is known of it.
+struct Measured {
+  Measured(double number) : value(number), low(number), high(number) {}
+  Measured(double number, const Interval& interval) : value(number), low(interval.low), high(interval.high) {}
+  double value;          // NaN: nothing is drawn
+  double low, high;      // its 95 % interval; without one, the value
+  double printed = NAN;  // a paper's number for it: a black diamond
+};
+// part / whole with Wilson's interval.
+Measured measured_share(int64_t part, int64_t whole);
+// The same for a share of `images`, or for a mean of shares of the same images: its interval is no wider.
+Measured measured_share(double share, int64_t images);
+
 struct Series {
   std::string title;
-  std::vector<double> x, y;
+  std::vector<double> x;
+  std::vector<Measured> y;
+  void add(double at, const Measured& measured);
 };
 
 struct Threshold {
@@ -20,10 +38,15 @@ struct Threshold {
   std::string text;
 };
 
+// No figure shows a colour twice: an Error above this many series.
+constexpr size_t kMostSeries = 8;
+
 struct Figure {
   std::string title, x_label, y_label;
+  std::string note = {};  // below the title: over how many images, what the intervals are
   bool log_x = false;
   bool whole_x = false;  // x counts, as epochs do: no tick between two whole numbers
+  bool joined = true;    // false where neighbours are measured on other images: a line would invent a path
   double y_low = 0, y_high = 1;
   bool percent = true;  // y is a share, shown in per cent; else a number as it is
   std::vector<Series> series = {};
@@ -33,12 +56,10 @@ struct Figure {
 // Bars in groups, each a share shown in percent.
 struct BarFigure {
   std::string title, y_label;
-  std::vector<std::string> series = {};  // one bar of each group
-  // Name, one value for each series; NaN: no bar.
-  std::vector<std::pair<std::string, std::vector<double>>> groups = {};
+  std::string note = {};
+  std::vector<std::string> series = {};                                    // one bar of each group
+  std::vector<std::pair<std::string, std::vector<Measured>>> groups = {};  // name, one bar for each series
 };
-// As write_figure.
-std::string write_bar_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure);
 
 // A text as gnuplot reads it.
 std::string quoted(const std::string& text);
@@ -48,5 +69,11 @@ bool draw_figure(const RunFolder& folder, const std::string& stem);
 // Writes STEM.gp and STEM.dat and, where gnuplot is installed, STEM.png. Returns the name of what a person
 // should open: the picture, or else the script.
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure);
+std::string write_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure);
+
+// What a page's <svg class="chart" viewBox="0 0 480 330"> holds: the figure without its title and note; "" where
+// there is no gnuplot. `id` begins the names within, which must differ between the figures of a page.
+std::string svg_figure(const std::string& id, const Figure& figure);
+std::string svg_figure(const std::string& id, const BarFigure& figure);
 
 }  // namespace caltrop

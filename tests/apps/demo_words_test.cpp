@@ -3,7 +3,7 @@
 
 #include "apps/demo/page.h"
 #include "apps/demo/words.h"
-#include "apps/report/html_page.h"
+#include "apps/report/page.h"
 
 namespace caltrop::test {
 namespace {
@@ -264,7 +264,7 @@ TEST_SUITE("apps") {
          {found_words(run.defence), missed_words(run.defence), price_words(run.defence),
           adaptive_words(run.defence), run.command, gma_words(run.gma[1])}) {
       CAPTURE(words);
-      CHECK(says(page, Html(words).code()));
+      CHECK(says(page, fill_page("{{words}}", {{"words", words}})));
     }
     // Three pictures of each example, one of each size and mistake.
     size_t pictures = 0;

@@ -1,11 +1,14 @@
-// Pages: what is written is what was said, whoever said it; charts hold the numbers that they are made of.
+// Pages: what is written is what was said, whoever said it; figures hold the numbers that they are made of, and show
+// no colour twice.
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <limits>
+#include <set>
 
-#include "apps/report/html_page.h"
-#include "apps/report/svg_chart.h"
+#include "apps/report/page.h"
+#include "apps/report/page_parts.h"
+#include "engine/error.h"
+#include "tests/apps/program.h"
 
 namespace caltrop::test {
 namespace {
@@ -15,59 +18,66 @@ size_t count_of(const std::string& text, const std::string& part) {
   for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
   return count;
 }
-// Whatever kind of space stands before a per cent sign.
-bool holds(const Html& html, const std::string& part) {
-  std::string code = html.code();
-  const std::string fixed = "\xC2\xA0%";
-  for (size_t at; (at = code.find(fixed)) != std::string::npos;) code.replace(at, fixed.size(), " %");
-  return code.find(part) != std::string::npos;
+bool holds(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
-std::string escaped(std::string_view text) {
-  return Html(text).code();
+std::string escaped(const std::string& text) {
+  return fill_page("{{text}}", {{"text", text}});
+}
+// One chart as a page shows it.
+std::string drawn(const Json& chart) {
+  return fill_page("{{#one}}{{> chart}}{{/one}}", {{"one", chart}});
 }
 
 Figure two_curves() {
-  return {.title = "A & B",
-          .x_label = "size",
-          .y_label = "accuracy",
-          .log_x = true,
-          .series = {{"first", {0.001, 0.01, 0.1}, {1.0, 0.5, 0.123}}, {"second", {0.01, 0.1}, {0.9, 0.0}}},
-          .thresholds = {{0.8, "robust above"}}};
+  Figure figure{
+      .title = "A & B",
+      .x_label = "size",
+      .y_label = "accuracy",
+      .note = "n < 9",
+      .log_x = true,
+      .series = {{"first", {0.001, 0.01, 0.1}, {1.0, 0.5, 0.123}}, {"second", {0.01, 0.1}, {0.9, 0.0}}},
+      .thresholds = {{0.8, "robust above"}}};
+  figure.series[1].y[0] = {0.9, {0.8, 0.95}};
+  return figure;
+}
+BarFigure some_bars() {
+  BarFigure figure{.title = "t",
+                   .y_label = "found",
+                   .series = {"all", "some"},
+                   .groups = {{"PGD", {0.25, 1}}, {"CW", {0, NAN}}}};
+  figure.groups[0].second[0].printed = 0.375;
+  return figure;
 }
 
 TEST_SUITE("apps") {
-  TEST_CASE("html: text stays text") {
-    CHECK(escaped("a < b & \"c\" > d") == "a &lt; b &amp; &quot;c&quot; &gt; d");
+  TEST_CASE("page: text stays text") {
+    CHECK(escaped("a < b & \"c\" > 'd'") == "a &lt; b &amp; &quot;c&quot; &gt; &apos;d&apos;");
     CHECK(escaped("L∞ – “ok” 漢 😀\n\t") == "L∞ – “ok” 漢 😀\n\t");
     CHECK(escaped("50 % % 5") == "50\xC2\xA0%\xC2\xA0% 5");
+    CHECK(escaped("{{text}} {{{text}}} {{> chart}}") == "{{text}} {{{text}}} {{&gt; chart}}");
     const std::string bad = "\xEF\xBF\xBD";
     CHECK(escaped(std::string("a\0b\x1B\x7F", 5)) == "a" + bad + "b" + bad + bad);
     // No UTF-8: a lone byte, a cut sequence, one longer than need be, a surrogate, one above U+10FFFF.
     CHECK(escaped("\xFFx") == bad + "x");
-    CHECK(escaped("\xE2\x88") == bad + bad);
-    CHECK(escaped("\xC0\xAF") == bad + bad);
-    CHECK(escaped("\xED\xA0\x80") == bad + bad + bad);
-    CHECK(escaped("\xF4\x90\x80\x80") == bad + bad + bad + bad);
-  }
-
-  TEST_CASE("html: what is opened is closed") {
-    const Html inner = element("b", {{"class", "x\"><script>"}}, "1 < 2");
-    CHECK(inner.code() == "<b class=\"x&quot;&gt;&lt;script&gt;\">1 &lt; 2</b>");
-    CHECK(element("p", {}, "so ", inner, "!").code() == "<p>so " + inner.code() + "!</p>");
-    CHECK(element("img", {{"alt", ""}}).code() == "<img alt=\"\"/>");
-    CHECK(element("p", {}).code() == "<p></p>");
-    const std::string page = html_page("en", "</title>", element("main", {}, "here"));
-    CHECK(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\"><head>"));
-    CHECK(page.find("<title>&lt;/title&gt;</title>") != std::string::npos);
-    CHECK(page.ends_with("<body><main>here</main></body></html>\n"));
-    CHECK(page.find("prefers-color-scheme: dark") != std::string::npos);
-    for (const char* outside : {"http:", "https:", "url(", "@import", "<script", "<link"}) {
-      CAPTURE(outside);
-      CHECK(page.find(outside) == std::string::npos);
+    for (const char* broken : {"\xE2\x88", "\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80"}) {
+      const std::string text = escaped(broken);
+      CAPTURE(text);
+      CHECK(count_of(text, bad) * bad.size() == text.size());
+      CHECK_FALSE(text.empty());
     }
   }
 
-  TEST_CASE("html: base64 as RFC 4648 has it") {
+  TEST_CASE("page: a name without a value is an error, not a hole") {
+    CHECK_THROWS_WITH_AS(fill_page("{{missing}}", Json::object()),
+                         "[page] the template names 'missing', which has no value", Error);
+    CHECK_THROWS_AS(fill_page("{{#gone}}{{/gone}}", Json::object()), Error);
+    CHECK_THROWS_AS(fill_page("{{#open}}", {{"open", true}}), Error);
+    CHECK(fill_page("{{#a}}x{{/a}}{{#b}}y{{/b}}{{#c}}z{{/c}}", {{"a", ""}, {"b", false}, {"c", {1, 2}}}) ==
+          "zz");
+  }
+
+  TEST_CASE("page: base64 as RFC 4648 has it") {
     const std::string scheme = "data:image/png;base64,";
     CHECK(png_address("") == scheme);
     CHECK(png_address("f") == scheme + "Zg==");
@@ -77,66 +87,91 @@ TEST_SUITE("apps") {
     CHECK(png_address(std::string("\xFF\xFE\x00", 3)) == scheme + "//4A");
   }
 
-  TEST_CASE("charts: every point is drawn, named and listed") {
-    const Html chart = svg_chart(two_curves(), "two curves");
-    CHECK(holds(chart, "role=\"img\" aria-label=\"two curves\""));
-    CHECK(holds(chart, "<figcaption>A &amp; B</figcaption>"));
-    CHECK(count_of(chart.code(), "<polyline") == 2);
-    CHECK(count_of(chart.code(), "class=\"hit\"") == 5);
-    CHECK(holds(chart, "<title>first: 12.3 % at size 0.1</title>"));
-    CHECK(holds(chart, "<title>second: 0 % at size 0.1</title>"));
-    CHECK(holds(chart, "<tr><td>0.001</td><td>100 %</td><td></td></tr>"));
-    CHECK(holds(chart, "<tr><td>0.1</td><td>12.3 %</td><td>0 %</td></tr>"));
-    CHECK(holds(chart, "robust above"));
-    // Ticks at powers of ten, one tenth of the axis in logarithms apart from each other as the data are.
-    for (const char* tick :
-         {">0.001</text>", ">0.01</text>", ">0.1</text>", ">100 %</text>", ">0 %</text>"}) {
-      CAPTURE(tick);
-      CHECK(holds(chart, tick));
+  TEST_CASE("charts: the numbers are there with and without gnuplot") {
+    Json chart = page_chart("one", two_curves(), "two <curves>");
+    for (const bool drawing : {true, false}) {
+      if (!drawing) chart["drawing"] = "";
+      const std::string html = drawn(chart);
+      CHECK(holds(html, "<figcaption>A &amp; B<small>n &lt; 9</small></figcaption>"));
+      CHECK(holds(html, "<tr><td>0.001</td><td>100\xC2\xA0%</td><td></td></tr>"));
+      CHECK(holds(html, "<tr><td>0.01</td><td>50\xC2\xA0%</td><td>90\xC2\xA0% (80–95)</td></tr>"));
+      CHECK(holds(html, "<tr><td>0.1</td><td>12.3\xC2\xA0%</td><td>0\xC2\xA0%</td></tr>"));
+      CHECK(count_of(html, "<table>") == 1);
     }
+    CHECK_FALSE(holds(drawn(chart), "<svg"));
+    CHECK_FALSE(holds(drawn(chart), "<details"));
+    const std::string bars = drawn(page_chart("two", some_bars(), "bars"));
+    CHECK(holds(bars, "<tr><td>CW</td><td>0\xC2\xA0%</td><td></td></tr>"));
   }
 
-  TEST_CASE("charts: 0 % lies on the axis, 100 % at the top, the middle between them") {
-    Figure figure{.title = "",
-                  .x_label = "pass",
-                  .y_label = "",
-                  .series = {{"s", {1, 2, 3}, {0, 0.5, 1}}},
-                  .thresholds = {}};
-    const std::string code = svg_chart(figure, "").code();
-    const size_t at = code.find("points=\"") + 8;
-    double x[3], y[3];
-    REQUIRE(std::sscanf(code.c_str() + at, "%lf,%lf %lf,%lf %lf,%lf", &x[0], &y[0], &x[1], &y[1], &x[2],
-                        &y[2]) == 6);
-    CHECK(x[1] - x[0] == doctest::Approx(x[2] - x[1]));
-    CHECK(x[0] < x[1]);
-    CHECK(y[0] - y[1] == doctest::Approx(y[1] - y[2]));
-    CHECK(y[0] > y[1]);
-    CHECK(code.find(fmt::format("y1=\"{:.1f}\"", y[0])) != std::string::npos);  // the axis
-  }
-
-  TEST_CASE("charts: what cannot be drawn is left out, and nothing else") {
+  TEST_CASE("charts: gnuplot's drawing, made for a page") {
+    const std::string svg = svg_figure("one", two_curves());
+    if (svg.empty()) {
+      MESSAGE("SKIP: no gnuplot here");
+      return;
+    }
+    CHECK(svg == svg_figure("one", two_curves()));
+    const std::string html = drawn(page_chart("one", two_curves(), "two <curves>"));
+    CHECK(holds(html, "aria-label=\"two &lt;curves&gt;\""));
+    for (const char* words : {">first</text>", ">robust above</text>", ">100 %</text>"}) {
+      CAPTURE(words);
+      CHECK(holds(svg, words));
+    }
+    // Points are <use> elements, one more for each entry of the legend.
+    CHECK(count_of(svg, "<use href='#one-gpPt") >= 5 + 2);
+    CHECK(count_of(svg, "id=") == count_of(svg, "id='one-") + count_of(svg, "id=\"one-"));
+    for (const char* outside : {"http:", "https:", "url(", "<script", "<title", "onmouse", "xlink"}) {
+      CAPTURE(outside);
+      CHECK_FALSE(holds(html, outside));
+    }
     Figure figure = two_curves();
-    figure.series[0].y[1] = std::numeric_limits<double>::quiet_NaN();
+    figure.series[0].y[1] = NAN;
     figure.series[1].x[0] = 0;  // on a logarithmic axis
-    const Html chart = svg_chart(figure, "");
-    CHECK(count_of(chart.code(), "class=\"hit\"") == 3);
-    CHECK_FALSE(holds(chart, "<polyline class=\"line s0\" points=\"nan"));
+    CHECK(count_of(svg, "<use") - count_of(svg_figure("one", figure), "<use") == 2);
     figure.series.clear();
-    CHECK(holds(svg_chart(figure, ""), "</svg>"));
-    figure.log_x = false;
-    CHECK(holds(svg_chart(figure, ""), "</svg>"));
+    CHECK_FALSE(svg_figure("none", figure).empty());
+    const std::string bars = svg_figure("bars", some_bars());
+    for (const char* words :
+         {">25.0</text>", ">0.0</text>", ">CW</text>", ">as the paper prints it</text>"}) {
+      CAPTURE(words);
+      CHECK(holds(bars, words));
+    }
+    CHECK_FALSE(holds(bars, "nan"));
   }
 
-  TEST_CASE("charts: bars") {
-    const BarFigure figure{.title = "t",
-                           .y_label = "found",
-                           .series = {"all", "some"},
-                           .groups = {{"PGD", {0.25, 1}}, {"CW", {0, NAN}}}};
-    const Html chart = svg_chart(figure, "bars");
-    CHECK(count_of(chart.code(), "<rect") == 3 + 2);  // and those of the legend
-    CHECK(holds(chart, "<title>PGD, all: 25 %</title>"));
-    CHECK(holds(chart, "<tr><td>CW</td><td>0 %</td><td></td></tr>"));
-    CHECK(holds(chart, ">25</text>"));
+  TEST_CASE("charts: no colour twice, each with its like for the dark") {
+    Figure figure{.title = "many", .x_label = "x", .y_label = "y"};
+    while (figure.series.size() < kMostSeries) figure.series.push_back({"s", {1, 2}, {0.1, 0.2}});
+    const std::string svg = svg_figure("m", figure);
+    std::set<std::string> colours;
+    const std::string before = "' color='";  // of a point
+    for (size_t at = 0; (at = svg.find(before, at)) != std::string::npos;) {
+      at += before.size();
+      colours.insert(svg.substr(at, svg.find('\'', at) - at));
+    }
+    if (!svg.empty()) CHECK(colours.size() == kMostSeries);
+    for (const std::string& colour : colours) {
+      CAPTURE(colour);
+      CHECK(holds(std::string(page_style()), "[fill=\"" + colour + "\"]"));
+    }
+    figure.series.push_back(figure.series[0]);
+    CHECK_THROWS_WITH_AS(svg_figure("m", figure), "[figure] 'many': expected at most 8 series, got 9", Error);
+  }
+
+  TEST_CASE("figures: the data file holds each point with its interval") {
+    const Workplace place;
+    const RunFolder folder(place.file("run"), {Json::object(), Json::object()}, false);
+    const std::string file = write_figure(folder, "f", two_curves());
+    CHECK((file == "f.png" || file == "f.gp"));
+    const std::string data = place.read("run/f.dat");
+    CHECK(holds(data, "0.001 1 1 1\n"));
+    CHECK(holds(data, "0.01 0.9 0.8 0.95\n"));
+    CHECK(holds(place.read("run/f.gp"), "set output 'f.png'"));
+    const Measured half = measured_share(int64_t{5}, 10);
+    CHECK(half.value == 0.5);
+    CHECK(half.low == doctest::Approx(0.2366).epsilon(1e-3));
+    CHECK(half.high == doctest::Approx(0.7634).epsilon(1e-3));
+    CHECK(std::isnan(measured_share(int64_t{0}, 0).value));
   }
 }
 

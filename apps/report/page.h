@@ -1,0 +1,32 @@
+// Pages: a mustache template filled with values. Text is escaped by the template, so that nothing that a file or a
+// flag says is taken for markup. The pages are also XML, so that any parser can check them, and stand alone: one
+// file, no script, nothing to load.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/core/flags.h"
+#include "apps/report/figure.h"
+
+namespace caltrop {
+
+// The template with `values`: {{name}} is escaped, {{{name}}} is not. Names are those of a JSON object; "", false,
+// null and an empty list leave a section out. Beside its own values a template has {{{style}}}, the style sheet of
+// apps/report/page.css, and the parts {{> chart}}, {{> table}}. An Error where it names a value that is not there.
+std::string fill_page(std::string_view page_template, const Json& values);
+
+// What {{> chart}} draws: the figure and, for those who see no picture and where there is no gnuplot, its numbers.
+// `description`: the picture in a sentence. `id` as for svg_figure.
+Json page_chart(const std::string& id, const Figure& figure, const std::string& description);
+Json page_chart(const std::string& id, const BarFigure& figure, const std::string& description);
+
+// What {{> table}} lays out: the first of `rows` are the titles; the row that begins with `chief` stands out.
+Json page_table(const std::string& caption, const std::vector<std::vector<std::string>>& rows,
+                const std::string& chief = "");
+
+// "data:image/png;base64,...": a picture as an address that needs no file.
+std::string png_address(std::string_view png);
+
+}  // namespace caltrop
