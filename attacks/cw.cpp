@@ -19,6 +19,7 @@
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
+#include "engine/optimizer.h"
 
 namespace caltrop {
 namespace {
@@ -81,13 +82,8 @@ class Round {
   }
 
  private:
-  // Kingma & Ba's bias corrections, as Backend::adam wants them.
   void set_pace(int64_t k) {
-    constexpr Adam kRule;
-    const auto t = static_cast<double>(k + 1);
-    const Pace pace{static_cast<float>(2.0 * static_cast<double>(options_.cw.learning_rate) /
-                                       (1.0 - std::pow(static_cast<double>(kRule.beta1), t))),
-                    static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kRule.beta2), t)))};
+    const Pace pace = adam_pace(2.0 * static_cast<double>(options_.cw.learning_rate), k + 1);
     backend_.upload(pace_.data(), &pace, sizeof pace);
   }
 

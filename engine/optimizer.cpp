@@ -43,6 +43,15 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Tensor> parame
   if (!parameters_.empty()) pace_ = Buffer<Pace>(parameters_[0].backend(), 1);
 }
 
+Pace adam_pace(double rate, int64_t t) {
+  constexpr Adam kRule;
+  const auto correction = [t](float beta) {
+    return 1.0 - std::pow(static_cast<double>(beta), static_cast<double>(t));
+  };
+  return {static_cast<float>(rate / correction(kRule.beta1)),
+          static_cast<float>(1.0 / std::sqrt(correction(kRule.beta2)))};
+}
+
 void Optimizer::step(const std::vector<Tensor>& gradients, float scale) {
   check(gradients);
   begin_step(scale);
@@ -53,15 +62,7 @@ void Optimizer::begin_step(float scale) {
   ++steps_;
   if (!pace_) return;
   Pace pace{options_.rate * scale};
-  if (options_.rule == Rule::adam) {
-    // Kingma & Ba's bias corrections, as two factors computed once in double.
-    constexpr Adam kRule;
-    const auto t = static_cast<double>(steps_);
-    pace.rate = static_cast<float>(static_cast<double>(pace.rate) /
-                                   (1.0 - std::pow(static_cast<double>(kRule.beta1), t)));
-    pace.root_second =
-        static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kRule.beta2), t)));
-  }
+  if (options_.rule == Rule::adam) pace = adam_pace(static_cast<double>(pace.rate), steps_);
   pace_.backend().upload(pace_.data(), &pace, sizeof pace);
 }
 

@@ -22,6 +22,9 @@ struct OptimizerOptions {
   float weight_decay = 0.0f;
 };
 
+// Adam's in update t = 1, 2, ...: Kingma & Ba's bias corrections as two factors, each computed once in double.
+Pace adam_pace(double rate, int64_t t);
+
 class Optimizer {
  public:
   Optimizer(const OptimizerOptions& options, std::vector<Tensor> parameters);
