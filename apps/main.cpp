@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/commands/attack_flags.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/suggest.h"
@@ -151,6 +152,8 @@ int guarded_main(const std::vector<std::string>& arguments) {
   } catch (const UsageError& problem) {
     return report(
         fmt::format("{} (see 'caltrop {}--help')", problem.what(), command.empty() ? "" : command + " "), 2);
+  } catch (const BadOption& problem) {
+    return report(of_flag(problem), 1);
   } catch (const std::bad_alloc&) {
     return report("not enough memory", 1);
   } catch (const std::exception& problem) {

@@ -62,8 +62,7 @@ class AutoPgd {
     climbing_ = options_;
     climbing_.targeted = false;
     x_ = bench.boundary_start(rows, attempt);
-    found_ = {Tensor::uninitialized(bench.backend(), x_.shape()), std::vector<int32_t>(places_.size(), 0),
-              std::vector<int32_t>(places_.size(), 0)};
+    found_ = nothing_found(Tensor::uninitialized(bench.backend(), x_.shape()));
     for (const float eps : rows.eps) paces_.push_back({2.0f * eps, 0, 0, 0});
   }
 
@@ -210,9 +209,9 @@ class AutoPgd {
 
 }  // namespace
 
-Found apgd(Workbench& bench, const Rows& rows, int64_t attempt) {
+Found apgd(Workbench& bench, const Rows& rows, const Try& attempt) {
   const NoGrad values_only;
-  return AutoPgd(bench, rows, attempt).run();
+  return AutoPgd(bench, rows, attempt.number).run();
 }
 
 }  // namespace caltrop

@@ -2,12 +2,15 @@
 //
 //   x_0     = x, or a random point of the ball around x
 //   g_k     = the gradient of the loss at x_k with respect to pixels
-//   x_{k+1} = clip( project( x_k + a * direction(g_k) ) )
+//   d_k     = g_k;  mim: d_k = decay d_{k-1} + g_k / |g_k|_1
+//   x_{k+1} = clip( project( x_k + a * direction(d_k) ) )
 //
 // Everything large stays on the device of the model; the host keeps one number or two for each row.
 
+#include <functional>
 #include <memory>
 
+#include "attacks/attack_info.h"
 #include "attacks/attack_rows.h"
 #include "engine/ops.h"
 #include "kernels/phase.h"
@@ -15,86 +18,80 @@
 namespace caltrop {
 namespace {
 
-class Ascent {
- public:
-  Ascent(Workbench& bench, const Rows& rows)
-      : bench_(bench),
-        options_(bench.options()),
-        backend_(bench.backend()),
-        rows_(rows),
-        labels_(bench.labels(rows.labels)) {
-    for (const float eps : rows.eps) sizes_.push_back(step_size_of(options_, eps));
+// Gradients that were zero everywhere or held a NaN, counted on the device for each row.
+struct GradientCounts {
+  GradientCounts(Backend& backend, int64_t rows)
+      : zeros(Tensor::zeros(backend, {rows})), nans(Tensor::zeros(backend, {rows})) {}
+
+  // `length` is |g|_1 of each row, `zero` 1 where that is 0.
+  void add(const Tensor& length, const Tensor& zero) const {
+    assign(zeros, zeros + zero);
+    assign(nans, nans + (1.0f - equal(length, length)));
+  }
+  void write_to(Found& found) const {
+    const std::vector<float> z = zeros.to_host(), n = nans.to_host();
+    found.zero_gradients.assign(z.begin(), z.end());
+    found.nan_gradients.assign(n.begin(), n.end());
   }
 
-  // What the attack works on stays where it is, so that a step is captured once and replayed; the steps
-  // before that run op by op, and so do all those through a classifier that draws random numbers: a replay
-  // would draw them again.
-  Found climb(const Tensor& start, const Tensor& first_gradient) {
-    x_ = Tensor::uninitialized(backend_, start.shape());
-    assign(x_, start);
-    momentum_ = Tensor::zeros(backend_, start.shape());
-    zeros_ = Tensor::zeros(backend_, {rows_.count()});
-    nans_ = Tensor::zeros(backend_, {rows_.count()});
-    int64_t k = 0;
-    const auto step_by_gradient = [this, &k] {
-      step_along(gradient(static_cast<uint64_t>(k)));
-    };
-    if (first_gradient && options_.steps > 0) {
-      step_along(first_gradient);
-      ++k;
-    }
-    const int64_t passes = (options_.steps - k) * rows_.count() * bench_.classifier().passes();
-    bench_.count(passes, passes);
-    const int64_t direct = bench_.classifier().random() ? options_.steps : k + 1;
-    for (; k < options_.steps && k < direct; ++k) step_by_gradient();
-    if (k < options_.steps) {
-      const std::unique_ptr<Replay> replay = backend_.capture(step_by_gradient);
-      for (; k < options_.steps; ++k) replay->run();
-    }
-    Found found{x_, {}, {}};
-    for (const float zeros : zeros_.to_host()) found.zero_gradients.push_back(static_cast<int32_t>(zeros));
-    for (const float nans : nans_.to_host()) found.nan_gradients.push_back(static_cast<int32_t>(nans));
-    return found;
-  }
-
- private:
-  Tensor gradient(uint64_t step) const {
-    const auto loss = [this](const Tensor& z) {
-      return std::vector<Tensor>{cross_entropy(z, labels_, options_.cross_entropy)};
-    };
-    return bench_.classifier().differentiate(x_, loss, {.images = rows_.indices, .step = step}).gradients[0];
-  }
-
-  // One step of every row along `g`.
-  void step_along(const Tensor& g) const {
-    const Tensor length = sum(abs(g), {1, 2, 3});  // |g|_1 of each row
-    const Tensor zero = equal(length, Tensor::zeros(backend_, {rows_.count()}));
-    assign(zeros_, zeros_ + zero);
-    assign(nans_, nans_ + (1.0f - equal(length, length)));
-    if (options_.kind == AttackKind::mim) {
-      // A zero gradient is divided by one: it adds nothing and the momentum goes on.
-      assign(momentum_, momentum_ * options_.decay + g / per_row(length + zero));
-      assign(x_, bench_.step(options_.norm, rows_, x_, momentum_, sizes_));
-    } else {
-      assign(x_, bench_.step(options_.norm, rows_, x_, g, sizes_));
-    }
-  }
-
-  Workbench& bench_;
-  const AttackOptions& options_;
-  Backend& backend_;
-  const Rows& rows_;
-  Labels labels_;
-  std::vector<float> sizes_;  // of a step, for each row
-  Tensor x_, momentum_, zeros_, nans_;
+  Tensor zeros, nans;
 };
+
+// Calls step() `count` times. What it works on stays where it is, so the second call is captured and replayed; not
+// so through a classifier that draws random numbers: a replay would draw the same ones again.
+void repeat_step(Backend& backend, int64_t count, bool random, const std::function<void()>& step) {
+  int64_t k = 0;
+  for (; k < count && (random || k < 1); ++k) step();
+  if (k == count) return;
+  const std::unique_ptr<Replay> replay = backend.capture(step);
+  for (; k < count; ++k) replay->run();
+}
 
 }  // namespace
 
-Found ascend(Workbench& bench, const Rows& rows, int64_t attempt, const Tensor& first_gradient) {
+Found ascend(Workbench& bench, const Rows& rows, const Try& attempt) {
   const Phase steps("steps");
-  const Tensor start = bench.options().random_start ? bench.random_start(rows, attempt) : rows.origin;
-  return Ascent(bench, rows).climb(start, first_gradient);
+  const AttackOptions& options = bench.options();
+  const Classifier& classifier = bench.classifier();
+  Backend& backend = bench.backend();
+  const Labels labels = bench.labels(rows.labels);
+  std::vector<float> step_sizes;
+  for (const float eps : rows.eps) step_sizes.push_back(step_size_of(options, eps));
+
+  const Tensor x = Tensor::uninitialized(backend, rows.origin.shape());
+  assign(x, options.random_start ? bench.random_start(rows, attempt.number) : rows.origin);
+  const bool has_momentum = info_of(options.kind).reads_option("decay");
+  const Tensor momentum = has_momentum ? Tensor::zeros(backend, x.shape()) : Tensor();
+  const GradientCounts counts(backend, rows.count());
+
+  const auto step_along = [&](const Tensor& g) {
+    const Tensor length = sum(abs(g), {1, 2, 3});  // |g|_1 of each row
+    const Tensor zero = equal(length, Tensor::zeros(backend, {}));
+    counts.add(length, zero);
+    // A zero gradient is divided by one: it adds nothing and the momentum goes on.
+    if (has_momentum) assign(momentum, momentum * options.decay + g / per_row(length + zero));
+    assign(x, bench.step(options.norm, rows, x, has_momentum ? momentum : g, step_sizes));
+  };
+  int64_t k = 0;
+  const auto loss = [&](const Tensor& z) {
+    return std::vector<Tensor>{cross_entropy(z, labels, options.cross_entropy)};
+  };
+  const auto climb = [&] {
+    const Query query{.images = rows.indices, .step = static_cast<uint64_t>(k)};
+    step_along(classifier.differentiate(x, loss, query).gradients[0]);
+    ++k;
+  };
+  if (attempt.gradient) {
+    step_along(attempt.gradient);
+    ++k;
+  }
+  const int64_t left = options.steps - k;
+  bench.count(left * rows.count() * classifier.passes(), left * rows.count() * classifier.passes());
+  repeat_step(backend, left, classifier.random(), climb);
+
+  Found found{x, {}, {}};
+  counts.write_to(found);
+  return found;
 }
 
 }  // namespace caltrop

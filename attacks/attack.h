@@ -1,25 +1,8 @@
 // The attacks: one call, craft(), for all of them. Each family is a file that reads like its paper.
 //
-//   kind        steps  source                                                               file
-//   fgsm            1  Goodfellow, Shlens, Szegedy 2015                                     ascent.cpp
-//   bim            10  Kurakin, Goodfellow, Bengio 2017                                     ascent.cpp
-//   pgd            10  Madry et al. 2018; from a random point                               ascent.cpp
-//   mim            10  Dong et al. 2018; m = decay m + g / |g|_1, steps along m             ascent.cpp
-//   cw           1000  Carlini & Wagner 2017, L2: the smallest perturbation, by Adam and    cw.cpp
-//                      a binary search
-//   deepfool       50  Moosavi-Dezfooli, Fawzi, Frossard 2016: steps to the nearest linear  deepfool.cpp
-//                      boundary
-//   apgd-ce       100  Croce & Hein 2020: PGD that halves its step when it stalls;          apgd.cpp
-//                      cross-entropy
-//   apgd-dlr      100  ... difference of logits ratio                                       apgd.cpp
-//   apgd-t        100  ... its targeted form, towards the 9 likeliest other classes in turn apgd.cpp
-//   fab           100  Croce & Hein 2020: the smallest perturbation, by projections within  fab.cpp
-//                      the box
-//   fab-t         100  ... towards the 9 likeliest other classes in turn                    fab.cpp
-//   square       5000  Andriushchenko et al. 2020: random search, no gradients              square.cpp
-//   autoattack         Croce & Hein 2020: several of these, each on what the others left    autoattack.cpp
+// What each attack is, where it comes from and what it takes is one row of attack_table.cpp.
 //
-// fgsm to mim default to the step eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40
+// fgsm, bim, pgd and mim default to the step eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40
 // steps, as Madry et al. attack MNIST (fgsm: eps). Their direction and projection are those of
 // Backend::attack_step. cw, deepfool and fab look for the nearest adversarial image: they need no size
 // (infinity), and with one they succeed only where the norm fits it. The loss is that of each image by
@@ -36,6 +19,7 @@
 #include <vector>
 
 #include "attacks/classifier.h"
+#include "engine/error.h"
 #include "engine/model.h"
 #include "engine/ops.h"
 #include "engine/tensor.h"
@@ -59,16 +43,14 @@ enum class AttackKind : uint8_t {
 };
 AttackKind parse_attack(std::string_view name);
 std::string to_string(AttackKind kind);
-std::vector<std::string> attack_names();  // all, in the order above
+std::vector<std::string> attack_names();  // all, in the order of their table
 Norm parse_norm(std::string_view name);   // "linf", "l2", "l1"
 std::string to_string(Norm norm);
 
-// fgsm, bim, pgd, mim: several sizes share their first gradient, and a step is captured.
+// fgsm, bim, pgd, mim: steps along the gradient of cross-entropy. See AttackInfo.
 bool is_ascent(AttackKind kind);
 // cw, deepfool, fab, fab-t: the smallest perturbation, with or without a size.
 bool is_minimum_norm(AttackKind kind);
-// Whether it uses gradients at all.
-bool is_white_box(AttackKind kind);
 
 // Minimises |x' - x|^2 + c max(z_y - max_{k != y} z_k + confidence, 0) over w, x' = (tanh w + 1) / 2.
 struct CwOptions {
@@ -127,8 +109,11 @@ struct AttackOptions {
   float low = 0.0f, high = 1.0f;  // the box: what a pixel may be
 };
 
-// The table above.
+// Those of its row.
 AttackOptions attack_defaults(AttackKind kind);
+// Every option by its name, "kind=pgd norm=linf steps=10 ...": texts are equal where options are. Who keeps
+// attacked images finds them again by it.
+std::string to_text(const AttackOptions& options);
 // The bound used where none is given: 0.3 (linf), 2 (l2), 10 (l1), on pixels in [0,1]; none for minimum-norm
 // attacks.
 float default_eps(Norm norm);
@@ -136,14 +121,29 @@ float default_eps(AttackKind kind, Norm norm);
 // The step of size `eps` under these options.
 float step_size_of(const AttackOptions& options, float eps);
 
-// An Error that names the flag unless the options make an attack on images of `image_size` values. A size is
-// absurd beyond twice the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the
-// usual reason is a size meant for pixels up to 255.
+// An option that makes no attack: its name in AttackOptions (attacks/option_fields.h; "eps" for a size) and what is
+// wrong with it, in words that follow the name.
+class BadOption : public Error {
+ public:
+  BadOption(std::string option, std::string problem)
+      : Error("[attack] " + option + " " + problem),
+        option_(std::move(option)),
+        problem_(std::move(problem)) {}
+  const std::string& option() const { return option_; }
+  const std::string& problem() const { return problem_; }
+
+ private:
+  std::string option_, problem_;
+};
+
+// A BadOption unless the options make an attack on images of `image_size` values. A size is absurd beyond twice
+// the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the usual reason is a size
+// meant for pixels up to 255.
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size);
-// Its rule for one length in `norm`, of a flag; for pixels from `low` to `high`.
-void check_length(const char* flag, float length, Norm norm, int64_t image_size, float low = 0.0f,
+// Its rule for one length in `norm`, called `option`; for pixels from `low` to `high`.
+void check_length(const char* option, float length, Norm norm, int64_t image_size, float low = 0.0f,
                   float high = 1.0f);
-// The part of it that needs neither sizes nor images: for a command, before it reads any.
+// The part of it that needs neither sizes nor images.
 void check_attack(const AttackOptions& options);
 
 // Rounding that the measured size of a perturbation may add to its bound: pixels near 1 are multiples of

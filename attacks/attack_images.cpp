@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "attacks/attack_rows.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -106,7 +107,7 @@ AttackReport attack_images(const Classifier& classifier, const Images& images, s
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
-    results.arrive(begin, craft(classifier, batch, sizes, options));
+    results.arrive(begin, craft_checked(classifier, batch, sizes, options));
   };
   const int64_t suited = std::max<int64_t>(1, classifier.chunk() / static_cast<int64_t>(sizes.size()));
   for_chunks(classifier.backend(), count, job.batch > 0 ? job.batch : suited, body, job.progress);

@@ -1,4 +1,4 @@
-// Names, defaults and bounds of the attacks.
+// Names, defaults and bounds of the attacks' options.
 
 #include <fmt/ranges.h>
 
@@ -7,15 +7,14 @@
 #include <limits>
 
 #include "attacks/attack.h"
+#include "attacks/attack_info.h"
+#include "attacks/option_fields.h"
 #include "engine/error.h"
 #include "engine/named.h"
 
 namespace caltrop {
 namespace {
 
-constexpr std::array<const char*, 13> kKinds = {"fgsm",     "bim",     "pgd",       "mim",    "cw",
-                                                "deepfool", "apgd-ce", "apgd-dlr",  "apgd-t", "fab",
-                                                "fab-t",    "square",  "autoattack"};
 constexpr std::array<const char*, 3> kVersions = {"standard", "plus", "rand"};
 constexpr std::array<const char*, 3> kNorms = {"linf", "l2", "l1"};
 constexpr int64_t kMaxSteps = 1'000'000;
@@ -34,42 +33,46 @@ double diameter(Norm norm, double span, int64_t image_size) {
   return span;
 }
 
+template <typename... Args>
+[[noreturn]] void refuse(const char* option, fmt::format_string<Args...> problem, Args&&... args) {
+  throw BadOption(option, fmt::format(problem, std::forward<Args>(args)...));
+}
+
 }  // namespace
 
-void check_length(const char* flag, float value, Norm norm, int64_t image_size, float low, float high) {
-  if (!std::isfinite(value)) fail("{} {} is not a size: expected a finite number of at least 0", flag, value);
-  if (value < 0.0f) fail("{} {} is negative: expected a number of at least 0", flag, value);
+void check_length(const char* option, float value, Norm norm, int64_t image_size, float low, float high) {
+  if (!std::isfinite(value))
+    refuse(option, "{} is not a size: expected a finite number of at least 0", value);
+  if (value < 0.0f) refuse(option, "{} is negative: expected a number of at least 0", value);
   const double span = static_cast<double>(high) - low;
   const double widest = diameter(norm, span, image_size);
   if (static_cast<double>(value) <= 2.0 * widest) return;
-  fail(
-      "{} {} is absurd: two images are never further apart than {:.6g} in {}, and pixels lie in [{:g},{:g}]; "
-      "for a size meant for 8-bit pixels divide by 255",
-      flag, value, widest, to_string(norm), low, high);
+  refuse(option,
+         "{} is absurd: two images are never further apart than {:.6g} in {}, and pixels lie in [{:g},{:g}]; "
+         "for a size meant for 8-bit pixels divide by 255",
+         value, widest, to_string(norm), low, high);
 }
 
 AttackKind parse_attack(std::string_view name) {
-  for (size_t k = 0; k < kKinds.size(); ++k) {
-    if (name == kKinds[k]) return static_cast<AttackKind>(k);
+  for (const AttackInfo& info : all_attacks()) {
+    if (name == info.name) return info.kind;
   }
-  fail("unknown attack '{}': expected {}", name, fmt::join(kKinds, ", "));
+  fail("unknown attack '{}': expected {}", name, fmt::join(attack_names(), ", "));
 }
 std::string to_string(AttackKind kind) {
-  return kKinds[static_cast<size_t>(kind)];
+  return info_of(kind).name;
 }
 std::vector<std::string> attack_names() {
-  return {kKinds.begin(), kKinds.end()};
+  std::vector<std::string> names;
+  for (const AttackInfo& info : all_attacks()) names.emplace_back(info.name);
+  return names;
 }
 
 bool is_ascent(AttackKind kind) {
-  return kind <= AttackKind::mim;
+  return info_of(kind).ascent;
 }
 bool is_minimum_norm(AttackKind kind) {
-  return kind == AttackKind::cw || kind == AttackKind::deepfool || kind == AttackKind::fab ||
-         kind == AttackKind::fab_t;
-}
-bool is_white_box(AttackKind kind) {
-  return kind != AttackKind::square;
+  return info_of(kind).goal == Goal::nearest;
 }
 
 AutoAttackVersion parse_version(std::string_view name) {
@@ -87,32 +90,12 @@ std::string to_string(Norm norm) {
 }
 
 AttackOptions attack_defaults(AttackKind kind) {
+  const AttackInfo& info = info_of(kind);
   AttackOptions options;
   options.kind = kind;
-  options.random_start = kind == AttackKind::pgd;
-  switch (kind) {
-    case AttackKind::fgsm:
-      options.steps = 1;
-      break;
-    case AttackKind::bim:
-    case AttackKind::pgd:
-    case AttackKind::mim:
-      options.steps = 10;
-      break;
-    case AttackKind::cw:
-      options.norm = Norm::l2;
-      options.steps = 1000;
-      break;
-    case AttackKind::deepfool:
-      options.norm = Norm::l2;
-      options.steps = 50;
-      break;
-    case AttackKind::square:
-      options.steps = 5000;
-      break;
-    default:
-      options.steps = 100;
-  }
+  options.norm = info.norms.front();
+  options.steps = info.steps;
+  options.random_start = info.random_start;
   return options;
 }
 
@@ -141,49 +124,53 @@ float step_size_of(const AttackOptions& options, float eps) {
 
 namespace {
 
+struct Written {
+  std::string operator()(bool value) const { return value ? "yes" : "no"; }
+  std::string operator()(int64_t value) const { return fmt::to_string(value); }
+  std::string operator()(uint64_t value) const { return fmt::to_string(value); }
+  std::string operator()(float value) const {
+    return fmt::to_string(value);
+  }  // the shortest that is read back
+  std::string operator()(CrossEntropyGrad value) const {
+    return value == CrossEntropyGrad::stable ? "stable" : "torch";
+  }
+  template <typename Enum>
+  std::string operator()(Enum value) const {
+    return to_string(value);
+  }
+};
+
 // What only some attacks can do.
 void check_kind(const AttackOptions& options) {
-  using Kind = AttackKind;
-  const Kind kind = options.kind;
-  const std::string name = to_string(kind);
-  if (options.norm == Norm::l1 && kind != Kind::fgsm) {
-    fail("--norm l1 is for fgsm alone: {} takes {}", name, kind == Kind::cw ? "l2" : "linf or l2");
+  const AttackInfo& info = info_of(options.kind);
+  if (!info.knows(options.norm)) {
+    std::vector<std::string> others, own;
+    for (const AttackInfo& other : all_attacks()) {
+      if (other.knows(options.norm)) others.emplace_back(other.name);
+    }
+    for (const Norm norm : info.norms) own.push_back(to_string(norm));
+    const std::string takes = fmt::format("{}", fmt::join(own, " or "));
+    if (others.size() == 1)
+      refuse("norm", "{} is for {} alone: {} takes {}", to_string(options.norm), others[0], info.name, takes);
+    refuse("norm", "{} does not fit {}, which takes {}", to_string(options.norm), info.name, takes);
   }
-  if (kind == Kind::cw && options.norm != Norm::l2)
-    fail("--norm {} does not fit cw, which takes l2", to_string(options.norm));
-  if (kind == Kind::fgsm && options.steps != 1) {
-    fail("--steps {} does not fit fgsm, which takes one step; bim repeats it", options.steps);
+  if (info.steps == 1 && options.steps != 1)
+    refuse("steps", "{} does not fit {}, which takes one step; bim repeats it", options.steps, info.name);
+  if (options.step_size != 0.0f && !info.reads_option("step_size"))
+    refuse("step_size", "does not fit {}, which chooses its own steps", info.name);
+  if (options.targeted && info.no_target)
+    refuse("targeted", "does not fit {}, {}", info.name, info.no_target);
+  if (options.random_start && info.no_random_start)
+    refuse("random_start", "does not fit {}, {}", info.name, info.no_random_start);
+  if (options.random_start && options.norm == Norm::l1) refuse("random_start", "needs the norm linf or l2");
+  if (options.restarts == 1) return;
+  if (info.ascent && !options.random_start) {
+    refuse("restarts", "{} needs a random start: without one each try gives the same images",
+           options.restarts);
   }
-  if (options.step_size != 0.0f && !is_ascent(kind)) {
-    fail("--step-size does not fit {}, which chooses its own steps", name);
-  }
-  if (options.targeted && (kind == Kind::deepfool || kind == Kind::fab)) {
-    fail("--target does not fit {}, which goes to the nearest class, whichever it is; cw takes a target",
-         name);
-  }
-  if (options.targeted && (kind == Kind::apgd_t || kind == Kind::fab_t)) {
-    fail(
-        "--target does not fit {}, which tries the likeliest classes in turn; for one class take apgd-ce or "
-        "cw",
-        name);
-  }
-  if (options.targeted && kind == Kind::autoattack) {
-    fail(
-        "--target does not fit autoattack, which succeeds with any class; for one take apgd-ce, cw or "
-        "square");
-  }
-  if (options.random_start && kind == Kind::bim) {
-    fail("--random-start does not fit bim, which begins at the image; pgd is bim with a random start");
-  }
-  if (options.random_start && !is_ascent(kind))
-    fail("--random-start does not fit {}, which chooses its own", name);
-  if (options.random_start && options.norm == Norm::l1) fail("--random-start needs --norm linf or l2");
-  if (options.restarts > 1 && is_ascent(kind) && !options.random_start) {
-    fail("--restarts {} needs a random start: without one each try gives the same images", options.restarts);
-  }
-  if (options.restarts > 1 && (kind == Kind::cw || kind == Kind::deepfool || kind == Kind::autoattack)) {
-    fail("--restarts {} does not fit {}, which gives the same images each time", options.restarts, name);
-  }
+  if (!info.reads_option("restarts"))
+    refuse("restarts", "{} does not fit {}, which gives the same images each time", options.restarts,
+           info.name);
 }
 
 void check_sizes(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
@@ -191,44 +178,63 @@ void check_sizes(const AttackOptions& options, std::span<const float> sizes, int
   for (const float eps : sizes) {
     const bool unbounded = std::isinf(eps) && eps > 0.0f && is_minimum_norm(options.kind);
     if (unbounded && options.restarts > 1)
-      fail("--restarts {} needs --eps to begin within", options.restarts);
-    if (!unbounded) check_length("--eps", eps, options.norm, image_size, options.low, options.high);
+      refuse("restarts", "{} needs a size to begin within", options.restarts);
+    if (!unbounded) check_length("eps", eps, options.norm, image_size, options.low, options.high);
   }
 }
 
-void check_range(const char* flag, double value, double low, double high) {
-  if (value >= low && value <= high) return;  // false for NaN
-  fail("{} {:g} is out of range: expected {:g} to {:g}", flag, value, low, high);
+// The numbers that an option may have.
+struct Range {
+  const char* option;
+  double low, high;
+};
+constexpr Range kRanges[] = {{"decay", 0, 10},
+                             {"target_classes", 1, 1000},
+                             {"cw.rounds", 1, 30},
+                             {"cw.first_constant", 0x1p-60, 1e9},
+                             {"cw.learning_rate", 0x1p-60, 10},
+                             {"cw.confidence", 0, 1e6},
+                             {"deepfool.candidates", 2, 1e6},
+                             {"deepfool.overshoot", 0, 10},
+                             {"square.share", 0x1p-60, 1}};
+
+void check_range(std::string_view option, double value) {
+  for (const Range& range : kRanges) {
+    if (option != range.option || (value >= range.low && value <= range.high)) continue;  // no NaN is
+    refuse(range.option, "{:g} is out of range: expected {:g} to {:g}", value, range.low, range.high);
+  }
 }
 
 }  // namespace
 
+std::string to_text(const AttackOptions& options) {
+  std::string text;
+  for_each_option(options, [&](const char* name, const auto& value) {
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, Written()(value));
+  });
+  return text;
+}
+
 void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
   check_attack(options);
   check_sizes(options, sizes, image_size);
-  check_length("--step-size", options.step_size, options.norm, image_size, options.low, options.high);
+  check_length("step_size", options.step_size, options.norm, image_size, options.low, options.high);
 }
 
 void check_attack(const AttackOptions& options) {
   if (!(options.low < options.high))
     fail("[attack] expected a box low < high, got [{},{}]", options.low, options.high);
-  if (options.steps < 1 || options.steps > kMaxSteps) {
-    fail("--steps {} is out of range: expected 1 to {}", options.steps, kMaxSteps);
-  }
-  check_kind(options);
+  if (options.steps < 1 || options.steps > kMaxSteps)
+    refuse("steps", "{} is out of range: expected 1 to {}", options.steps, kMaxSteps);
+  for_each_option(options, [](const char* name, const auto& value) {
+    using Value = std::decay_t<decltype(value)>;
+    if constexpr (std::is_arithmetic_v<Value>) check_range(name, static_cast<double>(value));
+  });
   const int64_t tries = kMaxTries / std::max<int64_t>(1, options.target_classes);
   if (options.restarts < 1 || options.first_try < 0 || options.restarts > tries - options.first_try) {
-    fail("--restarts {} is out of range: expected 1 to {}", options.restarts, tries - options.first_try);
+    refuse("restarts", "{} is out of range: expected 1 to {}", options.restarts, tries - options.first_try);
   }
-  check_range("--decay", static_cast<double>(options.decay), 0, 10);
-  check_range("--targets", static_cast<double>(options.target_classes), 1, 1000);
-  check_range("--cw-rounds", static_cast<double>(options.cw.rounds), 1, 30);
-  check_range("--cw-constant", static_cast<double>(options.cw.first_constant), 0x1p-60, 1e9);
-  check_range("--cw-rate", static_cast<double>(options.cw.learning_rate), 0x1p-60, 10);
-  check_range("--confidence", static_cast<double>(options.cw.confidence), 0, 1e6);
-  check_range("--candidates", static_cast<double>(options.deepfool.candidates), 2, 1e6);
-  check_range("--overshoot", static_cast<double>(options.deepfool.overshoot), 0, 10);
-  check_range("--square-share", static_cast<double>(options.square.share), 0x1p-60, 1);
+  check_kind(options);
 }
 
 float ball_tolerance(Norm norm, int64_t image_size) {

@@ -25,6 +25,11 @@ int64_t row_size(const Tensor& x) {
 
 }  // namespace
 
+Found nothing_found(const Tensor& x) {
+  const std::vector<int32_t> none(static_cast<size_t>(x.dim(0)), 0);
+  return {x, none, none};
+}
+
 Places all_places(int64_t count) {
   Places places(static_cast<size_t>(count));
   std::iota(places.begin(), places.end(), int64_t{0});
@@ -154,6 +159,13 @@ Tensor Workbench::step(Norm norm, const Rows& rows, const Tensor& x, const Tenso
   backend().attack_step(rule, x.data(), rows.origin.data(), g.data(), rows.eps.data(), size.data(),
                         y.mutable_data());
   return y;
+}
+
+Tensor Workbench::clip(const Tensor& x) const {
+  const Tensor low = Tensor::full(backend(), {}, options_.low),
+               high = Tensor::full(backend(), {}, options_.high);
+  const Tensor above = where(greater(x, low), x, low);
+  return where(greater(high, above), above, high);
 }
 
 Tensor Workbench::project(Norm norm, const Rows& rows, const Tensor& x) const {

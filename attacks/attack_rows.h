@@ -27,6 +27,15 @@ struct Found {
   std::vector<int32_t> zero_gradients, nan_gradients;  // of those met
 };
 
+Found nothing_found(const Tensor& x);  // of rows that stand at x
+
+// Which try of an attack this is, on the rows that it is given.
+struct Try {
+  int64_t number = 0;    // other numbers draw other random numbers
+  bool again = false;    // not the first: an attack that begins at the image begins elsewhere
+  Tensor gradient = {};  // of an ascent: at the rows' images, where they have been asked already
+};
+
 using Places = std::vector<int64_t>;  // rows of a tensor, ascending
 Places all_places(int64_t count);
 // The rows at `places`, in their order; neighbours are copied together.
@@ -85,6 +94,8 @@ class Workbench {
   // y = clip(project(x + size * direction(g))), Backend::attack_step for these rows.
   Tensor step(Norm norm, const Rows& rows, const Tensor& x, const Tensor& g,
               std::span<const float> size) const;
+  // clip to the box; a NaN becomes its lowest value, as in Backend::attack_step.
+  Tensor clip(const Tensor& x) const;
   // clip to the box and to the ball of each row.
   Tensor project(Norm norm, const Rows& rows, const Tensor& x) const;
   // Uniform in the ball (L-inf: cube). All sizes of an image share its draw and scale it, so that a size does
@@ -101,13 +112,8 @@ class Workbench {
   int64_t forward_ = 0, backward_ = 0;
 };
 
-// The families. `attempt` numbers tries with other random numbers.
-Found ascend(Workbench& bench, const Rows& rows, int64_t attempt, const Tensor& first_gradient = {});
-Found carlini_wagner(Workbench& bench, const Rows& rows);
-Found deepfool(Workbench& bench, const Rows& rows);
-Found apgd(Workbench& bench, const Rows& rows, int64_t attempt);
-// From the image, or from a random point half as far as the size.
-Found fab(Workbench& bench, const Rows& rows, int64_t attempt, bool at_random);
-Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt);
+// craft() for options and sizes that check_attack has seen.
+AttackResult craft_checked(const Classifier& classifier, const AttackBatch& batch,
+                           std::span<const float> sizes, const AttackOptions& options);
 
 }  // namespace caltrop

@@ -2,12 +2,11 @@
 // parameter-free attacks", ICML 2020): four attacks that fail in different ways, none of which has a
 // parameter to tune. An image is robust when none fools it.
 
-#include "attacks/attack_stages.h"
+#include "attacks/attack.h"
 
 namespace caltrop {
 
-std::vector<AttackOptions> stages_of(const AttackOptions& options) {
-  if (options.kind != AttackKind::autoattack) return {options};
+std::vector<AttackOptions> autoattack_stages(const AttackOptions& options) {
   using Kind = AttackKind;
   std::vector<Kind> kinds;
   switch (options.version) {

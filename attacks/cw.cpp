@@ -190,7 +190,7 @@ struct Search {
 
 }  // namespace
 
-Found carlini_wagner(Workbench& bench, const Rows& rows) {
+Found carlini_wagner(Workbench& bench, const Rows& rows, const Try&) {
   const NoGrad values_only;
   const AttackOptions& options = bench.options();
   const auto count = static_cast<size_t>(rows.count());
@@ -200,8 +200,7 @@ Found carlini_wagner(Workbench& bench, const Rows& rows) {
   const Tensor u0 = log(inside / (1.0f - inside));
   const Tensor p0 = sigmoid(u0);
 
-  Found found{Tensor::zeros(bench.backend(), rows.origin.shape()), std::vector<int32_t>(count, 0),
-              std::vector<int32_t>(count, 0)};
+  Found found = nothing_found(Tensor::zeros(bench.backend(), rows.origin.shape()));
   std::vector<float> nearest(count, kFar);
   std::vector<Search> searches(count, Search{options.cw.first_constant});
   for (int64_t round = 0; round < options.cw.rounds; ++round) {

@@ -45,11 +45,10 @@ Nearest nearest_of(const std::vector<std::vector<float>>& f, const std::vector<s
 
 }  // namespace
 
-Found deepfool(Workbench& bench, const Rows& rows) {
+Found deepfool(Workbench& bench, const Rows& rows, const Try&) {
   const NoGrad values_only;
   const AttackOptions& options = bench.options();
   Backend& backend = bench.backend();
-  const auto count = static_cast<size_t>(rows.count());
   const int64_t classes = std::min(options.deepfool.candidates, bench.classifier().outputs());
 
   // The classes to consider are fixed on the clean image, whose own class comes first.
@@ -57,8 +56,7 @@ Found deepfool(Workbench& bench, const Rows& rows) {
   const Tensor clean = bench.evaluate(rows.origin, rows.indices, kCleanStep);
   for (const Labels& rank : ranking(clean, classes)) ranks.push_back(rank.to_host());
 
-  Found found{Tensor::uninitialized(backend, rows.origin.shape()), std::vector<int32_t>(count, 0),
-              std::vector<int32_t>(count, 0)};
+  Found found = nothing_found(Tensor::uninitialized(backend, rows.origin.shape()));
   assign(found.x, rows.origin);
   Places places = all_places(rows.count());
   Rows open = rows;
@@ -114,9 +112,7 @@ Found deepfool(Workbench& bench, const Rows& rows) {
     }
     if (options.norm == Norm::linf) direction = sign(direction);
     total = total + direction * per_row(backend, scale);
-    Rows anywhere = open;
-    anywhere.eps.assign(places.size(), 2.0f * (options.high - options.low));
-    x = bench.project(Norm::linf, anywhere, open.origin + total * (1.0f + options.deepfool.overshoot));
+    x = bench.clip(open.origin + total * (1.0f + options.deepfool.overshoot));
   }
   put(found.x, places, x);
   return found;

@@ -22,22 +22,22 @@ namespace {
 
 class Fab {
  public:
-  Fab(Workbench& bench, const Rows& rows, int64_t attempt, bool at_random)
+  Fab(Workbench& bench, const Rows& rows, const Try& attempt)
       : bench_(bench),
         options_(bench.options()),
         rows_(rows),
         places_(all_places(rows.count())),
         labels_(bench.labels(rows.labels)),
-        first_step_((static_cast<uint64_t>(attempt) % 64) * static_cast<uint64_t>(options_.steps) * 2) {
+        first_step_((static_cast<uint64_t>(attempt.number) % 64) * static_cast<uint64_t>(options_.steps) *
+                    2) {
     const auto count = static_cast<size_t>(rows.count());
-    found_ = {Tensor::uninitialized(bench.backend(), rows.origin.shape()), std::vector<int32_t>(count, 0),
-              std::vector<int32_t>(count, 0)};
+    found_ = nothing_found(Tensor::uninitialized(bench.backend(), rows.origin.shape()));
     assign(found_.x, rows.origin);
     nearest_.assign(count, INFINITY);
     for (int32_t k = 0; k < bench.classifier().outputs(); ++k) {
       classes_.push_back(bench.labels(std::vector<int32_t>(count, k)));
     }
-    x_ = at_random ? bench.boundary_start(rows, attempt, 0.5f) : rows.origin;
+    x_ = attempt.again ? bench.boundary_start(rows, attempt.number, 0.5f) : rows.origin;
   }
 
   Found run() {
@@ -113,11 +113,8 @@ class Fab {
       alpha.push_back(std::clamp(a1 / (a1 + a2), 0.0f, options_.fab.alpha_max));
     }
     const Tensor pull = per_row(bench_.backend(), alpha);
-    const Tensor next =
-        (x_ + d1 * options_.fab.eta) * (1.0f - pull) + (rows_.origin + d2 * options_.fab.eta) * pull;
-    Rows anywhere = rows_;
-    anywhere.eps.assign(places_.size(), 2.0f * (options_.high - options_.low));
-    x_ = bench_.project(Norm::linf, anywhere, next);
+    x_ = bench_.clip((x_ + d1 * options_.fab.eta) * (1.0f - pull) +
+                     (rows_.origin + d2 * options_.fab.eta) * pull);
   }
 
   // Keeps adversarial images that are the nearest so far, and pulls them back to the other side.
@@ -152,9 +149,9 @@ class Fab {
 
 }  // namespace
 
-Found fab(Workbench& bench, const Rows& rows, int64_t attempt, bool at_random) {
+Found fab(Workbench& bench, const Rows& rows, const Try& attempt) {
   const NoGrad values_only;
-  return Fab(bench, rows, attempt, at_random).run();
+  return Fab(bench, rows, attempt).run();
 }
 
 }  // namespace caltrop

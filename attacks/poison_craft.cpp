@@ -97,10 +97,10 @@ void check(const PoisonRoles& roles, const PoisonOptions& options, int64_t image
 }  // namespace
 
 void check_poison(const PoisonOptions& options, int64_t image_size) {
-  if (options.norm == Norm::l1) fail("--norm l1 does not fit poisoning, which takes linf or l2");
-  check_length("--eps", options.eps, options.norm, image_size);
-  if (options.eps == 0) fail("--eps 0 is no budget: expected a number above 0");
-  check_length("--step-size", options.step_size, options.norm, image_size);
+  if (options.norm == Norm::l1) throw BadOption("norm", "l1 does not fit poisoning, which takes linf or l2");
+  check_length("eps", options.eps, options.norm, image_size);
+  if (options.eps == 0) throw BadOption("eps", "0 is no budget: expected a number above 0");
+  check_length("step_size", options.step_size, options.norm, image_size);
   if (options.ascents < 1 || options.unrolled_steps < 1 || options.group < 1 || options.batch < 1 ||
       options.targets < 1) {
     fail("[poison] expected at least one ascent, step, poisoned, clean and target image");

@@ -232,7 +232,7 @@ uint64_t square_stream(int64_t attempt, int64_t index) {
 
 }  // namespace
 
-Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt) {
+Found square_attack(Workbench& bench, const Rows& rows, const Try& attempt) {
   const NoGrad values_only;
   const AttackOptions& options = bench.options();
   const bool cube = options.norm == Norm::linf;
@@ -244,7 +244,7 @@ Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt) {
   for (size_t r = 0; r < count; ++r) {
     candidates.emplace_back(std::span(origin).subspan(r * pixels, pixels), bench.classifier().input(),
                             rows.eps[r], options,
-                            Random(options.seed, square_stream(attempt, rows.indices[r])));
+                            Random(options.seed, square_stream(attempt.number, rows.indices[r])));
   }
   std::vector<float> result(origin.size());
   const auto leave = [&](int64_t place) {
@@ -290,8 +290,7 @@ Found square_attack(Workbench& bench, const Rows& rows, int64_t attempt) {
     places = left;
   }
   for (const int64_t place : places) leave(place);
-  return {Tensor::from(bench.backend(), rows.origin.shape(), result), std::vector<int32_t>(count, 0),
-          std::vector<int32_t>(count, 0)};
+  return nothing_found(Tensor::from(bench.backend(), rows.origin.shape(), result));
 }
 
 }  // namespace caltrop

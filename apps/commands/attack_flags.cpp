@@ -1,6 +1,7 @@
 #include "apps/commands/attack_flags.h"
 
 #include "apps/core/options.h"
+#include "attacks/attack_info.h"
 
 namespace caltrop {
 
@@ -45,60 +46,53 @@ AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed) 
 
 namespace {
 
-using Kind = AttackKind;
-
-bool begins_at_random(Kind kind) {
-  return kind != Kind::cw && kind != Kind::deepfool && kind != Kind::autoattack;
-}
-bool takes_steps(Kind kind) {
-  return kind != Kind::fgsm && kind != Kind::autoattack;
-}
-bool climbs_cross_entropy(Kind kind) {
-  return is_ascent(kind) || kind == Kind::apgd_ce || kind == Kind::autoattack;
-}
-bool tries_classes(Kind kind) {
-  return kind == Kind::apgd_t || kind == Kind::fab_t || kind == Kind::autoattack;
-}
-template <Kind only>
-bool is(Kind kind) {
-  return kind == only;
-}
-
-// The flags that not every attack reads, and who does.
-struct Readers {
-  const char *flag, *who;
-  bool (*reads)(Kind kind);
+// The flag of each option that has one, and of those that not every attack reads, who does. The last are no
+// options: they are about gradients.
+struct OptionFlag {
+  const char *option, *flag, *readers = nullptr;
 };
-constexpr Readers kReaders[] = {
-    {"steps", "attacks of more than one step", takes_steps},
-    {"step-size", "fgsm, bim, pgd, mim", is_ascent},
-    {"random-start", "fgsm, bim, pgd, mim", is_ascent},
-    {"restarts", "attacks that begin at random", begins_at_random},
-    {"decay", "mim", is<Kind::mim>},
-    {"ce-grad", "attacks that climb cross-entropy", climbs_cross_entropy},
-    {"version", "autoattack", is<Kind::autoattack>},
-    {"targets", "apgd-t, fab-t, autoattack", tries_classes},
-    {"confidence", "cw", is<Kind::cw>},
-    {"cw-rounds", "cw", is<Kind::cw>},
-    {"cw-constant", "cw", is<Kind::cw>},
-    {"cw-rate", "cw", is<Kind::cw>},
-    {"cw-abort", "cw", is<Kind::cw>},
-    {"candidates", "deepfool", is<Kind::deepfool>},
-    {"overshoot", "deepfool", is<Kind::deepfool>},
-    {"eot", "attacks by gradient", is_white_box},
-    {"bpda", "attacks by gradient", is_white_box},
+constexpr OptionFlag kOptionFlags[] = {
+    {"eps", "eps"},
+    {"norm", "norm"},
+    {"targeted", "target"},
+    {"steps", "steps", "attacks of more than one step"},
+    {"step_size", "step-size", "fgsm, bim, pgd, mim"},
+    {"random_start", "random-start", "fgsm, bim, pgd, mim"},
+    {"restarts", "restarts", "attacks that begin at random"},
+    {"decay", "decay", "mim"},
+    {"cross_entropy", "ce-grad", "attacks that climb cross-entropy"},
+    {"version", "version", "autoattack"},
+    {"target_classes", "targets", "apgd-t, fab-t, autoattack"},
+    {"cw.confidence", "confidence", "cw"},
+    {"cw.rounds", "cw-rounds", "cw"},
+    {"cw.first_constant", "cw-constant", "cw"},
+    {"cw.learning_rate", "cw-rate", "cw"},
+    {"cw.abort_early", "cw-abort", "cw"},
+    {"deepfool.candidates", "candidates", "deepfool"},
+    {"deepfool.overshoot", "overshoot", "deepfool"},
+    {nullptr, "eot", "attacks by gradient"},
+    {nullptr, "bpda", "attacks by gradient"},
 };
 
 }  // namespace
 
+std::string of_flag(const BadOption& problem) {
+  for (const OptionFlag& known : kOptionFlags) {
+    if (known.option && problem.option() == known.option)
+      return fmt::format("--{} {}", known.flag, problem.problem());
+  }
+  return fmt::format("{} {}", problem.option(), problem.problem());
+}
+
 void expect_read(const Flags& flags, AttackKind kind) {
   const Json values = flags.recipe();
-  for (const Readers& readers : kReaders) {
-    if (!flags.given(readers.flag) || readers.reads(kind)) continue;
-    const bool is_default =
-        values.value(readers.flag, Json()) == flags.defaults().value(readers.flag, Json());
-    if (is_default && !flags.on_command_line(readers.flag)) continue;
-    usage_error("--{} is for {}: {} does not read it", readers.flag, readers.who, to_string(kind));
+  const AttackInfo& info = info_of(kind);
+  for (const auto& [option, flag, readers] : kOptionFlags) {
+    if (!readers || !flags.given(flag)) continue;
+    if (option ? info.reads_option(option) : info.gradients) continue;
+    const bool is_default = values.value(flag, Json()) == flags.defaults().value(flag, Json());
+    if (is_default && !flags.on_command_line(flag)) continue;
+    usage_error("--{} is for {}: {} does not read it", flag, readers, info.name);
   }
 }
 
@@ -152,8 +146,8 @@ ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const F
   options.targeted = targeted;
   try {
     check_attack(options);
-  } catch (const Error& problem) {
-    usage_error("{}", problem.what());
+  } catch (const BadOption& problem) {
+    usage_error("{}", of_flag(problem));
   }
   return chosen;
 }

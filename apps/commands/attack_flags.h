@@ -25,6 +25,9 @@ void add_attack_flags(Flags& flags, AttackFlags& options);
 // UsageError where the flags contradict one another.
 AttackOptions attack_options(const AttackFlags& flags, Norm norm, int64_t seed);
 
+// What is wrong with an attack's option, said of the flag that sets it.
+std::string of_flag(const BadOption& problem);
+
 // UsageError that names a flag which this attack does not read: ignoring it would let the user believe that it
 // had an effect. A --config may hold such a flag with its default, as every config.json does.
 void expect_read(const Flags& flags, AttackKind kind);

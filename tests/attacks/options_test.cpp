@@ -1,10 +1,13 @@
-// Bad options are one clear line that names the flag.
+// Bad options are one clear line that names the option; the table of attacks; options as text.
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
+#include <set>
 
+#include "attacks/attack_info.h"
+#include "attacks/option_fields.h"
 #include "tests/attacks/setup.h"
 
 namespace caltrop {
@@ -12,6 +15,20 @@ namespace caltrop {
 using namespace test;
 
 namespace {
+
+// The smallest change of a value.
+template <typename Value>
+void change(Value& value) {
+  if constexpr (std::is_same_v<Value, bool>) {
+    value = !value;
+  } else if constexpr (std::is_floating_point_v<Value>) {
+    value = std::nextafter(value, 2 * value + 1);
+  } else if constexpr (std::is_enum_v<Value>) {
+    value = static_cast<Value>(value == Value{});
+  } else {
+    ++value;
+  }
+}
 
 std::string refusal(const AttackOptions& options, float eps) {
   return error_of([&] { check_attack(options, std::span(&eps, 1), 784); });
@@ -43,19 +60,65 @@ TEST_SUITE("attacks") {
     CHECK(step_size_of(forty, 0.3f) == 0.02f);
   }
 
+  TEST_CASE("each attack has one row, whose defaults make an attack and whose options exist") {
+    std::set<std::string> options, groups;
+    AttackOptions any;
+    for_each_option(any, [&](const std::string& name, const auto&) {
+      options.insert(name);
+      if (name.find('.') != std::string::npos) groups.insert(name.substr(0, name.find('.')));
+    });
+    std::set<AttackKind> kinds;
+    for (const AttackInfo& info : all_attacks()) {
+      CAPTURE(info.name);
+      CHECK(kinds.insert(info.kind).second);
+      CHECK(&info_of(info.kind) == &info);
+      CHECK((info.run != nullptr) != (info.stages != nullptr));
+      CHECK(std::string(info.source).size() > 10);
+      const AttackOptions defaults = attack_defaults(info.kind);
+      CHECK(refusal(defaults, default_eps(info.kind, defaults.norm)).empty());
+      for (const std::string_view read : info.reads) {
+        CAPTURE(read);
+        CHECK(options.count(std::string(read)) + groups.count(std::string(read)) == 1);
+      }
+    }
+    CHECK(kinds.size() == static_cast<size_t>(AttackKind::autoattack) + 1);
+    CHECK(info_of(AttackKind::cw).reads_option("cw.rounds"));
+    CHECK_FALSE(info_of(AttackKind::cw).reads_option("decay"));
+    CHECK_FALSE(info_of(AttackKind::pgd).reads_option("cw.rounds"));
+  }
+
+  TEST_CASE("another option is another text") {
+    AttackOptions options = attack_defaults(AttackKind::cw);
+    const std::string before = to_text(options);
+    CHECK(mentions(before, "kind=cw norm=l2 steps=1000 "));
+    CHECK(mentions(before, " cw.first_constant=0.001 "));
+    std::set<std::string> texts = {before};
+    size_t changes = 0;
+    for_each_option(options, [&](const char* name, auto& value) {
+      CAPTURE(name);
+      const auto kept = value;
+      change(value);
+      CHECK(texts.insert(to_text(options)).second);
+      value = kept;
+      CHECK(to_text(options) == before);
+      ++changes;
+    });
+    CHECK(changes == 30);
+  }
+
   TEST_CASE("a size must be a size") {
     const AttackOptions pgd = attack_defaults(AttackKind::pgd);
     CHECK(refusal(pgd, 0.3f).empty());
     CHECK(refusal(pgd, 0.0f).empty());
     CHECK(refusal(pgd, 1.1037f).empty());  // the largest of GMA
-    CHECK(mentions(refusal(pgd, -0.1f), "--eps -0.1 is negative"));
-    CHECK(mentions(refusal(pgd, std::nanf("")), "--eps nan"));
-    CHECK(mentions(refusal(pgd, std::numeric_limits<float>::infinity()), "--eps inf"));
+    CHECK(mentions(refusal(pgd, -0.1f), "eps -0.1 is negative"));
+    CHECK(mentions(refusal(pgd, std::nanf("")), "eps nan"));
+    CHECK(mentions(refusal(pgd, std::numeric_limits<float>::infinity()), "eps inf"));
     CHECK(mentions(refusal(pgd, 8.0f), "divide by 255"));
     CHECK(refusal(attack_of(AttackKind::pgd, Norm::l2), 8.0f).empty());
-    CHECK(mentions(refusal(attack_of(AttackKind::pgd, Norm::l2), 57.0f), "--eps 57 is absurd"));
+    CHECK(mentions(refusal(attack_of(AttackKind::pgd, Norm::l2), 57.0f), "eps 57 is absurd"));
     CHECK(refusal(attack_of(AttackKind::fgsm, Norm::l1), 700.0f).empty());
-    CHECK(mentions(refusal(attack_of(AttackKind::fgsm, Norm::l1), 2000.0f), "--eps 2000"));
+    CHECK(mentions(refusal(attack_of(AttackKind::fgsm, Norm::l1), 2000.0f), "eps 2000"));
     CHECK(mentions(error_of([&] { check_attack(pgd, {}, 784); }), "at least one size"));
   }
 
@@ -68,21 +131,21 @@ TEST_SUITE("attacks") {
       CHECK(mentions(message, flag));
       CHECK_FALSE(mentions(message, "\n"));
     };
-    refused([](AttackOptions& o) { o.steps = 0; }, "--steps 0");
-    refused([](AttackOptions& o) { o.steps = -3; }, "--steps -3");
-    refused([](AttackOptions& o) { o.steps = int64_t{1} << 40; }, "--steps");
-    refused([](AttackOptions& o) { o.step_size = -1.0f; }, "--step-size -1");
-    refused([](AttackOptions& o) { o.step_size = std::nanf(""); }, "--step-size nan");
-    refused([](AttackOptions& o) { o.step_size = 5.0f; }, "--step-size 5 is absurd");
-    refused([](AttackOptions& o) { o.norm = Norm::l1; }, "--norm l1 is for fgsm");
-    refused([](AttackOptions& o) { o.restarts = 0; }, "--restarts 0");
-    refused([](AttackOptions& o) { o.restarts = 1 << 20; }, "--restarts");
-    refused([](AttackOptions& o) { o.decay = std::nanf(""); }, "--decay nan");
-    refused([](AttackOptions& o) { o.decay = -1.0f; }, "--decay -1");
-    refused([](AttackOptions& o) { o.kind = AttackKind::bim; }, "--random-start");
-    refused([](AttackOptions& o) { o.kind = AttackKind::fgsm; }, "--steps 10 does not fit fgsm");
+    refused([](AttackOptions& o) { o.steps = 0; }, "steps 0");
+    refused([](AttackOptions& o) { o.steps = -3; }, "steps -3");
+    refused([](AttackOptions& o) { o.steps = int64_t{1} << 40; }, "steps");
+    refused([](AttackOptions& o) { o.step_size = -1.0f; }, "step_size -1");
+    refused([](AttackOptions& o) { o.step_size = std::nanf(""); }, "step_size nan");
+    refused([](AttackOptions& o) { o.step_size = 5.0f; }, "step_size 5 is absurd");
+    refused([](AttackOptions& o) { o.norm = Norm::l1; }, "norm l1 is for fgsm");
+    refused([](AttackOptions& o) { o.restarts = 0; }, "restarts 0");
+    refused([](AttackOptions& o) { o.restarts = 1 << 20; }, "restarts");
+    refused([](AttackOptions& o) { o.decay = std::nanf(""); }, "decay nan");
+    refused([](AttackOptions& o) { o.decay = -1.0f; }, "decay -1");
+    refused([](AttackOptions& o) { o.kind = AttackKind::bim; }, "random_start");
+    refused([](AttackOptions& o) { o.kind = AttackKind::fgsm; }, "steps 10 does not fit fgsm");
     refused([](AttackOptions& o) { o.random_start = false, o.restarts = 2; },
-            "--restarts 2 needs a random start");
+            "restarts 2 needs a random start");
     refused([](AttackOptions& o) { o.high = o.low; }, "box");
     const auto towards = [](AttackKind kind) {
       return [kind](AttackOptions& o) {
@@ -90,22 +153,22 @@ TEST_SUITE("attacks") {
         o.targeted = true;
       };
     };
-    refused(towards(AttackKind::fab), "--target does not fit fab, which goes to the nearest class");
+    refused(towards(AttackKind::fab), "targeted does not fit fab, which goes to the nearest class");
     refused(towards(AttackKind::deepfool), "cw takes a target");
     refused(towards(AttackKind::apgd_t), "tries the likeliest classes in turn");
-    refused(towards(AttackKind::autoattack), "--target does not fit autoattack");
+    refused(towards(AttackKind::autoattack), "targeted does not fit autoattack");
     refused([](AttackOptions& o) { o.kind = AttackKind::fgsm, o.steps = 1, o.norm = Norm::l1; },
-            "--random-start");
+            "random_start");
   }
 
   TEST_CASE("what needs no images is refused without any") {
     AttackOptions cw = attack_defaults(AttackKind::cw);
     CHECK(error_of([&] { check_attack(cw); }).empty());
     cw.norm = Norm::linf;
-    CHECK(mentions(error_of([&] { check_attack(cw); }), "--norm linf does not fit cw"));
-    CHECK(error_of([&] { check_length("--eps", 2.0f, Norm::linf, 784); }).empty());
-    CHECK(mentions(error_of([&] { check_length("--eps", 5.0f, Norm::linf, 784); }), "--eps 5 is absurd"));
-    CHECK(error_of([&] { check_length("--eps", 5.0f, Norm::l2, 784); }).empty());
+    CHECK(mentions(error_of([&] { check_attack(cw); }), "norm linf does not fit cw"));
+    CHECK(error_of([&] { check_length("eps", 2.0f, Norm::linf, 784); }).empty());
+    CHECK(mentions(error_of([&] { check_length("eps", 5.0f, Norm::linf, 784); }), "eps 5 is absurd"));
+    CHECK(error_of([&] { check_length("eps", 5.0f, Norm::l2, 784); }).empty());
   }
 
   TEST_CASE("a batch must fit the model") {

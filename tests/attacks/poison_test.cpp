@@ -196,8 +196,8 @@ TEST_SUITE("attacks") {
       return error_of([&] { check_poison(options, 784); });
     };
     CHECK(refusal([](PoisonOptions&) {}).empty());
-    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 5; }), "--eps 5 is absurd"));
-    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 0; }), "--eps 0 is no budget"));
+    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 5; }), "eps 5 is absurd"));
+    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 0; }), "eps 0 is no budget"));
     CHECK(mentions(refusal([](PoisonOptions& o) { o.inner.checkpoint = 2; }), "--checkpoint is for --lane"));
     CHECK(mentions(error_of([] { (void)parse_meta_gradient("magic"); }),
                    "unrolled, stepwise, forward-over-reverse or differences"));

@@ -431,18 +431,17 @@ TEST_SUITE("attacks") {
       const float eps = 0.3f;
       return error_of([&] { check_attack(options, std::span(&eps, 1), 784); });
     };
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.norm = Norm::linf; }), "--norm linf"));
-    CHECK(mentions(refusal(AttackKind::fab, [](AttackOptions& o) { o.norm = Norm::l1; }), "--norm l1"));
-    CHECK(mentions(refusal(AttackKind::apgd_t, [](AttackOptions& o) { o.targeted = true; }), "--target"));
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.restarts = 2; }), "--restarts 2"));
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.cw.confidence = -1; }), "--confidence"));
-    CHECK(
-        mentions(refusal(AttackKind::apgd_ce, [](AttackOptions& o) { o.step_size = 0.1f; }), "--step-size"));
+    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.norm = Norm::linf; }), "norm linf"));
+    CHECK(mentions(refusal(AttackKind::fab, [](AttackOptions& o) { o.norm = Norm::l1; }), "norm l1"));
+    CHECK(mentions(refusal(AttackKind::apgd_t, [](AttackOptions& o) { o.targeted = true; }), "targeted"));
+    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.restarts = 2; }), "restarts 2"));
+    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.cw.confidence = -1; }), "cw.confidence"));
+    CHECK(mentions(refusal(AttackKind::apgd_ce, [](AttackOptions& o) { o.step_size = 0.1f; }), "step_size"));
     CHECK(refusal(AttackKind::square, [](AttackOptions& o) { o.targeted = true; }).empty());
     const float infinite = kUnbounded;
     CHECK(mentions(
         error_of([&] { check_attack(attack_defaults(AttackKind::square), std::span(&infinite, 1), 784); }),
-        "--eps inf"));
+        "eps inf"));
     CHECK(error_of([&] {
             check_attack(attack_defaults(AttackKind::fab), std::span(&infinite, 1), 784);
           }).empty());
