@@ -27,7 +27,6 @@ std::string crc_of(std::span<const PoolPlace> places) {
 // Everything that decides the images of `places`.
 Json facts_of(const DefendFlags& options, const TrainedWithData& target, const char* part,
               const PoolLane& lane, std::span<const PoolPlace> places) {
-  const AttackOptions& attack = lane.options;
   Json sizes = Json::array();
   for (const float size : lane.sizes) sizes.push_back(std::isfinite(size) ? Json(size) : Json("none"));
   return {{"craft_version", kCraftVersion},
@@ -37,15 +36,7 @@ Json facts_of(const DefendFlags& options, const TrainedWithData& target, const c
           {"weights", target.facts.at("inputs").at("weights_crc32")},
           {"network", target.facts.at("network")},
           {"data", target.facts.at("data").at(part)},
-          {"attack",
-           {{"kind", to_string(attack.kind)},
-            {"norm", to_string(attack.norm)},
-            {"steps", attack.steps},
-            {"random_start", attack.random_start},
-            {"cw_rounds", attack.cw.rounds},
-            {"cw_constant", attack.cw.first_constant},
-            {"cw_rate", attack.cw.learning_rate},
-            {"seed", attack.seed}}},
+          {"attack", to_text(lane.options)},
           {"sizes", std::move(sizes)},
           {"places", places.size()},
           {"places_crc32", crc_of(places)}};
