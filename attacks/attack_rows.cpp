@@ -150,13 +150,13 @@ void Workbench::note(const Tensor& gradient, std::span<const int64_t> places, Fo
 }
 
 Tensor Workbench::step(Norm norm, const Rows& rows, const Tensor& x, const Tensor& g,
-                       std::span<const float> size) const {
+                       std::span<const float> step_size) const {
   AttackStep rule{.norm = norm, .rows = rows.count(), .cols = pixels()};
   rule.direction = options_.targeted ? -1.0f : 1.0f;
   rule.low = options_.low;
   rule.high = options_.high;
   Tensor y = Tensor::uninitialized(backend(), x.shape());
-  backend().attack_step(rule, x.data(), rows.origin.data(), g.data(), rows.eps.data(), size.data(),
+  backend().attack_step(rule, x.data(), rows.origin.data(), g.data(), rows.eps.data(), step_size.data(),
                         y.mutable_data());
   return y;
 }

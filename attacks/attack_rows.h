@@ -91,9 +91,9 @@ class Workbench {
   // Counts the gradients of the rows at `places` that are zero everywhere or hold a NaN.
   void note(const Tensor& gradient, std::span<const int64_t> places, Found& found) const;
 
-  // y = clip(project(x + size * direction(g))), Backend::attack_step for these rows.
+  // y = clip(project(x + step_size * direction(g))), Backend::attack_step for these rows.
   Tensor step(Norm norm, const Rows& rows, const Tensor& x, const Tensor& g,
-              std::span<const float> size) const;
+              std::span<const float> step_size) const;
   // clip to the box; a NaN becomes its lowest value, as in Backend::attack_step.
   Tensor clip(const Tensor& x) const;
   // clip to the box and to the ball of each row.

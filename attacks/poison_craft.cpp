@@ -67,12 +67,13 @@ class Group {
 
   Tensor stepped(const Tensor& x, const Tensor& g) const {
     AttackStep rule{.norm = options_.norm, .rows = x.dim(0), .cols = images_.image_size()};
-    const float size = options_.step_size > 0 ? options_.step_size
-                                              : 2.5f * options_.eps / static_cast<float>(options_.ascents);
+    const float step_size = options_.step_size > 0
+                                ? options_.step_size
+                                : 2.5f * options_.eps / static_cast<float>(options_.ascents);
     const auto rows = static_cast<size_t>(x.dim(0));
-    const std::vector<float> eps(rows, options_.eps), sizes(rows, size);
+    const std::vector<float> eps(rows, options_.eps), step_sizes(rows, step_size);
     Tensor y = Tensor::uninitialized(x.backend(), x.shape());
-    x.backend().attack_step(rule, x.data(), clean_.data(), g.data(), eps.data(), sizes.data(),
+    x.backend().attack_step(rule, x.data(), clean_.data(), g.data(), eps.data(), step_sizes.data(),
                             y.mutable_data());
     return y;
   }

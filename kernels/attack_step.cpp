@@ -18,16 +18,16 @@ struct Row {
   int64_t cols;
   float direction, low, high;
   const float *x, *origin, *g;
-  float eps, size;
+  float eps, step_size;
   float* y;
   float boxed(float value) const { return std::min(high, std::max(low, value)); }
 };
 
 void linf_step(const Row& r) {
-  const float size = r.size * r.direction;
+  const float move = r.step_size * r.direction;
   for (int64_t i = 0; i < r.cols; ++i) {
     const float sign = static_cast<float>((r.g[i] > 0.0f) - (r.g[i] < 0.0f));
-    const float moved = r.x[i] + size * sign;
+    const float moved = r.x[i] + move * sign;
     const float inside = std::min(r.origin[i] + r.eps, std::max(r.origin[i] - r.eps, moved));
     r.y[i] = r.boxed(inside);
   }
@@ -38,7 +38,7 @@ void l2_step(const Row& r) {
   for (int64_t i = 0; i < r.cols; ++i) square += static_cast<double>(r.g[i]) * r.g[i];
   // A zero gradient has no direction, and neither has one with NaN or infinities: the image stays.
   const bool moves = square > 0.0 && std::isfinite(square);
-  const double scale = moves ? r.size * r.direction / std::sqrt(square) : 0.0;
+  const double scale = moves ? r.step_size * r.direction / std::sqrt(square) : 0.0;
   double length = 0.0;
   for (int64_t i = 0; i < r.cols; ++i) {
     const float moved = moves ? static_cast<float>(r.x[i] + scale * r.g[i]) : r.x[i];
@@ -59,7 +59,7 @@ void l1_step(const Row& r) {
   for (int64_t i = 0; i < r.cols; ++i) highest = std::max(highest, std::fabs(r.g[i]));
   int64_t ties = 0;
   for (int64_t i = 0; i < r.cols; ++i) ties += highest > 0.0f && std::fabs(r.g[i]) == highest;
-  const float share = ties > 0 ? r.size * r.direction / static_cast<float>(ties) : 0.0f;
+  const float share = ties > 0 ? r.step_size * r.direction / static_cast<float>(ties) : 0.0f;
   for (int64_t i = 0; i < r.cols; ++i) {
     const bool moves = ties > 0 && std::fabs(r.g[i]) == highest;
     r.y[i] = r.boxed(moves ? r.x[i] + std::copysign(1.0f, r.g[i]) * share : r.x[i]);
@@ -69,12 +69,12 @@ void l1_step(const Row& r) {
 }  // namespace
 
 void CpuBackend::attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                             const float* eps, const float* size, float* y) {
+                             const float* eps, const float* step_size, float* y) {
   parallel_ranges(step.rows, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t at = r * step.cols;
-      const Row row{step.cols,   step.direction, step.low, step.high, x + at,
-                    origin + at, g + at,         eps[r],   size[r],   y + at};
+      const Row row{step.cols,   step.direction, step.low, step.high,    x + at,
+                    origin + at, g + at,         eps[r],   step_size[r], y + at};
       switch (step.norm) {
         case Norm::linf:
           linf_step(row);

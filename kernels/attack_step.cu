@@ -27,18 +27,18 @@ __device__ float boxed(const AttackStep& step, float value) {
   return at_most(step.high, at_least(step.low, value));
 }
 
-__device__ float linf_pixel(const AttackStep& step, float eps, float size, float x, float origin, float g) {
+__device__ float linf_pixel(const AttackStep& step, float eps, float move, float x, float origin, float g) {
   const float sign = static_cast<float>((g > 0.0f) - (g < 0.0f));
-  const float moved = x + size * sign;
+  const float moved = x + move * sign;
   return boxed(step, at_most(origin + eps, at_least(origin - eps, moved)));
 }
 
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
     linf_kernel(AttackStep step, const float* x, const float* origin, const float* g, const float* eps,
-                const float* size, float* y) {
+                const float* step_size, float* y) {
   for (int64_t row = blockIdx.x; row < step.rows; row += gridDim.x) {
-    const float reach = eps[row], move = size[row] * step.direction;
+    const float reach = eps[row], move = step_size[row] * step.direction;
     const int64_t begin = row * step.cols, end = begin + step.cols;
     for (int64_t i = begin + kWidth * static_cast<int64_t>(threadIdx.x); i < end; i += kWidth * kThreads) {
       if constexpr (kWidth == 4) {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     l2_kernel(AttackStep step, const float* x, const float* origin, const float* g, const float* eps,
-              const float* size, float* y) {
+              const float* step_size, float* y) {
   __shared__ double shared[kWarps];
   for (int64_t row = blockIdx.x; row < step.rows; row += gridDim.x) {
     const int64_t first = row * step.cols + threadIdx.x, end = (row + 1) * step.cols;
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kThreads)
     square = block_sum<kThreads>(square, shared);
     // A zero gradient has no direction, and neither has one with NaN or infinities: the image stays.
     const bool moves = square > 0.0 && square <= DBL_MAX;
-    const double scale = moves ? static_cast<double>(size[row] * step.direction) / sqrt(square) : 0.0;
+    const double scale = moves ? static_cast<double>(step_size[row] * step.direction) / sqrt(square) : 0.0;
     const auto moved = [&](int64_t i) {
       return moves ? static_cast<float>(x[i] + scale * g[i]) : x[i];
     };
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    l1_kernel(AttackStep step, const float* x, const float* g, const float* size, float* y) {
+    l1_kernel(AttackStep step, const float* x, const float* g, const float* step_size, float* y) {
   __shared__ float shared[kWarps];
   __shared__ int counts[kWarps];
   for (int64_t row = blockIdx.x; row < step.rows; row += gridDim.x) {
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
     int ties = 0;
     for (int64_t i = first; i < end; i += kThreads) ties += highest > 0.0f && fabsf(g[i]) == highest;
     ties = block_sum<kThreads>(ties, counts);
-    const float share = ties > 0 ? size[row] * step.direction / static_cast<float>(ties) : 0.0f;
+    const float share = ties > 0 ? step_size[row] * step.direction / static_cast<float>(ties) : 0.0f;
     for (int64_t i = first; i < end; i += kThreads) {
       const bool moves = ties > 0 && fabsf(g[i]) == highest;
       y[i] = boxed(step, moves ? x[i] + copysignf(1.0f, g[i]) * share : x[i]);
@@ -141,11 +141,11 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void GpuBackend::attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                             const float* eps, const float* size, float* y) {
+                             const float* eps, const float* step_size, float* y) {
   const Stream::Op range(stream_, "attack_step");
   if (step.cols == 0) return;
-  const Staged<float> all_eps(stream_, eps, step.rows), all_sizes(stream_, size, step.rows);
-  const float *const reach = all_eps.data(), *const move = all_sizes.data();
+  const Staged<float> all_eps(stream_, eps, step.rows), step_sizes(stream_, step_size, step.rows);
+  const float *const reach = all_eps.data(), *const move = step_sizes.data();
   const dim3 grid = grid_for(step.rows, 1);
   switch (step.norm) {
     case Norm::linf: {

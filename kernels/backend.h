@@ -269,14 +269,14 @@ class Backend {
   // y[r] = set[rows[r]] / 255 for images of `cols` 8-bit pixels resident on the device; rows is a host array.
   virtual void gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) = 0;
 
-  // y = clip_box(project(x + size * direction * d(g))) row by row; eps and size are host arrays, one per row.
+  // y = clip_box(project(x + step_size * direction * d(g))) row by row; eps and step_size are host arrays, one per row.
   //   linf  d = sign(g);               projection: clip to origin +- eps
   //   l2    d = g / |g|_2 (fp64 norm);   projection: onto the ball of radius eps around origin
   //   l1    d = sign(g) on the coordinates that tie for max |g|, shared evenly (steepest ascent under L1);
   //         no projection: for single steps of at most eps
   // A zero gradient moves nothing, nor does under l2 one that is not finite. y may be x.
   virtual void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                           const float* eps, const float* size, float* y) = 0;
+                           const float* eps, const float* step_size, float* y) = 0;
   // stats[r] of row r, on the host.
   virtual void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) = 0;
 

@@ -67,7 +67,7 @@ class GpuBackend final : public Backend {
               float* y) override;
   void gather_images(const uint8_t* set, std::span<const int64_t> rows, int64_t cols, float* y) override;
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override;
+                   const float* eps, const float* step_size, float* y) override;
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override;
 
   void sgd(std::span<const ParameterUpdate> updates, const Sgd& rule, const Pace* pace) override;

@@ -10,14 +10,14 @@ namespace {
 
 struct Batch {
   AttackStep step;
-  std::vector<float> x, origin, g, eps, size;
+  std::vector<float> x, origin, g, eps, step_size;
 };
 
 // The step of one row over doubles, straight from the contract.
 Values expected_row(const Batch& b, size_t row) {
   const auto cols = static_cast<size_t>(b.step.cols);
-  const double eps = static_cast<double>(b.eps[row]), size = static_cast<double>(b.size[row]);
-  const double move = size * static_cast<double>(b.step.direction);
+  const double eps = static_cast<double>(b.eps[row]), step_size = static_cast<double>(b.step_size[row]);
+  const double move = step_size * static_cast<double>(b.step.direction);
   const float *x = b.x.data() + row * cols, *origin = b.origin.data() + row * cols,
               *g = b.g.data() + row * cols;
   double square = 0.0, highest = 0.0, ties = 0.0;
@@ -57,11 +57,11 @@ void check_batch(Backend& backend, const std::string& what, const Batch& b, Repo
   }
   const Input<float> x(backend, b.x), origin(backend, b.origin), g(backend, b.g);
   const Output<float> y(backend, count), place(backend, b.x);
-  backend.attack_step(b.step, x, origin, g, b.eps.data(), b.size.data(), y.data());
+  backend.attack_step(b.step, x, origin, g, b.eps.data(), b.step_size.data(), y.data());
   // Values and steps are at most 1 here: three roundings, of the bound, the step and the result.
   const std::vector<float> actual = y.take(report, what);
   report.compare(what, actual, expected, 3.0 * kRounding);
-  backend.attack_step(b.step, place.data(), origin, g, b.eps.data(), b.size.data(), place.data());
+  backend.attack_step(b.step, place.data(), origin, g, b.eps.data(), b.step_size.data(), place.data());
   report.equal(what + " in place", place.take(report, what), actual);
   const auto inside = [&](float v) {
     return v >= b.step.low && v <= b.step.high;
@@ -109,12 +109,12 @@ Report check_attack_step(Backend& backend) {
     zero.x = zero.origin;  // in the box and the ball: nothing moves at all
     const Input<float> x(backend, zero.x), origin(backend, zero.origin), g(backend, zero.g);
     const Output<float> y(backend, 120);
-    backend.attack_step(zero.step, x, origin, g, zero.eps.data(), zero.size.data(), y.data());
+    backend.attack_step(zero.step, x, origin, g, zero.eps.data(), zero.step_size.data(), y.data());
     report.equal(name + ", zero gradient from the origin", y.take(report, name), zero.x);
     if (norm == Norm::l2) {
       zero.g[0] = std::numeric_limits<float>::infinity();
       const Input<float> infinite(backend, zero.g);
-      backend.attack_step(zero.step, x, origin, infinite, zero.eps.data(), zero.size.data(), y.data());
+      backend.attack_step(zero.step, x, origin, infinite, zero.eps.data(), zero.step_size.data(), y.data());
       report.equal(name + ", infinite gradient", y.take(report, name), zero.x);
     }
 

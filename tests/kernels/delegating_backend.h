@@ -113,8 +113,8 @@ class DelegatingBackend : public Backend {
     inner_.gather_images(set, rows, cols, y);
   }
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
-    inner_.attack_step(step, x, origin, g, eps, size, y);
+                   const float* eps, const float* step_size, float* y) override {
+    inner_.attack_step(step, x, origin, g, eps, step_size, y);
   }
   void row_stats(int64_t rows, int64_t cols, const float* x, RowStats* stats) override {
     inner_.row_stats(rows, cols, x, stats);

@@ -184,42 +184,42 @@ struct DividesBy256 : Base {
 // ---- Attacks.
 struct ProjectsAfterTheBox : Base {
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
+                   const float* eps, const float* step_size, float* y) override {
     AttackStep open = step;
     open.low = -10.0f;
     open.high = 10.0f;
-    Base::attack_step(open, x, origin, g, eps, size, y);
+    Base::attack_step(open, x, origin, g, eps, step_size, y);
   }
 };
 struct FloorsTheGradientNorm : Base {
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
+                   const float* eps, const float* step_size, float* y) override {
     std::vector<float> small(g, g + step.rows * step.cols);
     for (float& v : small) v = std::fabs(v) < 1e-12f ? 0.0f : v;
-    Base::attack_step(step, x, origin, small.data(), eps, size, y);
+    Base::attack_step(step, x, origin, small.data(), eps, step_size, y);
   }
 };
 struct MovesWithoutGradient : Base {
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
+                   const float* eps, const float* step_size, float* y) override {
     std::vector<float> nudged(g, g + step.rows * step.cols);
     for (float& v : nudged) v = v == 0.0f ? 1e-30f : v;
-    Base::attack_step(step, x, origin, nudged.data(), eps, size, y);
+    Base::attack_step(step, x, origin, nudged.data(), eps, step_size, y);
   }
 };
 struct IgnoresDirection : Base {
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
+                   const float* eps, const float* step_size, float* y) override {
     AttackStep up = step;
     up.direction = 1.0f;
-    Base::attack_step(up, x, origin, g, eps, size, y);
+    Base::attack_step(up, x, origin, g, eps, step_size, y);
   }
 };
 struct UsesTheFirstRowsBudget : Base {
   void attack_step(const AttackStep& step, const float* x, const float* origin, const float* g,
-                   const float* eps, const float* size, float* y) override {
+                   const float* eps, const float* step_size, float* y) override {
     const std::vector<float> same(static_cast<size_t>(step.rows), step.rows > 0 ? eps[0] : 0.0f);
-    Base::attack_step(step, x, origin, g, same.data(), size, y);
+    Base::attack_step(step, x, origin, g, same.data(), step_size, y);
   }
 };
 struct NormsInFloat : Base {
