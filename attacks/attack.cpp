@@ -65,27 +65,27 @@ struct Clean {
 
 class Crafter {
  public:
-  Crafter(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
+  Crafter(const Classifier& classifier, const AttackBatch& batch, std::span<const float> epsilons,
           const AttackOptions& options)
       : classifier_(classifier),
         batch_(batch),
         options_(options),
         info_(info_of(options.kind)),
-        sizes_(sizes),
+        epsilons_(epsilons),
         best_(options) {
-    result_.sizes = static_cast<int64_t>(sizes.size());
+    result_.sizes = static_cast<int64_t>(epsilons.size());
   }
 
   AttackResult run() {
     if (batch_.x.dim(0) == 0) return std::move(result_);
     const Clean clean = look_at_clean();
     rows_ = {repeat(batch_.x, result_.sizes),
-             repeat(batch_.indices, sizes_.size()),
-             repeat(clean.attacked, sizes_.size()),
+             repeat(batch_.indices, epsilons_.size()),
+             repeat(clean.attacked, epsilons_.size()),
              {},
              {}};
     for (size_t i = 0; i < batch_.indices.size(); ++i)
-      rows_.eps.insert(rows_.eps.end(), sizes_.begin(), sizes_.end());
+      rows_.eps.insert(rows_.eps.end(), epsilons_.begin(), epsilons_.end());
     // An image that is wrong by itself is left as it is, but by an ascent.
     if (!info_.ascent) {
       Workbench bench(classifier_, options_);
@@ -137,7 +137,7 @@ class Crafter {
         if (open.empty()) return;
         Rows rows = static_cast<int64_t>(open.size()) == rows_.count() ? rows_ : take(rows_, open);
         if (info.by_class)
-          rows.goals = take(repeat(ranks[static_cast<size_t>(goal) + 1].to_host(), sizes_.size()), open);
+          rows.goals = take(repeat(ranks[static_cast<size_t>(goal) + 1].to_host(), epsilons_.size()), open);
         Workbench bench(classifier_, stage);
         const int64_t number = stage.first_try + goal * stage.restarts + t;
         keep(bench, open, rows, info.run(bench, rows, {number, t > 0, clean.gradient}));
@@ -173,7 +173,7 @@ class Crafter {
   const AttackBatch& batch_;
   const AttackOptions& options_;
   const AttackInfo& info_;
-  std::span<const float> sizes_;
+  std::span<const float> epsilons_;
   Rows rows_;
   Best best_;
   AttackResult result_;
@@ -182,20 +182,20 @@ class Crafter {
 }  // namespace
 
 AttackResult craft_checked(const Classifier& classifier, const AttackBatch& batch,
-                           std::span<const float> sizes, const AttackOptions& options) {
+                           std::span<const float> epsilons, const AttackOptions& options) {
   check_batch(classifier, batch, options);
-  return Crafter(classifier, batch, sizes, options).run();
+  return Crafter(classifier, batch, epsilons, options).run();
 }
 
-AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
+AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> epsilons,
                    const AttackOptions& options) {
-  check_attack(options, sizes, classifier.image_size());
-  return craft_checked(classifier, batch, sizes, options);
+  check_attack(options, epsilons, classifier.image_size());
+  return craft_checked(classifier, batch, epsilons, options);
 }
 
-AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> sizes,
+AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> epsilons,
                    const AttackOptions& options) {
-  return craft(Network(model), batch, sizes, options);
+  return craft(Network(model), batch, epsilons, options);
 }
 
 }  // namespace caltrop

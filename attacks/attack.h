@@ -4,12 +4,12 @@
 //
 // fgsm, bim, pgd and mim default to the step eps / 4 for up to 10 steps, and 4/3 eps / steps above: eps / 30 for 40
 // steps, as Madry et al. attack MNIST (fgsm: eps). Their direction and projection are those of
-// Backend::attack_step. cw, deepfool and fab look for the nearest adversarial image: they need no size
+// Backend::attack_step. cw, deepfool and fab look for the nearest adversarial image: they need no eps
 // (infinity), and with one they succeed only where the norm fits it. The loss is that of each image by
 // itself, climbed away from its label or, when targeted, descended towards a target.
 //
-// Several sizes are crafted together: rows = image x size. A row depends on its image, its size and the seed
-// alone: neither batch, order, threads nor the other sizes change a bit of it.
+// Several eps are crafted together: rows = image x eps. A row depends on its image, its eps and the seed
+// alone: neither batch, order, threads nor the other eps change a bit of it.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +49,7 @@ std::string to_string(Norm norm);
 
 // fgsm, bim, pgd, mim: steps along the gradient of cross-entropy. See AttackInfo.
 bool is_ascent(AttackKind kind);
-// cw, deepfool, fab, fab-t: the smallest perturbation, with or without a size.
+// cw, deepfool, fab, fab-t: the smallest perturbation, with or without an eps.
 bool is_minimum_norm(AttackKind kind);
 
 // Minimises |x' - x|^2 + c max(z_y - max_{k != y} z_k + confidence, 0) over w, x' = (tanh w + 1) / 2.
@@ -118,10 +118,10 @@ std::string to_text(const AttackOptions& options);
 // attacks.
 float default_eps(Norm norm);
 float default_eps(AttackKind kind, Norm norm);
-// The step of size `eps` under these options.
+// The length of a step under `eps` and these options.
 float step_size_of(const AttackOptions& options, float eps);
 
-// An option that makes no attack: its name in AttackOptions (attacks/option_fields.h; "eps" for a size) and what is
+// An option that makes no attack: its name in AttackOptions (attacks/option_fields.h; "eps" for a bound) and what is
 // wrong with it, in words that follow the name.
 class BadOption : public Error {
  public:
@@ -136,14 +136,14 @@ class BadOption : public Error {
   std::string option_, problem_;
 };
 
-// A BadOption unless the options make an attack on images of `image_size` values. A size is absurd beyond twice
-// the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the usual reason is a size
+// A BadOption unless the options make an attack on images of `image_size` values. An eps is absurd beyond twice
+// the diameter of the box in its norm (1, sqrt(image_size) or image_size for [0,1]): the usual reason is one
 // meant for pixels up to 255.
-void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size);
+void check_attack(const AttackOptions& options, std::span<const float> epsilons, int64_t image_size);
 // Its rule for one length in `norm`, called `option`; for pixels from `low` to `high`.
 void check_length(const char* option, float length, Norm norm, int64_t image_size, float low = 0.0f,
                   float high = 1.0f);
-// The part of it that needs neither sizes nor images.
+// The part of it that needs neither eps nor images.
 void check_attack(const AttackOptions& options);
 
 // Rounding that the measured size of a perturbation may add to its bound: pixels near 1 are multiples of
@@ -158,19 +158,19 @@ struct AttackBatch {
   std::vector<int32_t> targets;  // wanted classes, when targeted; else empty
 };
 
-// One image under one size.
+// One image under one eps.
 struct AttackRow {
-  int32_t prediction = 0;  // of the stored adversarial image: a verdict, see attacks/classifier.h
-  bool success = false;    // prediction != the attacked label (targeted: == the target), within the size
-  bool within = true;      // false: no perturbation of its size was found (minimum-norm attacks)
-  float loss = 0;          // cross-entropy of the attacked label or target
+  int32_t prediction = 0;           // of the stored adversarial image: a verdict, see attacks/classifier.h
+  bool success = false;             // prediction != the attacked label (targeted: == the target), within eps
+  bool within = true;               // false: no perturbation within eps was found (minimum-norm attacks)
+  float loss = 0;                   // cross-entropy of the attacked label or target
   AttackKind by = AttackKind::pgd;  // the attack that made it (autoattack has several)
   float linf = 0, l2 = 0, l1 = 0;   // budget used: norms of the stored perturbation
   int32_t l0 = 0;                   // pixels changed
   int32_t zero_gradients = 0;       // gradients, of those its last try met, that were zero everywhere
   int32_t nan_gradients = 0;        // ... that held a NaN
   int32_t box_violations = 0;       // pixels outside the box
-  bool outside_ball = false;        // larger than its size plus ball_tolerance
+  bool outside_ball = false;        // larger than eps plus ball_tolerance
 };
 
 struct AttackedImage {
@@ -182,8 +182,8 @@ struct AttackedImage {
 
 struct AttackResult {
   std::vector<AttackedImage> images;  // n
-  std::vector<AttackRow> rows;        // n x sizes: row i * sizes + s
-  int64_t sizes = 0;
+  std::vector<AttackRow> rows;        // n x sizes: row i * sizes + s, s counts the eps
+  int64_t sizes = 0;                  // how many eps
   // The adversarial images as they are stored: adversarial = clip(x + delta) in fp32, so that whoever keeps
   // the clean image and delta has them exactly. Success was judged on these. (n * sizes,h,w,c);
   // no tensors where there are no images.
@@ -196,10 +196,10 @@ struct AttackResult {
   }
 };
 
-// Attacks the images of `batch` with each of `sizes`. Checks its arguments with check_attack.
-AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> sizes,
+// Attacks the images of `batch` with each of `epsilons`. Checks its arguments with check_attack.
+AttackResult craft(const Classifier& classifier, const AttackBatch& batch, std::span<const float> epsilons,
                    const AttackOptions& options);
-AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> sizes,
+AttackResult craft(const Model& model, const AttackBatch& batch, std::span<const float> epsilons,
                    const AttackOptions& options);
 
 }  // namespace caltrop

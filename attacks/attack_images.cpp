@@ -84,20 +84,21 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   ball_violations += row.outside_ball;
 }
 
-AttackReport attack_images(const Classifier& classifier, const Images& images, std::span<const float> sizes,
-                           const AttackOptions& options, const AttackJob& job) {
+AttackReport attack_images(const Classifier& classifier, const Images& images,
+                           std::span<const float> epsilons, const AttackOptions& options,
+                           const AttackJob& job) {
   if (!(images.shape() == classifier.input())) {
     fail("[attack] expected images of {}x{}x{} as the model takes them, got {}x{}x{}",
          classifier.input().height, classifier.input().width, classifier.input().channels,
          images.shape().height, images.shape().width, images.shape().channels);
   }
-  check_attack(options, sizes, images.image_size());
+  check_attack(options, epsilons, images.image_size());
   const auto count = static_cast<int64_t>(job.rows.size());
   if (options.targeted && job.targets.size() != job.rows.size()) {
     fail("[attack] expected {} targets, got {}", count, job.targets.size());
   }
   AttackReport report;
-  for (const float eps : sizes) report.sizes.push_back({.size = eps});
+  for (const float eps : epsilons) report.sizes.push_back({.size = eps});
   InOrder results(report, job.sink);
 
   const auto body = [&](int64_t begin, int64_t end) {
@@ -107,16 +108,16 @@ AttackReport attack_images(const Classifier& classifier, const Images& images, s
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
-    results.arrive(begin, craft_checked(classifier, batch, sizes, options));
+    results.arrive(begin, craft_checked(classifier, batch, epsilons, options));
   };
-  const int64_t suited = std::max<int64_t>(1, classifier.chunk() / static_cast<int64_t>(sizes.size()));
+  const int64_t suited = std::max<int64_t>(1, classifier.chunk() / static_cast<int64_t>(epsilons.size()));
   for_chunks(classifier.backend(), count, job.batch > 0 ? job.batch : suited, body, job.progress);
   return report;
 }
 
-AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+AttackReport attack_images(const Model& model, const Images& images, std::span<const float> epsilons,
                            const AttackOptions& options, const AttackJob& job) {
-  return attack_images(Network(model), images, sizes, options, job);
+  return attack_images(Network(model), images, epsilons, options, job);
 }
 
 }  // namespace caltrop

@@ -12,9 +12,9 @@
 
 namespace caltrop {
 
-// What an attack of one size did to a set of images.
+// What an attack under one eps did to a set of images.
 struct AttackSummary {
-  float size = 0;
+  float size = 0;  // eps
   int64_t images = 0;
   int64_t clean_correct = 0;                                  // right before the attack
   int64_t correct = 0;                                        // right after it
@@ -42,7 +42,7 @@ struct AttackSummary {
 };
 
 struct AttackReport {
-  std::vector<AttackSummary> sizes;  // in the order asked for
+  std::vector<AttackSummary> sizes;  // one for each eps, in the order asked for
   int64_t forward_passes = 0, backward_passes = 0;
 };
 
@@ -58,9 +58,10 @@ struct AttackJob {
   Progress progress = {};  // images done
 };
 
-AttackReport attack_images(const Classifier& classifier, const Images& images, std::span<const float> sizes,
-                           const AttackOptions& options, const AttackJob& job);
-AttackReport attack_images(const Model& model, const Images& images, std::span<const float> sizes,
+AttackReport attack_images(const Classifier& classifier, const Images& images,
+                           std::span<const float> epsilons, const AttackOptions& options,
+                           const AttackJob& job);
+AttackReport attack_images(const Model& model, const Images& images, std::span<const float> epsilons,
                            const AttackOptions& options, const AttackJob& job);
 
 }  // namespace caltrop

@@ -173,9 +173,9 @@ void check_kind(const AttackOptions& options) {
            info.name);
 }
 
-void check_sizes(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
-  if (sizes.empty()) fail("[attack] expected at least one size");
-  for (const float eps : sizes) {
+void check_eps(const AttackOptions& options, std::span<const float> epsilons, int64_t image_size) {
+  if (epsilons.empty()) fail("[attack] expected at least one size");
+  for (const float eps : epsilons) {
     const bool unbounded = std::isinf(eps) && eps > 0.0f && is_minimum_norm(options.kind);
     if (unbounded && options.restarts > 1)
       refuse("restarts", "{} needs a size to begin within", options.restarts);
@@ -215,9 +215,9 @@ std::string to_text(const AttackOptions& options) {
   return text;
 }
 
-void check_attack(const AttackOptions& options, std::span<const float> sizes, int64_t image_size) {
+void check_attack(const AttackOptions& options, std::span<const float> epsilons, int64_t image_size) {
   check_attack(options);
-  check_sizes(options, sizes, image_size);
+  check_eps(options, epsilons, image_size);
   check_length("step_size", options.step_size, options.norm, image_size, options.low, options.high);
 }
 

@@ -11,7 +11,7 @@
 
 namespace caltrop {
 
-// Images to attack, one row for each image and size.
+// Images to attack, one row for each image and eps.
 struct Rows {
   Tensor origin;                 // (r,h,w,c)
   std::vector<int64_t> indices;  // of each image in its set
@@ -98,7 +98,7 @@ class Workbench {
   Tensor clip(const Tensor& x) const;
   // clip to the box and to the ball of each row.
   Tensor project(Norm norm, const Rows& rows, const Tensor& x) const;
-  // Uniform in the ball (L-inf: cube). All sizes of an image share its draw and scale it, so that a size does
+  // Uniform in the ball (L-inf: cube). All eps of an image share its draw and scale it, so that one does
   // not depend on its neighbours.
   Tensor random_start(const Rows& rows, int64_t attempt) const;
   // The same draw scaled to touch the boundary: |d| = eps before the box clips it.
@@ -112,8 +112,8 @@ class Workbench {
   int64_t forward_ = 0, backward_ = 0;
 };
 
-// craft() for options and sizes that check_attack has seen.
+// craft() for options and eps that check_attack has seen.
 AttackResult craft_checked(const Classifier& classifier, const AttackBatch& batch,
-                           std::span<const float> sizes, const AttackOptions& options);
+                           std::span<const float> epsilons, const AttackOptions& options);
 
 }  // namespace caltrop
