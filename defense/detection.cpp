@@ -6,7 +6,7 @@
 namespace caltrop {
 
 float rounded_to_8_bits(float value) {
-  return static_cast<float>(std::lround(value * 255.0f)) / 255.0f;
+  return static_cast<float>(to_byte(value)) / 255.0f;
 }
 
 bool off_grid(std::span<const float> image) {

@@ -1,10 +1,15 @@
 #include "engine/images.h"
 
+#include <cmath>
 #include <numeric>
 
 #include "engine/error.h"
 
 namespace caltrop {
+
+uint8_t to_byte(float pixel) {
+  return static_cast<uint8_t>(std::lround(pixel * 255.0f));
+}
 
 Images::Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels,
                std::span<const int32_t> labels)

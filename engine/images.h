@@ -11,6 +11,9 @@
 
 namespace caltrop {
 
+// The 8-bit value that is nearest to a pixel in [0,1]: k for k/255.
+uint8_t to_byte(float pixel);
+
 // Labelled images by number: what training and inference read.
 class ImageSource {
  public:

@@ -184,8 +184,7 @@ class Kept {
     if (shown_.size() < kShownImages)
       shown_.push_back({{clean.begin(), clean.end()}, {delta.begin(), delta.end()}, row.success});
     if (left_-- <= 0) return;
-    std::transform(clean.begin(), clean.end(), std::back_inserter(set_.x),
-                   [](float p) { return static_cast<uint8_t>(std::lround(p * 255.0f)); });
+    std::transform(clean.begin(), clean.end(), std::back_inserter(set_.x), to_byte);
     set_.delta.insert(set_.delta.end(), delta.begin(), delta.end());
     set_.index.push_back(image.index);
     set_.label.push_back(image.label);

@@ -84,7 +84,7 @@ class PartSink {
       part_.clean_prediction.push_back(image.clean_prediction);
     }
     for (const float pixel : images_.pixels(rows).to_host()) {
-      part_.x.push_back(static_cast<uint8_t>(std::lround(pixel * 255.0f)));
+      part_.x.push_back(to_byte(pixel));
     }
     const std::vector<float> delta = chunk.delta.to_host();
     part_.delta.insert(part_.delta.end(), delta.begin(), delta.end());

@@ -108,7 +108,7 @@ std::vector<uint8_t> bytes_of(const Images& images, const std::vector<int64_t>& 
   for (size_t begin = 0; begin < rows.size(); begin += kChunk) {
     const auto part = std::span(rows).subspan(begin, std::min(kChunk, rows.size() - begin));
     for (const float pixel : images.pixels(part).to_host()) {
-      bytes.push_back(static_cast<uint8_t>(std::lround(pixel * 255.0f)));
+      bytes.push_back(to_byte(pixel));
     }
   }
   return bytes;

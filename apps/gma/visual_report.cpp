@@ -28,7 +28,7 @@ std::string norm_text(Norm norm) {
 }
 
 float rounded(float pixel) {
-  return static_cast<float>(std::lround(std::clamp(pixel, 0.0f, 1.0f) * 255.0f)) / 255.0f;
+  return static_cast<float>(to_byte(std::clamp(pixel, 0.0f, 1.0f))) / 255.0f;
 }
 
 // Sums over the images attacked with one size.
@@ -208,7 +208,7 @@ class Visual {
           const double d = static_cast<double>(delta[from + p]);
           clean[p] = adversarial[from + p] - delta[from + p];
           squares += d * d;
-          changed += std::lround(clean[p] * 255.0f) != std::lround(adversarial[from + p] * 255.0f);
+          changed += to_byte(clean[p]) != to_byte(adversarial[from + p]);
         }
         ++sum.images;
         sum.l2 += static_cast<double>(chunk.rows[row].l2);

@@ -40,7 +40,7 @@ Images images_on(Backend& backend, int64_t count) {
   const Images host = random_images(kShape, count, 5, 3);
   std::vector<uint8_t> pixels;
   for (const float p : host.pixels(row_range(0, count)).to_host())
-    pixels.push_back(static_cast<uint8_t>(std::lround(p * 255.0f)));
+    pixels.push_back(to_byte(p));
   return Images(backend, kShape, pixels, host.labels());
 }
 

@@ -42,7 +42,7 @@ Images right_images(const Model& model, int64_t count, uint64_t seed = 1) {
   const std::vector<int32_t> labels = argmax_rows(predict(model, random), model.outputs());
   std::vector<uint8_t> pixels;
   for (const float p : random.pixels(row_range(0, count)).to_host()) {
-    pixels.push_back(static_cast<uint8_t>(std::lround(p * 255.0f)));
+    pixels.push_back(to_byte(p));
   }
   return Images(cpu_backend(), model.input(), pixels, labels);
 }
