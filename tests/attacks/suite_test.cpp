@@ -248,11 +248,40 @@ TEST_SUITE("attacks") {
     CHECK(result.rows[0].success);
     CHECK(static_cast<double>(result.rows[0].l2) >= 0.499 / half.length);
     CHECK(static_cast<double>(result.rows[0].l2) <= 0.51 / half.length);
-    // Towards the label that the image has already it need not move; away from it no budget helps.
-    Half wrong = half_space(7, 0.3);
-    const AttackResult none = attack_half(wrong, attack_of(AttackKind::cw, Norm::l2), kUnbounded);
-    CHECK(none.rows[0].success);
-    CHECK(none.rows[0].l2 == 0.0f);
+    // A lead that is there already needs no perturbation; one that is too small is widened.
+    const auto moved = [](double lead, float confidence) {
+      AttackOptions sure = attack_of(AttackKind::cw, Norm::l2);
+      sure.cw.confidence = confidence;
+      const Half wrong = half_space(7, lead);
+      const AttackResult found = attack_half(wrong, sure, kUnbounded);
+      CHECK(found.rows[0].success);
+      return static_cast<double>(found.rows[0].l2) * wrong.length;
+    };
+    CHECK(moved(0.3, 0.2f) == 0.0);
+    CHECK(moved(0.1, 0.2f) >= 0.099);
+  }
+
+  TEST_CASE("CW need not move an image that is where it should be, and says so where nothing helps") {
+    AttackOptions options = attack_of(AttackKind::cw, Norm::l2);
+    const AttackResult wrong = attack_half(half_space(7, 0.3), options, kUnbounded);
+    CHECK(wrong.rows[0].success);
+    CHECK(wrong.rows[0].l2 == 0.0f);
+    Half right = half_space(7, -0.3);
+    right.batch.targets = {0};  // what the network says of it
+    options.targeted = true;
+    const AttackResult there = attack_half(right, options, kUnbounded);
+    CHECK(there.rows[0].success);
+    CHECK(there.rows[0].l2 == 0.0f);
+    // No pixel has a say: no budget helps.
+    set_parameter(right.model, 0, std::vector<float>(40, 0.0f));
+    set_parameter(right.model, 1, {0.3f, 0.0f});
+    options.targeted = false;
+    const AttackResult never = attack_half(right, options, kUnbounded);
+    CHECK_FALSE(never.rows[0].success);
+    CHECK(never.rows[0].prediction == 0);
+    AttackSummary summary;
+    summary.add(never.images[0], never.rows[0]);
+    CHECK(summary.robust == 1);
   }
 
   TEST_CASE("an iterate gone astray leaves CW what it has found") {
