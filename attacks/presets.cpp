@@ -1,5 +1,6 @@
 #include "attacks/presets.h"
 
+#include <algorithm>
 #include <array>
 
 #include "engine/error.h"
@@ -159,7 +160,9 @@ bool authors(PresetAttack& preset, Kind kind, Norm norm) {
   preset.eps = norm == Norm::linf ? 0.3f : 2.0f;  // theirs for MNIST
   preset.options.apgd.authors_quirks = true;
   if (kind == Kind::square) preset.differs = "the authors draw one window for the whole batch";
-  return kind >= Kind::apgd_ce;
+  constexpr std::array kTheirs = {Kind::apgd_ce, Kind::apgd_dlr, Kind::apgd_t,    Kind::fab,
+                                  Kind::fab_t,   Kind::square,   Kind::autoattack};
+  return std::find(kTheirs.begin(), kTheirs.end(), kind) != kTheirs.end();
 }
 
 }  // namespace

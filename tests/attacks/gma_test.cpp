@@ -99,8 +99,7 @@ TEST_SUITE("attacks") {
     Images random = random_images(model.input(), 20, 10, 4);
     // Labels as the model has them, so that accuracy starts at one.
     std::vector<uint8_t> pixels;
-    for (const float v : random.pixels(row_range(0, 20)).to_host())
-      pixels.push_back(to_byte(v));
+    for (const float v : random.pixels(row_range(0, 20)).to_host()) pixels.push_back(to_byte(v));
     const std::vector<int32_t> labels = argmax_rows(predict(model, random), 10);
     const Images images(cpu_backend(), model.input(), pixels, labels);
     const std::vector<GmaSize> sizes = gma_sizes();

@@ -39,8 +39,7 @@ class Counting final : public DelegatingBackend {
 Images images_on(Backend& backend, int64_t count) {
   const Images host = random_images(kShape, count, 5, 3);
   std::vector<uint8_t> pixels;
-  for (const float p : host.pixels(row_range(0, count)).to_host())
-    pixels.push_back(to_byte(p));
+  for (const float p : host.pixels(row_range(0, count)).to_host()) pixels.push_back(to_byte(p));
   return Images(backend, kShape, pixels, host.labels());
 }
 
