@@ -123,3 +123,7 @@ endif()
 # Of all .cu files under the host compiler.
 add_library(caltrop_emulated_flags INTERFACE)
 target_compile_options(caltrop_emulated_flags INTERFACE -Wno-unknown-pragmas -fno-strict-aliasing)
+if(CALTROP_SANITIZE AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # clang obeys `#pragma unroll`, and what it unrolls takes minutes to compile under the sanitizers.
+  target_compile_options(caltrop_emulated_flags INTERFACE "SHELL:-mllvm -pragma-unroll-threshold=1")
+endif()

@@ -103,12 +103,13 @@ void for_terms(const Conv2d& s, const Body& body) {
           for (int64_t kx = 0; kx < s.kw; ++kx) {
             const int64_t y = oy * s.stride_h - s.pad_h + ky, x = ox * s.stride_w - s.pad_w + kx;
             if (y < 0 || y >= s.h || x < 0 || x >= s.w) continue;
-            for (int64_t i = 0; i < s.cin; ++i)
-              for (int64_t o = 0; o < s.cout; ++o) {
-                body(static_cast<size_t>(((n * s.out_h() + oy) * s.out_w() + ox) * s.cout + o),
-                     static_cast<size_t>(((n * s.h + y) * s.w + x) * s.cin + i),
-                     static_cast<size_t>(((ky * s.kw + kx) * s.cin + i) * s.cout + o));
-              }
+            const auto channels = static_cast<size_t>(s.cout);
+            const auto at_y = static_cast<size_t>(((n * s.out_h() + oy) * s.out_w() + ox) * s.cout);
+            for (int64_t i = 0; i < s.cin; ++i) {
+              const auto at_x = static_cast<size_t>(((n * s.h + y) * s.w + x) * s.cin + i);
+              const auto at_w = static_cast<size_t>(((ky * s.kw + kx) * s.cin + i) * s.cout);
+              for (size_t o = 0; o < channels; ++o) body(at_y + o, at_x, at_w + o);
+            }
           }
 }
 

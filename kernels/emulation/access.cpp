@@ -15,7 +15,7 @@ constexpr Place kFirstSite = 0xF0000000u;
 std::vector<Watcher*> watchers;
 Watcher* listeners[4];  // those of them that want accesses
 size_t listener_count = 0;
-bool inside = false;  // a launch runs
+bool inside = false;  // a launch runs that someone listens to
 // Set while a watcher works: its own containers may be compiled from instrumented templates, as the linker
 // keeps one copy of each.
 bool busy = false;
@@ -37,7 +37,7 @@ class Fan final : public Observer {
  public:
   void launch_begins(const KernelCall& call) override {
     tell_all([&](Watcher& watcher) { watcher.launch_begins(call); });
-    inside = true;
+    inside = listener_count > 0;
   }
   void launch_ends(bool failed) override {
     inside = false;
@@ -108,7 +108,7 @@ void watch(std::vector<Watcher*> new_watchers) {
 }
 
 void note_access(uintptr_t return_address, uintptr_t address, uint32_t size, Kind kind) {
-  if (!inside || busy || current_thread() < 0) return;
+  if (!inside || busy || !may_be_shared(address)) return;
   const Busy working;
   const Access access{place_of(return_address), address, size, kind};
   for (size_t i = 0; i < listener_count; ++i) listeners[i]->access(access);

@@ -377,12 +377,9 @@ void* dynamic_shared_block() {
 size_t dynamic_shared_bytes() {
   return call ? call->shared_bytes : 0;
 }
-bool on_fiber_stack(const void* address) {
-  if (running_fiber && running_fiber->holds(address)) return true;
-  return std::any_of(all_fibers.begin(), all_fibers.end(),
-                     [&](const std::unique_ptr<Fiber>& fiber) { return fiber->holds(address); });
+bool may_be_shared(uintptr_t address) {
+  return running_fiber && !running_fiber->holds(reinterpret_cast<const void*>(address));
 }
-
 std::string describe_thread(int linear) {
   const uint3 t = threads[static_cast<size_t>(linear)].index;
   return fmt::format("thread ({},{},{}) of block ({},{},{})", t.x, t.y, t.z, blockIdx.x, blockIdx.y,

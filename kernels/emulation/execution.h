@@ -78,6 +78,7 @@ void set_observer(Observer* observer);
 Observer* current_observer();
 // Makes a mutant: __syncthreads, __syncwarp and waits for copies at this line do nothing.
 void skip_at(Site site);
-bool on_fiber_stack(const void* address);
+// Whether a thread runs that may share this address with others: what lies on its own stack it has alone.
+bool may_be_shared(uintptr_t address);
 
 }  // namespace caltrop::emu

@@ -37,6 +37,7 @@ struct Mutant {
 };
 
 void try_all(std::vector<Mutant>& mutants) {
+  read_debug_information();
   const auto results = in_processes(mutants.size(), kMostSeconds, [&](size_t i) -> std::string {
     mutants[i].make();
     return rejected(mutants[i].parts) ? "rejected" : "accepted";

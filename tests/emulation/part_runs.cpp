@@ -76,7 +76,12 @@ void read_line(const std::string& line, PartRun& run) {
 
 }  // namespace
 
+void read_debug_information() {
+  emu::source_lines(reinterpret_cast<uintptr_t>(&read_debug_information));
+}
+
 std::vector<PartRun> run_parts(bool checked) {
+  read_debug_information();
   const std::vector<SuitePart>& parts = suite_parts();
   const auto results =
       in_processes(parts.size(), kMostSeconds, [&](size_t i) { return run_part(parts[i], checked); });

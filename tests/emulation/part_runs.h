@@ -29,6 +29,9 @@ struct PartRun {
   std::vector<Stop> stops;
 };
 
+// What names of lines come from, read once here instead of in each process that is started afterwards.
+void read_debug_information();
+
 // Each part under both alignments of its arrays, in processes of their own, with the access checker where
 // `checked`. The basic blocks that ran count for line_coverage() of this process.
 std::vector<PartRun> run_parts(bool checked);
