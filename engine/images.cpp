@@ -29,12 +29,46 @@ Tensor ImageSource::pixels(std::span<const int64_t> rows) const {
 
 void Images::pixels(std::span<const int64_t> rows, const Tensor& x) const {
   const auto n = static_cast<int64_t>(rows.size());
-  for (const int64_t row : rows) {
-    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
-  }
+  expect_rows(rows);
   if (x.size() != n * image_size())
     fail("[images] expected room for {} images of {} pixels, got {}", n, image_size(), to_string(x.shape()));
   backend().gather_images(pixels_.data(), rows, image_size(), x.mutable_data());
+}
+
+void Images::expect_rows(std::span<const int64_t> rows) const {
+  for (const int64_t row : rows) {
+    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
+  }
+}
+
+Images Images::at(std::span<const int64_t> rows) const {
+  expect_rows(rows);
+  const int64_t size = image_size();
+  Buffer<uint8_t> chosen(backend(), static_cast<int64_t>(rows.size()) * size);
+  for (size_t k = 0; k < rows.size();) {  // neighbours are copied together
+    size_t end = k + 1;
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1) ++end;
+    backend().copy(chosen.data() + static_cast<int64_t>(k) * size, pixels_.data() + rows[k] * size,
+                   (end - k) * static_cast<size_t>(size));
+    k = end;
+  }
+  return {shape_, std::move(chosen), labels_of(rows)};
+}
+
+Images Images::with(std::span<const int64_t> rows, std::span<const uint8_t> pixels,
+                    std::span<const int32_t> labels) const {
+  expect_rows(rows);
+  const auto size = static_cast<size_t>(image_size());
+  if (pixels.size() != rows.size() * size || labels.size() != rows.size())
+    fail("[images] expected {} images of {} pixels, and their labels", rows.size(), size);
+  const Buffer<uint8_t> others(backend(), pixels), all(backend(), pixels_.count());
+  backend().copy(all.data(), pixels_.data(), static_cast<size_t>(pixels_.count()));
+  std::vector<int32_t> named = labels_;
+  for (size_t k = 0; k < rows.size(); ++k) {
+    backend().copy(all.data() + rows[k] * image_size(), others.data() + k * size, size);
+    named[static_cast<size_t>(rows[k])] = labels[k];
+  }
+  return {shape_, all, std::move(named)};
 }
 
 std::vector<int32_t> ImageSource::labels_of(std::span<const int64_t> rows) const {

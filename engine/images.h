@@ -37,6 +37,13 @@ class Images final : public ImageSource {
   Images(Backend& backend, ImageShape shape, std::span<const uint8_t> pixels,
          std::span<const int32_t> labels);
 
+  // Images `rows` as a set of their own, copied on the device.
+  Images at(std::span<const int64_t> rows) const;
+  // The same set with other pixels and labels for the distinct images `rows`.
+  Images with(std::span<const int64_t> rows, std::span<const uint8_t> pixels,
+              std::span<const int32_t> labels) const;
+  std::vector<uint8_t> bytes() const { return pixels_.to_host(); }  // all pixels
+
   const ImageShape& shape() const override { return shape_; }
   Backend& backend() const override { return pixels_.backend(); }
   const std::vector<int32_t>& labels() const override { return labels_; }
@@ -45,6 +52,10 @@ class Images final : public ImageSource {
   void pixels(std::span<const int64_t> rows, const Tensor& x) const override;
 
  private:
+  Images(ImageShape shape, Buffer<uint8_t> pixels, std::vector<int32_t> labels)
+      : shape_(shape), pixels_(std::move(pixels)), labels_(std::move(labels)) {}
+  void expect_rows(std::span<const int64_t> rows) const;  // an Error where one is not below count()
+
   ImageShape shape_;
   Buffer<uint8_t> pixels_;
   std::vector<int32_t> labels_;

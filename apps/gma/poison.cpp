@@ -102,18 +102,6 @@ std::vector<uint8_t> stored(std::span<const uint8_t> clean, const std::vector<fl
   return pixels;
 }
 
-std::vector<uint8_t> bytes_of(const Images& images, const std::vector<int64_t>& rows) {
-  std::vector<uint8_t> bytes;
-  constexpr size_t kChunk = 1024;  // images: their floats are four times as large
-  for (size_t begin = 0; begin < rows.size(); begin += kChunk) {
-    const auto part = std::span(rows).subspan(begin, std::min(kChunk, rows.size() - begin));
-    for (const float pixel : images.pixels(part).to_host()) {
-      bytes.push_back(to_byte(pixel));
-    }
-  }
-  return bytes;
-}
-
 struct Kind {
   std::string name;
   std::vector<double> accuracy, on_targets;  // per seed
@@ -159,17 +147,17 @@ class Poisoning {
     console_.blank();
     const std::vector<int32_t> labels = poison_labels(data, roles);
     const std::vector<float> delta = craft(data.train, roles, labels, how);
-    const std::vector<uint8_t> clean = bytes_of(data.train, roles.poisoned);
+    const std::vector<uint8_t> clean = data.train.at(roles.poisoned).bytes();
     save(folder, data.train.shape(), roles, labels, stored(clean, delta), clean);
     std::vector<Kind> kinds;
-    const Images targets = images_at(data.train, roles.targets);
+    const Images targets = data.train.at(roles.targets);
     const auto train_on = [&](const std::string& name, const Images& images) {
-      kinds.push_back(train_kind(name, data, images_at(images, roles.trained_on()), targets));
+      kinds.push_back(train_kind(name, data, images.at(roles.trained_on()), targets));
     };
     train_on("clean twin", data.train);
-    train_on("poisoned", replaced(data.train, roles, labels, stored(clean, delta)));
+    train_on("poisoned", data.train.with(roles.poisoned, stored(clean, delta), labels));
     train_on("random noise",
-             replaced(data.train, roles, labels, stored(clean, random_poison(data.train, roles, how))));
+             data.train.with(roles.poisoned, stored(clean, random_poison(data.train, roles, how)), labels));
     report(kinds, data, folder);
   }
 
@@ -207,7 +195,7 @@ class Poisoning {
   }
 
   Model surrogate(const Images& images, const PoisonRoles& roles) {
-    return train_network(network_, images_at(images, roles.trained_on()), options_.surrogate_epochs,
+    return train_network(network_, images.at(roles.trained_on()), options_.surrogate_epochs,
                          static_cast<uint64_t>(options_.common.seed), console_, "surrogate");
   }
 
@@ -216,23 +204,6 @@ class Poisoning {
     const Model model = surrogate(images, roles);
     ProgressLine progress(console_, "crafting", static_cast<int64_t>(roles.poisoned.size()), "images");
     return craft_poison(model, images, roles, labels, how, [&](int64_t done) { progress.at(done); });
-  }
-
-  static Images images_at(const Images& images, const std::vector<int64_t>& rows) {
-    return {images.backend(), images.shape(), bytes_of(images, rows), images.labels_of(rows)};
-  }
-
-  static Images replaced(const Images& images, const PoisonRoles& roles, const std::vector<int32_t>& labels,
-                         const std::vector<uint8_t>& poison) {
-    std::vector<uint8_t> pixels = bytes_of(images, row_range(0, images.count()));
-    std::vector<int32_t> all = images.labels();
-    const int64_t size = images.image_size();
-    for (size_t i = 0; i < roles.poisoned.size(); ++i) {
-      std::copy_n(poison.begin() + static_cast<int64_t>(i) * size, size,
-                  pixels.begin() + roles.poisoned[i] * size);
-      all[static_cast<size_t>(roles.poisoned[i])] = labels[i];
-    }
-    return {images.backend(), images.shape(), pixels, all};
   }
 
   static void save(const RunFolder& folder, ImageShape shape, const PoisonRoles& roles,

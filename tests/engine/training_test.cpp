@@ -246,6 +246,24 @@ double robust_accuracy(const Model& model, const Images& images, float eps) {
 }
 
 TEST_SUITE("engine") {
+  TEST_CASE("images: some of a set, and a set with other images, without the pixels leaving the device") {
+    const std::vector<uint8_t> pixels = {0, 1, 10, 11, 20, 21, 30, 31};
+    const Images all(cpu_backend(), {1, 2, 1}, pixels, std::vector<int32_t>{0, 1, 2, 3});
+    CHECK(all.bytes() == pixels);
+    const Images some = all.at(std::vector<int64_t>{2, 3, 0, 2});
+    CHECK(some.bytes() == std::vector<uint8_t>{20, 21, 30, 31, 0, 1, 20, 21});
+    CHECK(some.labels() == std::vector<int32_t>{2, 3, 0, 2});
+    CHECK(all.at({}).count() == 0);
+    CHECK_THROWS_AS((void)all.at(std::vector<int64_t>{4}), Error);
+    const Images other =
+        all.with(std::vector<int64_t>{3, 1}, std::vector<uint8_t>{5, 6, 7, 8}, std::vector<int32_t>{9, 8});
+    CHECK(other.bytes() == std::vector<uint8_t>{0, 1, 7, 8, 20, 21, 5, 6});
+    CHECK(other.labels() == std::vector<int32_t>{0, 8, 2, 9});
+    CHECK(all.bytes() == pixels);
+    CHECK_THROWS_AS((void)all.with(std::vector<int64_t>{1}, std::vector<uint8_t>{5}, std::vector<int32_t>{1}),
+                    Error);
+  }
+
   TEST_CASE("training learns, and twice the same is the same bits, for any number of threads") {
     const Images images = bars(300, 1), unseen = bars(200, 2);
     const int before = cpu_threads();
