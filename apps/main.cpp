@@ -1,8 +1,11 @@
 // caltrop COMMAND [WORD] [flags]: finds the command, reads its flags, runs it, and turns what goes wrong into
 // one line and an exit status: 0 done, 1 failed, 2 not understood.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <iterator>
 #include <new>
 #include <string>
 #include <vector>
@@ -12,6 +15,7 @@
 #include "apps/core/commands.h"
 #include "apps/core/suggest.h"
 #include "apps/core/text_layout.h"
+#include "defense/defence.h"
 #include "engine/text.h"
 
 namespace caltrop {
@@ -20,11 +24,22 @@ namespace {
 struct Command {
   std::string name;  // one word or two
   std::string summary;
-  Run (*declare)(Flags& flags);
+  std::function<Run(Flags& flags)> declare;
 };
 
+// A command for each defence, before the demonstration.
+std::vector<Command> with_defences(std::vector<Command> all) {
+  auto place = std::ranges::find(all, "demo", &Command::name);
+  for (const DefenceInfo& info : defences()) {
+    place = std::next(all.insert(place, {"defend " + info.name, info.summary, [&info](Flags& flags) {
+                                           return defend_command(flags, info);
+                                         }}));
+  }
+  return all;
+}
+
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {
+  static const std::vector<Command> all = with_defences({
       {"info", "what this program finds here: devices, data sets, networks", info_command},
       {"train", "train a network", train_command},
       {"eval", "how good a network is: accuracy, precision, recall, F1, confusion", eval_command},
@@ -36,8 +51,6 @@ const std::vector<Command>& commands() {
       {"gma visual", "attacked images side by side, and how alike they are", gma_visual_command},
       {"paper gma-mia", "a paper's attack study: its figures, its numbers beside ours",
        paper_gma_mia_command},
-      {"defend eat", "train networks to tell attacked images apart, in cycles", defend_eat_command},
-      {"defend mia", "such networks on bootstraps, and their vote", defend_mia_command},
       {"demo", "train, attack and look: the main job in a minute or two", demo_command},
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},
@@ -46,7 +59,7 @@ const std::vector<Command>& commands() {
       {"bench ensemble", "time the vote of three networks, fused and composed", bench_ensemble_command},
       {"bench kernels", "check and time the kernel ladders, naive to fast", bench_kernels_command},
       {"emulate", "a CUDA kernel on the CPU, thread by thread: memory traffic, races", emulate_command},
-  };
+  });
   return all;
 }
 

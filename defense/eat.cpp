@@ -35,9 +35,9 @@ std::vector<std::vector<int64_t>> cycle_rows_without(int64_t clean, const Attack
                                                      const std::vector<double>& shares, ShareOf of,
                                                      const PoolFilter& out) {
   expect_rising(shares);
-  std::vector<int64_t> left;  // places
-  for (size_t j = 0; j < pool.cells.size(); ++j) {
-    if (!out(pool.cells[j])) left.push_back(static_cast<int64_t>(j));
+  std::vector<int64_t> left;  // positions
+  for (const PlannedImage& planned : pool.plan) {
+    if (!out(planned)) left.push_back(planned.position);
   }
   std::vector<std::vector<int64_t>> cycles;
   for (const double share : shares) {
@@ -48,8 +48,8 @@ std::vector<std::vector<int64_t>> cycle_rows_without(int64_t clean, const Attack
     }
     cycles.push_back(row_range(0, clean));
     for (int64_t k = 0; k < pool.prefix(left[static_cast<size_t>(needed) - 1] + 1); ++k) {
-      const auto place = static_cast<size_t>(pool.items[static_cast<size_t>(k)].position);
-      if (!out(pool.cells[place])) cycles.back().push_back(clean + k);
+      const auto position = static_cast<size_t>(pool.images[static_cast<size_t>(k)].position);
+      if (!out(pool.plan[position])) cycles.back().push_back(clean + k);
     }
   }
   return cycles;

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "defense/augment.h"
+#include "defense/pool/images.h"
 #include "engine/model.h"
 #include "engine/optimizer.h"
 #include "engine/training.h"
@@ -28,9 +28,9 @@ inline constexpr double kStopRule = 0.80;  // the paper's "optimal performance":
 // not rise or the pool is too small.
 std::vector<std::vector<int64_t>> cycle_rows(int64_t clean, const AttackedPool& pool,
                                              const std::vector<double>& shares, ShareOf of);
-// The same for training that must not see what `out` accepts: the places that are left are counted anew, as if they
+// The same for training that must not see what `out` accepts: the positions that are left are counted anew, as if they
 // had been all.
-using PoolFilter = std::function<bool(const PoolCell&)>;
+using PoolFilter = std::function<bool(const PlannedImage&)>;
 std::vector<std::vector<int64_t>> cycle_rows_without(int64_t clean, const AttackedPool& pool,
                                                      const std::vector<double>& shares, ShareOf of,
                                                      const PoolFilter& out);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "defense/augment.h"
+#include "defense/pool/images.h"
 
 namespace caltrop {
 
@@ -29,9 +29,8 @@ std::vector<double> cross_entropies(std::span<const float> logits, std::span<con
 std::vector<double> mean_cross_entropies(std::span<const std::vector<float>> logits,
                                          std::span<const int32_t> labels, int64_t classes);
 
-// Of answers to `clean` clean images and then those of `pool`, whose lanes are `lanes`.
+// Of answers to `clean` clean images and then those of `pool`.
 Scores scores_of(std::span<const double> losses, std::span<const int32_t> answers,
-                 std::span<const int32_t> labels, int64_t clean, const AttackedPool& pool,
-                 std::span<const PoolLane> lanes);
+                 std::span<const int32_t> labels, int64_t clean, const AttackedPool& pool);
 
 }  // namespace caltrop

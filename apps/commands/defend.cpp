@@ -1,61 +1,224 @@
-// caltrop defend eat, caltrop defend mia: the paper's defence, from attacked images to tables.
-#include "apps/commands/defence.h"
+// caltrop defend NAME: a defence, from attacked images to tables.
+#include "apps/commands/defend.h"
+
+#include <algorithm>
+
+#include "apps/commands/defend_report.h"
+#include "apps/core/build_info.h"
 #include "apps/core/commands.h"
-#include "apps/core/console.h"
-#include "apps/core/run_folder.h"
+#include "apps/core/text_layout.h"
+#include "defense/cycles.h"
 
 namespace caltrop {
 namespace {
 
-void declare(Flags& flags, DefendFlags& options, bool mia) {
-  flags.usage("--weights FILE [flags]");
-  if (mia) {
-    flags.about(
-        "The model integration approach of the paper (section 4): networks trained in EAT's cycles continue, "
-        "each on "
-        "a bootstrap of the last cycle's set, and vote. Ties go to the class with the largest sum of "
-        "softmax. The "
-        "report shows the vote beside each network, before and after the bootstraps, and beside the detector "
-        "that "
-        "only looks for pixels that are no multiple of 1/255.");
-    options.cycles = {15, 25, 40};
-  } else {
-    flags.about(
-        "Enhanced adversarial training (section 4 of the paper): attacked images of the undefended network "
-        "--weights "
-        "form a class of their own, and their share grows from cycle to cycle while the networks train on. "
-        "Training "
-        "and test images are divided before anything is attacked.");
-    options.cycles = {15, 25, 40, 50};
+// Once written it stays: the logits that it is made of are removed when the run is done.
+const std::string kVoteCurve = "vote_curve.json";
+
+// Everything but the attacks that decides the images of a subset.
+std::string origin_of(const DefendFlags& options, const Json& facts, const char* subset) {
+  if (options.cache.empty()) return "";
+  return Json{{"version", version()},           {"device", options.common.device},
+              {"conv", options.common.conv},    {"weights", facts.at("inputs").at("weights_crc32")},
+              {"network", facts.at("network")}, {"data", facts.at("data").at(subset)}}
+      .dump();
+}
+
+std::map<std::string, std::string> metadata_of(const DataOptions& data) {
+  SafeTensorFile file;
+  describe_data(file, data);
+  return file.metadata;
+}
+
+}  // namespace
+
+void DefendWatch::begin(const std::string& what, int64_t images, int64_t done) {
+  progress_ = nullptr;
+  progress_ = std::make_unique<ProgressLine>(console_, what, images, "images", done);
+}
+
+void DefendWatch::at(const std::string& what, int64_t done) {
+  progress_->label(what);
+  progress_->at(done);
+}
+
+void DefendWatch::pool(const std::string& name, const AttackedPool& pool) {
+  pools.emplace_back(name, pool);
+  if (brief_) console_.say("   {} attacked images to learn from", grouped(pool.count()));
+}
+
+void DefendWatch::begin_training(int64_t done, int64_t epochs) {
+  log_ = std::make_unique<MetricsLog>(folder->file("metrics.jsonl"), done);
+  if (folder->resumed() && !brief_) console_.say("resumed after epoch {} of {}", done, epochs);
+}
+
+void DefendWatch::epoch(const WatchedEpoch& epoch) {
+  const StageEpoch& trained = epoch.trained;
+  const Score& all = epoch.tested.all;
+  Json line = {{"epoch", epoch.number},     {"model", epoch.model},
+               {"stage", epoch.stage},      {"stage_epoch", trained.epoch},
+               {"loss", trained.loss},      {"train_accuracy", trained.accuracy},
+               {"test_loss", all.loss},     {"test_accuracy", all.accuracy},
+               {"attacks", Json::object()}, {"stop_rule", trained.stop_rule}};
+  for (const auto& [attack, score] : epoch.tested.attacks)
+    line["attacks"][attack] = {{"test_loss", score.loss}, {"test_accuracy", score.accuracy}};
+  log_->append(line);
+  if (brief_ && trained.last) {
+    console_.say("   {} {:<10}  training accuracy {:6.2f} %, test accuracy {:6.2f} %", epoch.model,
+                 epoch.stage, 100 * trained.accuracy, 100 * all.accuracy);
+  } else if (!brief_) {
+    console_.say("{:<8} {:<12} epoch {:>2}  loss {:.4f}  train {:6.2f} %  test {:6.2f} %{}", epoch.model,
+                 epoch.stage, trained.epoch, trained.loss, 100 * trained.accuracy, 100 * all.accuracy,
+                 trained.stop_rule ? "  (above 80 %: the paper's rule would stop here)" : "");
   }
-  options.bootstraps = mia;
-  add_defend_flags(flags, options);
-  const std::string stem = mia ? "mia" : "eat";
+}
+
+DefendRun::DefendRun(const DefendFlags& options, DefendTarget target, Console& console, bool brief)
+    : options_(options),
+      target_(std::move(target)),
+      console_(console),
+      watch_(console, brief),
+      crafter_(target_.model, options.cache,
+               {target_.info.name,
+                {origin_of(options, target_.facts, "train"), origin_of(options, target_.facts, "test")}},
+               watch_) {
+  options_.defence->check(task(nullptr));
+  const int64_t clean = target_.test.count();
+  check_planned("--test-attacked", options_.test_attacked.value_or(clean), clean);
+  const auto check = [&](const char* flag, const std::vector<double>& sizes, const std::string& norm) {
+    for (const double size : sizes)
+      check_length(flag, static_cast<float>(size), parse_norm(norm), target_.train.image_size());
+  };
+  check("--big-sizes", options_.big_sizes, options_.norm);
+  if (*options_.unseen > 0) check("--unseen-sizes", options_.unseen_sizes, options_.norm);
+  if (*options_.adaptive > 0) check("--adaptive-l2", options_.adaptive_l2, "l2");
+}
+
+DefenceTask DefendRun::task(const RunFolder* folder) {
+  return {.target = target_.model,
+          .train = target_.train,
+          .test = target_.test,
+          .classes = target_.info.classes,
+          .known = recipe_of(options_),
+          .pool = {options_.eight_bits, options_.unchanged == "keep"},
+          .crafter = crafter_,
+          .folder = folder != nullptr ? folder->path() : "",
+          .metadata = metadata_of(options_.data),
+          .pool_stride = options_.model.pool_stride,
+          .seed = static_cast<uint64_t>(options_.common.seed),
+          .watch = watch_};
+}
+
+Defended& DefendRun::train(const RunFolder& folder) {
+  folder_ = &folder;
+  watch_.folder = &folder;
+  tests_ = make_test_sets(task(&folder), {options_.test_attacked.value_or(target_.test.count()),
+                                          *options_.unseen, unseen_of(options_)});
+  defended_ = options_.defence->train(task(&folder), tests_.at(0));
+  watch_.finish();
+  return defended_;
+}
+
+const DefenceEvaluation& DefendRun::evaluate() {
+  evaluation_ = caltrop::evaluate(defended_, task(folder_), tests_, adaptive_of(options_));
+  watch_.finish();
+  return evaluation_;
+}
+
+void DefendRun::clean_up() const {
+  if (const auto* cycles = dynamic_cast<const Cycles*>(options_.defence.get()))
+    cycles->remove_working_files();
+}
+
+int64_t DefendRun::attacked_train() const {
+  return watch_.pools.empty() ? 0 : watch_.pools.front().second.count();
+}
+
+Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
+  train(folder);
+  console_.note("{} attacked images, {} of them from {}", grouped(crafter_.reused() + crafter_.crafted()),
+                grouped(crafter_.reused()), options_.cache);
+  evaluate();
+  console_.note("its price: {} parameters instead of {}, {} passes through a network for an answer",
+                grouped(evaluation_.parameters),
+                grouped(count_parameters(target_.model.architecture(), target_.model.input())),
+                evaluation_.passes);
+  Json result = tables(folder);
+  Json met = Json::array();
+  for (const Json& line : metrics()) {
+    if (line.at("stop_rule") != true) continue;
+    met.push_back(
+        {{"model", line.at("model")}, {"stage", line.at("stage")}, {"epoch", line.at("stage_epoch")}});
+  }
+  result["stop_rule"] = met;
+  folder.write_json(stem + ".json", result);
+  clean_up();
+  result["metrics"] = metrics();
+  return result;
+}
+
+Json DefendRun::tables(const RunFolder& folder) {
+  DetectionReport report(attacked(), sizes_of(tests_, watch_.pools), defended_.detects);
+  for (const Judged& judged : evaluation_.judged)
+    report.add(judged, target_.test, tests_.at(judged.test).name, tests_.at(judged.test).pool);
+  Json result;
+  const auto show = [&](const std::string& name, const Table& table, bool say = true) {
+    if (say) {
+      console_.blank();
+      console_.say(table);
+    }
+    folder.write_table(name, table);
+    result[name] = table.json();
+  };
+  show("pool", pool_table(tests_, watch_.pools));
+  show("summary", report.summary());
+  show("attacks", report.attacks(), false);
+  show("sizes", report.sizes(), false);
+  if (const auto* cycles = dynamic_cast<const Cycles*>(options_.defence.get())) {
+    const std::vector<LeftOut> left_out = cycles->leave_out(tests_.at(0), target_.test);
+    if (!left_out.empty()) show("leave_out", leave_out_table(left_out));
+    if (cycles->votes()) {
+      if (!folder.has(kVoteCurve)) {
+        folder.write_table("vote_curve",
+                           vote_curve_table(cycles->vote_curve(tests_.at(0), target_.test.count())));
+      }
+      result["vote_curve"] = folder.read_json(kVoteCurve);
+    }
+  }
+  if (!evaluation_.adaptive.empty()) show("adaptive", adaptive_table(evaluation_.adaptive));
+  return result;
+}
+
+namespace {
+
+void declare(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
+  flags.usage("--weights FILE [flags]");
+  flags.about(info.about + " Source: " + info.source + ".");
+  add_defend_flags(flags, options, info);
   flags.section(
       "Files",
       " DIR/config.json                every flag as used\n"
       " DIR/metrics.jsonl              one line per epoch: model, stage, loss and accuracy in training, and "
       "in "
       "test in all and per attack\n"
-      " DIR/MODEL-cycle-P.safetensors  the weights after each cycle" +
-          std::string(mia ? "; MODEL-bootstrap.safetensors at the end\n" : "\n") +
-          " DIR/checkpoint.safetensors     after the last finished epoch\n"
-          " DIR/pool.csv                   the attacked images, of each attack and norm\n"
-          " DIR/summary.csv                accuracy, F1, detection, false alarms of each model and stage\n"
-          " DIR/attacks.csv, sizes.csv     the same per attack, and recall per size\n" +
-          " DIR/leave_out.csv              --controls leave-out: detection of what was never trained on\n" +
-          std::string(mia ? " DIR/vote_curve.csv             the vote after each epoch of the bootstraps, "
-                            "per attack\n"
-                            " DIR/adaptive.csv               the vote under attacks that know it\n"
-                          : "") +
-          " DIR/" + stem +
-          ".json                   as --json\n CACHE/*.npz                    attacked images, by content");
+      " DIR/*.safetensors              the weights of each network after each stage\n"
+      " DIR/checkpoint.safetensors     after the last finished epoch\n"
+      " DIR/pool.csv                   the attacked images, of each attack and norm\n"
+      " DIR/summary.csv                accuracy, F1, detection, false alarms of each model and stage\n"
+      " DIR/attacks.csv, sizes.csv     the same per attack, and recall per size\n"
+      " DIR/leave_out.csv              --controls leave-out: detection of what was never trained on\n"
+      " DIR/vote_curve.csv             mia: the vote after each epoch of the bootstraps, per attack\n"
+      " DIR/adaptive.csv               the defence under attacks that know it\n"
+      " DIR/" +
+          info.name +
+          ".json                   as --json\n"
+          " CACHE/*.safetensors            attacked images, by content");
   flags.section("JSON",
                 "out, pool, summary, attacks, sizes, leave_out, vote_curve, adaptive (the tables), stop_rule "
-                "(the epochs "
-                "that met the paper's rule), metrics (the lines of metrics.jsonl)");
-  flags.example(fmt::format("caltrop defend {} --weights runs/target/model.safetensors --scale quick", stem),
-                "10,000 MNIST images, in a few minutes.");
+                "(the epochs that met the paper's rule), metrics (the lines of metrics.jsonl)");
+  flags.example(
+      fmt::format("caltrop defend {} --weights runs/target/model.safetensors --scale quick", info.name),
+      "10,000 MNIST images, in a few minutes.");
 }
 
 void run(DefendFlags& options, const Flags& flags) {
@@ -65,30 +228,22 @@ void run(DefendFlags& options, const Flags& flags) {
   Backend& backend = open_backend(options.common, console);
   const TrainedWithData target =
       open_trained_with_data(options.model, options.data, options.test_images, flags, backend, console);
-  Defence defence(options, target, console);
-  const std::string kind = options.bootstraps ? "mia" : "eat";
-  const std::string out = folder_or_free(options.common.out, kind + "-" + target.data.info.name);
+  DefendRun defend(
+      options, {target.model, target.data.train, target.data.test, target.data.info, target.facts}, console);
+  const std::string out = folder_or_free(options.common.out, options.info.name + "-" + target.data.info.name);
   const RunFolder folder(out, make_config(flags, target.facts), options.common.resume);
   Json result = {{"out", out}};
-  result.update(defence.run(folder, kind));
+  result.update(defend.run(folder, options.info.name));
   console.result(result);
-}
-
-Run defend_command(Flags& flags, bool mia) {
-  const auto declare_one = [mia](Flags& to, DefendFlags& options) {
-    declare(to, options, mia);
-  };
-  return make_command<DefendFlags>(flags, declare_one, run);
 }
 
 }  // namespace
 
-Run defend_eat_command(Flags& flags) {
-  return defend_command(flags, false);
-}
-
-Run defend_mia_command(Flags& flags) {
-  return defend_command(flags, true);
+Run defend_command(Flags& flags, const DefenceInfo& info) {
+  const auto declare_one = [&info](Flags& to, DefendFlags& options) {
+    declare(to, options, info);
+  };
+  return make_command<DefendFlags>(flags, declare_one, run);
 }
 
 }  // namespace caltrop

@@ -30,8 +30,8 @@ Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);
 Run gma_visual_command(Flags& flags);
 Run paper_gma_mia_command(Flags& flags);
-Run defend_eat_command(Flags& flags);
-Run defend_mia_command(Flags& flags);
+struct DefenceInfo;
+Run defend_command(Flags& flags, const DefenceInfo& info);  // a row of defences()
 Run demo_command(Flags& flags);
 Run export_command(Flags& flags);
 Run bench_command(Flags& flags);

@@ -10,7 +10,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
-#include "apps/demo/defence.h"
+#include "apps/demo/defended.h"
 #include "apps/demo/examples.h"
 #include "apps/demo/page.h"
 #include "apps/demo/result.h"
@@ -47,19 +47,20 @@ void declare(Flags& flags, DemoCommand& options) {
   flags.integer("adaptive", options.adaptive, 1, int64_t{1} << 40, "N",
                 "test images for the attack that knows the defence");
   add_common_flags(flags, options.common, true, "runs/demo-DATASET, the first that is free");
-  flags.section("Files",
-                " DIR/report.html               what happened, in plain words, with figures and tables\n"
-                " DIR/model.safetensors         the trained network\n"
-                " DIR/eat-1, -2, -3.safetensors the networks of the defence\n"
-                " DIR/metrics.jsonl             one line per epoch of each\n"
-                " DIR/attacks.csv               FGSM and PGD-10\n"
-                " DIR/gma-linf.csv, gma-l2.csv  accuracy per size\n"
-                " DIR/defence.csv               what became of clean and attacked images, by detector\n"
-                " DIR/defence-by-size.csv       of GMA's images, by size, without the defence and with it\n"
-                " DIR/adaptive.csv              the vote under an attack that knows it\n"
-                " DIR/images.png                clean, attacked, perturbation magnified\n"
-                " DIR/accuracy-by-size.png      with its gnuplot script and data\n"
-                " DIR/demo.json                 all numbers");
+  flags.section(
+      "Files",
+      " DIR/report.html               what happened, in plain words, with figures and tables\n"
+      " DIR/model.safetensors         the trained network\n"
+      " DIR/metrics.jsonl             one line per epoch of it\n"
+      " DIR/defence/                  the networks of the defence and what 'caltrop defend mia' keeps\n"
+      " DIR/attacks.csv               FGSM and PGD-10\n"
+      " DIR/gma-linf.csv, gma-l2.csv  accuracy per size\n"
+      " DIR/defence.csv               what became of clean and attacked images, by detector\n"
+      " DIR/defence-by-size.csv       of GMA's images, by size, without the defence and with it\n"
+      " DIR/adaptive.csv              the vote under an attack that knows it\n"
+      " DIR/images.png                clean, attacked, perturbation magnified\n"
+      " DIR/accuracy-by-size.png      with its gnuplot script and data\n"
+      " DIR/demo.json                 all numbers");
   flags.section("JSON",
                 "out, dataset, test (as in 'caltrop eval'), training, attacks, norms (as in 'caltrop gma "
                 "analyze'), defence");
@@ -98,17 +99,20 @@ class Demo {
     const TrainingData data = load_training_data(options_.data, backend, console_);
     const ZooEntry entry = zoo(kModel, data.info.classes);
     Model model(parse_architecture(entry.line), data.train.shape(), backend);
-    const Images shown = first_images(data.test, options_.images);
-    const Images learned = first_images(data.train, options_.defence_images);
-    const auto seed = static_cast<uint64_t>(options_.common.seed);
-    DemoDefence defence(model, learned, shown, {options_.defence_epochs, options_.adaptive, seed}, console_);
+    const auto first = [](const Images& images, int64_t count) {
+      return images.at(row_range(0, std::min(count, images.count())));
+    };
+    const Images shown = first(data.test, options_.images),
+                 learned = first(data.train, options_.defence_images);
+    const DefendFlags defend =
+        demo_defence(options_.common, options_.data, options_.defence_epochs, options_.adaptive);
+    DefendRun defence(defend, {model, learned, shown, data.info, {}}, console_, true);
 
     Json facts = data.info.facts;
     facts["network"] = entry.line;
     const std::string out = folder_or_free(options_.common.out, "demo-" + data.info.name);
     const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
-    const int64_t done = folder.has(kWeights) ? options_.epochs + defence.finished(folder) : 0;
-    MetricsLog log(folder.file("metrics.jsonl"), done);
+    MetricsLog log(folder.file("metrics.jsonl"), folder.has(kWeights) ? options_.epochs : 0);
     begin(data, model, entry.line);
 
     console_.say("1. Train Target on {} ({} images)", data.info.name, grouped(data.train.count()));
@@ -123,11 +127,15 @@ class Demo {
     run_gma(model, shown, folder);
 
     console_.say("4. A defence: EAT trains three networks to know attacked images, MIA lets them vote");
-    defence.train(folder, log);
-    take_epochs(log);
-    result_.defence = defence.judge();
+    const RunFolder networks(folder.file("defence"), make_config(flags_, facts), true);
+    say_when_interrupted(
+        fmt::format("interrupted; continue with: caltrop demo --resume --out {}", folder.path().string()));
+    Defended& defended = defence.train(networks);
+    take_epochs(log.lines(), defence.metrics());
+    result_.defence = judge_demo(defence, defended, model, learned, shown, defend, console_);
+    defence.clean_up();
     say_defence(folder);
-    take_votes(defence, shown.backend());
+    take_votes(defended, shown.backend());
 
     Json json = {{"dataset", data.info.name}, {"test", to_json(test.metrics, test.confusion)}};
     json.update(to_json(result_));
@@ -276,19 +284,23 @@ class Demo {
     }
   }
 
-  void take_epochs(const MetricsLog& log) {
-    for (const Json& line : log.lines()) {
-      result_.epochs.push_back({line.at("model"), line.at("stage"), line.at("epoch"), line.at("loss"),
-                                line.at("train_accuracy"), line.at("test_accuracy")});
+  void take_epochs(const Json& target, const Json& defence) {
+    for (const Json& lines : {target, defence}) {
+      for (const Json& line : lines) {
+        std::vector<TrainingEpoch>& all = result_.epochs;
+        const bool same = !all.empty() && all.back().model == line.at("model");
+        all.push_back({line.at("model"), line.at("stage"), same ? all.back().epoch + 1 : 1, line.at("loss"),
+                       line.at("train_accuracy"), line.at("test_accuracy")});
+      }
     }
   }
 
   // What the vote says of the images that the page shows.
-  void take_votes(const DemoDefence& defence, Backend& backend) {
+  void take_votes(const Defended& defence, Backend& backend) {
     const auto vote = [&](Example& example) {
       const ImageShape& shape = result_.shape;
-      example.vote = defence.vote(
-          Tensor::from(backend, {1, shape.height, shape.width, shape.channels}, example.attacked))[0];
+      example.vote =
+          defence(Tensor::from(backend, {1, shape.height, shape.width, shape.channels}, example.attacked))[0];
     };
     for (Example& example : result_.examples) vote(example);
     for (SizeExample& example : result_.sizes) vote(example.image);

@@ -9,22 +9,11 @@
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
+#include "defense/fates.h"
 #include "engine/architecture.h"
 #include "engine/metrics.h"
 
 namespace caltrop {
-
-// What became of images: called attacked, given their own class, or given another one.
-struct Fates {
-  int64_t images = 0, flagged = 0, right = 0, wrong = 0;
-  void add(int32_t answer, int32_t truth, int32_t attacked) {
-    ++images;
-    ++(answer == attacked ? flagged : answer == truth ? right : wrong);
-  }
-  double share(int64_t part) const {
-    return images > 0 ? static_cast<double>(part) / static_cast<double>(images) : 0.0;
-  }
-};
 
 // One detector on one test set.
 struct Verdicts {

@@ -7,6 +7,7 @@
 #include "apps/commands/attack_report.h"
 #include "apps/commands/evaluation.h"
 #include "apps/study/study.h"
+#include "defense/pool/recipe.h"
 #include "engine/zoo.h"
 
 namespace caltrop {
@@ -164,8 +165,10 @@ StudyResult::Big attack_big(const StudiedNetwork& network, const std::string& na
     return big;
   }
   if (!size.full_cw) {
-    how.steps = 100;
-    how.cw = {.rounds = 3, .first_constant = 1.0f, .learning_rate = 0.1f};
+    how.steps = kQuickCw.steps;
+    how.cw = {.rounds = kQuickCw.rounds,
+              .first_constant = static_cast<float>(kQuickCw.constant),
+              .learning_rate = static_cast<float>(kQuickCw.rate)};
   }
   std::vector<int64_t> fallen(sizes.size(), 0);
   job.sink = [&](int64_t, const AttackResult& chunk) {

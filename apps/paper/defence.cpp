@@ -2,9 +2,9 @@
 
 #include <fstream>
 
-#include "apps/commands/defence.h"
 #include "apps/paper/attack_study.h"
 #include "apps/paper/defence_numbers.h"
+#include "defense/cycles.h"
 
 namespace caltrop {
 namespace {
@@ -29,7 +29,8 @@ Json run_seed(const RunFolder& study, const std::string& dataset, DefendFlags op
   resolve(options);
   const TrainedWithData target =
       open_trained_with_data(options.model, options.data, options.test_images, flags, backend, console);
-  Defence defence(options, target, console);
+  DefendRun defend(
+      options, {target.model, target.data.train, target.data.test, target.data.info, target.facts}, console);
   RunConfig config = make_config(flags, target.facts);
   config.values["dataset"] = dataset;
   config.values["seed"] = options.common.seed;
@@ -48,7 +49,7 @@ Json run_seed(const RunFolder& study, const std::string& dataset, DefendFlags op
   console.blank();
   console.say("{}, seed {}{}", dataset, options.common.seed,
               options.eight_bits ? ", attacked images rounded to 8 bits before training" : "");
-  return defence.run(folder, kStem);
+  return defend.run(folder, kStem);
 }
 
 }  // namespace
@@ -61,21 +62,21 @@ DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions&
   flags.scale = options.scale;
   flags.cache = options.cache;
   flags.data.data_dir = options.data_dir;
-  flags.members = kPaperMembers;
-  flags.cycles = kPaperCycles;
-  flags.controls = {"updates"};
+  flags.info = defence_info(options.vote ? "mia" : "eat");
+  CyclesOptions how{.members = kPaperMembers, .cycles = kPaperCycles, .controls = {"updates"}};
   if (options.vote) {
-    flags.bootstraps = true;
-    flags.bootstrap_cycle = 40;
-    flags.controls = {"leave-out", "same-size", "updates"};
+    how.bootstraps = true;
+    how.bootstrap_cycle = 40;
+    how.controls = {"leave-out", "same-size", "updates"};
   }
   if (eight_bits) {
     flags.eight_bits = true;
-    flags.cycles = {15, 25, 40};
-    flags.controls.clear();
+    how.cycles = {15, 25, 40};
+    how.controls.clear();
     flags.unseen = 0;
     flags.adaptive = 0;
   }
+  flags.defence = std::make_shared<Cycles>(how);
   return flags;
 }
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/commands/defend_flags.h"
+#include "apps/commands/defend.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
@@ -25,7 +25,7 @@ struct DefenceStudyOptions {
 
 struct DefenceStudy {
   std::string dataset;
-  std::vector<Json> runs = {};  // what Defence::run gave, for each seed
+  std::vector<Json> runs = {};  // what DefendRun::run gave, for each seed
   std::vector<Json> rounded =
       {};  // the same with attacked images rounded before training; empty without the vote
 };

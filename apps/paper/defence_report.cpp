@@ -7,9 +7,9 @@
 #include <limits>
 #include <map>
 
-#include "apps/commands/defend_data.h"
 #include "apps/paper/defence_numbers.h"
 #include "apps/paper/defence_tables.h"
+#include "defense/evaluation.h"
 
 namespace caltrop {
 namespace {

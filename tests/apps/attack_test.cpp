@@ -401,7 +401,7 @@ TEST_SUITE("apps") {
         {{"gma", "analyze", "--weights", weights, "--limit", "20"}, "gma-linf.csv", "analysis.json"},
         {{"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1", "--images", "12",
           "--defence-epochs", "1", "--adaptive", "2"},
-         "eat-1.safetensors",
+         "defence/eat-1-cycle-15.safetensors",
          "demo.json"}};
     for (const Run& run : runs) {
       CAPTURE(run.words[0]);
@@ -525,7 +525,8 @@ TEST_SUITE("apps") {
     REQUIRE(outcome.status == 0);
     const Files files = contents(place.file("d"));
     for (const char* name :
-         {"config.json", "demo.json", "model.safetensors", "eat-1.safetensors", "eat-3.safetensors",
+         {"config.json", "demo.json", "model.safetensors", "defence/eat-1-bootstrap.safetensors",
+          "defence/eat-3-bootstrap.safetensors", "defence/metrics.jsonl",
           "metrics.jsonl", "attacks.csv", "gma-linf.csv", "gma-l2.csv", "defence.csv", "defence-by-size.csv",
           "adaptive.csv", "images.png", "accuracy-by-size.gp", "accuracy-by-size.dat", "report.html"}) {
       CAPTURE(name);

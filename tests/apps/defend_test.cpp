@@ -8,8 +8,6 @@
 #include <thread>
 
 #include "apps/commands/defend_report.h"
-#include "apps/study/crafted_cache.h"
-#include "data/npz.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -373,20 +371,19 @@ TEST_SUITE("apps") {
   }
 
   TEST_CASE("defend: the tables, counted by hand") {
-    // Two clean classes, four clean images; two lanes with three attacked images.
+    // Two clean classes, four clean images; two attacks with three attacked images.
     const Images clean(cpu_backend(), {1, 1, 1}, std::vector<uint8_t>{0, 1, 2, 3},
                        std::vector<int32_t>{0, 0, 1, 1});
-    std::vector<PoolLane> lanes(2);
-    lanes[0] = {"fgsm", attack_defaults(AttackKind::fgsm), {0.1f, 2.0f}};
-    lanes[1] = {"cw", attack_defaults(AttackKind::cw), {std::numeric_limits<float>::infinity()}};
-    AttackedPool pool{{1, 1, 1}, 3, {}, {0, 0}, {0.5f, 0.5f, 0.5f}};
-    pool.items = {
-        {.position = 0, .lane = 0, .size = 0.1f, .fooled = true},
-        {.position = 1, .image = 2, .lane = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
-        {.position = 2, .image = 1, .lane = 0, .size = 2.0f}};
-    DetectionReport report(lanes, 2);
+    AttackedPool pool;
+    pool.attacks = {{"fgsm", attack_defaults(AttackKind::fgsm), {0.1f, 2.0f}},
+                    {"cw", attack_defaults(AttackKind::cw), {std::numeric_limits<float>::infinity()}}};
+    pool.images = {
+        {.position = 0, .attack = 0, .size = 0.1f, .fooled = true},
+        {.position = 1, .image = 2, .attack = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
+        {.position = 2, .image = 1, .attack = 0, .size = 2.0f}};
+    DetectionReport report(2, {0.1f, 2.0f});
     // Clean: right, right, a false alarm, wrong class. Attacked: found, missed, found.
-    report.add({"m", "s", {0, 0, 2, 0, 2, 1, 2}}, clean, {"exact", pool});
+    report.add({"m", "s", 0, {0, 0, 2, 0, 2, 1, 2}}, clean, "exact", pool);
     const Json row = report.summary().json()[0];
     const auto is = [](const Json& value, double expected) {
       return std::abs(value.get<double>() - expected) < 1e-12;
@@ -413,11 +410,11 @@ TEST_SUITE("apps") {
     REQUIRE(sizes.size() == 3);
     CHECK((is(sizes[0]["recall"], 1) && sizes[0]["attack"] == "fgsm"));
     CHECK((is(sizes[2]["size"], 2) && sizes[2]["attack"] == "cw"));  // 1.5 fits the size 2
-    report.add({"n", "s", {0, 0, 1, 1, 0, 0, 1}}, clean, {"exact", pool});
+    report.add({"n", "s", 0, {0, 0, 1, 1, 0, 0, 1}}, clean, "exact", pool);
     CHECK((is(report.summary().json()[1]["wrong"], 2.0 / 3) &&
            is(report.summary().json()[1]["fooling_detected"], 0)));
     CHECK(is(report.attacks().json()[3]["wrong"], 1));
-    CHECK_THROWS_AS(report.add({"m", "s", {0}}, clean, {"exact", pool}), Error);
+    CHECK_THROWS_AS(report.add({"m", "s", 0, {0}}, clean, "exact", pool), Error);
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include <filesystem>
 
-#include "apps/commands/defend_data.h"
 #include "apps/paper/defence_numbers.h"
 #include "apps/paper/defence_report.h"
 #include "apps/paper/defence_tables.h"

@@ -224,21 +224,21 @@ TEST_SUITE("defense") {
   }
 
   TEST_CASE("scores: by hand, and the mean of networks") {
-    // Two clean images, one of lane 0 and two of lane 1 (another attack); three classes.
-    AttackedPool pool{{1, 1, 1}, 3, {}, {0, 0}, {0.5f, 0.5f, 0.5f}};
-    pool.items = {{.position = 0, .lane = 1}, {.position = 1, .lane = 0}, {.position = 2, .lane = 1}};
-    std::vector<PoolLane> lanes(2);
-    lanes[0].attack = "a";
-    lanes[1].attack = "b";
+    // Two clean images, one of attack a and two of attack b; three classes.
+    AttackedPool pool;
+    pool.attacks.resize(2);
+    pool.attacks[0].name = "a";
+    pool.attacks[1].name = "b";
+    pool.images = {{.position = 0, .attack = 1}, {.position = 1, .attack = 0}, {.position = 2, .attack = 1}};
     const std::vector<int32_t> labels = {0, 1, 2, 2, 2}, said = {0, 0, 2, 2, 1};
     const std::vector<double> losses = {1, 2, 3, 4, 5};
-    const Scores scores = scores_of(losses, said, labels, 2, pool, lanes);
+    const Scores scores = scores_of(losses, said, labels, 2, pool);
     CHECK((scores.all.loss == doctest::Approx(3) && scores.all.accuracy == doctest::Approx(0.6)));
     REQUIRE(scores.attacks.size() == 2);
     CHECK((scores.attacks[0].first == "a" && scores.attacks[0].second.images == 3));
     CHECK(scores.attacks[0].second.loss == doctest::Approx(7.0 / 3));
     CHECK(scores.attacks[1].second.accuracy == doctest::Approx(0.5));
-    CHECK_THROWS_AS((void)scores_of(losses, said, labels, 3, pool, lanes), Error);
+    CHECK_THROWS_AS((void)scores_of(losses, said, labels, 3, pool), Error);
 
     const std::vector<std::vector<float>> logits = {{0, 0, 0, 800, 0, 0}, {1, 2, 3, 0, 0, 800}};
     const std::vector<int32_t> two = {0, 0};

@@ -4,19 +4,18 @@
 // attack.
 #pragma once
 
-#include <cstdint>
-#include <span>
 #include <vector>
 
 #include "engine/images.h"
 
 namespace caltrop {
 
-// The nearest k/255: what a file of pictures would hold of a pixel in [0,1].
-float rounded_to_8_bits(float value);
+// The nearest k/255, k = 0..255, of each pixel (of two equally near ones the larger): what a file of pictures
+// would hold. NaN stays NaN.
+Tensor rounded_to_8_bits(const Tensor& x);
 
-// Whether some pixel is no k/255 in fp32, k = 0..255.
-bool off_grid(std::span<const float> image);
+// Of each image (n,h,w,c): whether some pixel is no k/255 in fp32.
+std::vector<bool> off_grid(const Tensor& x);
 std::vector<bool> off_grid(const ImageSource& images);
 
 }  // namespace caltrop

@@ -1,25 +1,22 @@
-// The networks that a defence trains, one after the other, each on a course through stages. A course may branch
-// off another's: then it goes on from the weights and the optimizer's moments that a stage of that one ended with.
+// Networks trained one after the other, each on a course through stages (eat.h). A course may branch off
+// another's: then it goes on from the weights and the optimizer's moments that a stage of that one ended with.
 //
-// In the run folder:
+// In the folder:
 //   STAGE's file              weights at the end of each stage
-//   metrics.jsonl             one line for each epoch: loss and accuracy in training, and on the test set in all and
-//                             attack by attack (clean images with those of the attack)
 //   checkpoint.safetensors    after the last finished epoch
 //   working files             removed by remove_working_files(): the state at branches, and test logits of epochs
 //                             whose votes will be asked for
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "apps/core/console.h"
-#include "apps/core/options.h"
-#include "apps/core/run_folder.h"
 #include "defense/eat.h"
+#include "defense/watch.h"
 
 namespace caltrop {
 
@@ -43,26 +40,25 @@ struct Course {
   int64_t own_epochs() const { return epochs(shared, stages.size()); }
 };
 
-// What the networks are tested on after each epoch: the clean images, then those of the pool.
+// Clean images, then those of a pool: what networks are tested on after each epoch.
 struct CourseTest {
   const AugmentedImages* images = nullptr;
   int64_t clean = 0;
   const AttackedPool* pool = nullptr;
-  std::span<const PoolLane> lanes;  // of the pool
 };
 
 struct CourseOptions {
-  StagedOptions staged;               // but for the seed
-  const DataOptions* data = nullptr;  // that the weights name
+  StagedOptions staged;  // but for the seed
+  std::filesystem::path folder;
+  std::map<std::string, std::string> metadata;  // that files of weights hold beside the network's
 };
 
-// Trains what the folder's checkpoint does not say is done; the lines of metrics.jsonl. The courses must stay the
-// same from run to run.
-Json train_courses(const std::vector<Course>& courses, const CourseTest& test, const CourseOptions& options,
-                   const RunFolder& folder, Console& console);
+// Trains what the folder's checkpoint does not say is done. The courses must stay the same from run to run.
+void train_courses(const std::vector<Course>& courses, const CourseTest& test, const CourseOptions& options,
+                   Watch& watch);
 
 // Logits of the test images after own epoch `epoch` (from 1) of a course with `votes`.
-std::vector<float> logits_after(const Course& course, int64_t epoch, const RunFolder& folder);
-void remove_working_files(const std::vector<Course>& courses, const RunFolder& folder);
+std::vector<float> logits_after(const Course& course, int64_t epoch, const std::filesystem::path& folder);
+void remove_working_files(const std::vector<Course>& courses, const std::filesystem::path& folder);
 
 }  // namespace caltrop

@@ -1,0 +1,117 @@
+// What a defence is: one row of defences() and one file. `caltrop defend NAME` and every study go through it, and
+// evaluate() (evaluation.h) puts every one of them to the same tests. docs/adding_a_defence.md shows how to add one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "attacks/classifier.h"
+#include "defense/pool/crafter.h"
+#include "defense/watch.h"
+#include "engine/images.h"
+#include "engine/model.h"
+
+namespace caltrop {
+
+// An option of a defence: what a command makes a flag of. `value` is where it lies and holds its default; an
+// optional without a value is for the defence to decide by the scale, and `otherwise` says how.
+struct DefenceOption {
+  using Value = std::variant<bool*, int64_t*, double*, std::string*, std::optional<int64_t>*,
+                             std::optional<double>*, std::vector<double>*, std::vector<std::string>*>;
+  std::string name;
+  Value value;
+  std::string what;  // for --help
+  std::string value_name = {}, otherwise = {};
+  double low = std::numeric_limits<double>::lowest(), high = std::numeric_limits<double>::max();
+  bool open_low = false;                  // low itself is refused
+  std::vector<std::string> choices = {};  // of texts; empty: any
+};
+
+// One of the defences' test sets: clean test images, then attacked ones, whose label is `attacked`.
+struct TestSet {
+  std::string name;
+  AttackedPool pool;
+  AugmentedImages images;
+
+  TestSet(std::string name, const Images& clean, AttackedPool pool, int32_t attacked)
+      : name(std::move(name)), pool(std::move(pool)), images(clean, this->pool, attacked) {}
+};
+
+// What a defence has to work with.
+struct DefenceTask {
+  const Model& target;         // the undefended network, which is attacked
+  const Images &train, &test;  // with labels 0 ... classes - 1
+  int64_t classes = 0;
+  PoolRecipeOptions known = {};  // the attacks that the defender knows of
+  AttackedPoolOptions pool = {};
+  Crafter& crafter;                   // makes attacked images of them
+  std::filesystem::path folder = {};  // for weights and checkpoints: a stopped training goes on from there
+  std::map<std::string, std::string> metadata = {};  // for files of weights
+  int64_t pool_stride = 2;                           // of the zoo's networks
+  uint64_t seed = 0;
+  Watch& watch;
+
+  int32_t attacked() const { return static_cast<int32_t>(classes); }  // the label of attacked images
+};
+
+// What is judged on a test set: the class that it gives to each image, or task.attacked() as an alarm.
+struct Judge {
+  std::string model, stage;  // as tables show it
+  std::function<std::vector<int32_t>(const ImageSource&)> answers;
+};
+
+// A defended classifier.
+struct Defended {
+  // With gradients as an attacker takes them who knows everything. K logits, or with `detects` K + 1: where the
+  // last is the largest it raises the alarm. A detector that is no network's logit is shown as one here
+  // (Carlini & Wagner 2017): max_k z_k plus what its score exceeds the threshold by.
+  std::shared_ptr<const Classifier> classifier;
+  bool detects = false;
+  // Its answers, where they are not the largest logit.
+  std::function<std::vector<int32_t>(const Tensor& x)> answers = {};
+  // What tables show: the defence itself, and whatever it is to be compared with. Empty: the defence alone.
+  std::vector<Judge> judges = {};
+  int64_t parameters = 0;
+
+  std::vector<int32_t> operator()(const Tensor& x) const;
+  std::vector<int32_t> operator()(const ImageSource& images) const;
+};
+
+// By one network alone, which it keeps. `classes` where the logit after those is an alarm; 0: it raises none.
+Defended defended_by(std::shared_ptr<const Model> model, int64_t classes = 0);
+
+class Defence {
+ public:
+  virtual ~Defence() = default;
+  virtual std::vector<DefenceOption> options() { return {}; }
+  // Gives options that are left open the values of a scale (kScales); an Error where options do not go together,
+  // or not with the attacks that the defender knows of. Before the next two.
+  virtual void resolve(std::string_view /*scale*/, const PoolRecipeOptions& /*known*/) {}
+  // An Error where the task cannot be done, before any work.
+  virtual void check(const DefenceTask& /*task*/) const {}
+  // `watched`: a test set for learning curves; nothing may be chosen by it.
+  virtual Defended train(const DefenceTask& task, const TestSet& watched) = 0;
+};
+inline const std::vector<std::string> kScales = {"smoke", "quick", "demo", "paper"};
+
+struct DefenceInfo {
+  std::string name;     // `caltrop defend NAME`
+  std::string summary;  // of a line
+  std::string about;    // of a few sentences
+  std::string source;   // the paper
+  std::unique_ptr<Defence> (*make)();
+  bool attacked = true;  // whether attacks that know it are tried unless they are asked for
+};
+const std::vector<DefenceInfo>& defences();
+const DefenceInfo& defence_info(std::string_view name);  // an Error where there is none
+
+}  // namespace caltrop

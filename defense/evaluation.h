@@ -1,0 +1,45 @@
+// One evaluation for every defence: clean images, images attacked on the undefended network (those that the defence
+// was trained on and others: transfer), detection, and attacks on the defence itself.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "defense/adaptive.h"
+#include "defense/defence.h"
+
+namespace caltrop {
+
+inline const std::string kExactLeft = "exact, left by rounding";
+
+struct TestOptions {
+  int64_t attacked = 0;                 // test images under the attacks that the defender knows of
+  int64_t unseen = 0;                   // ... and under these
+  std::vector<PoolAttack> others = {};  // see unseen_recipe()
+};
+// "exact", the test images as the defence is meant to see them; "8 bits", the same rounded; of the first those that
+// rounding does not turn back into clean ones (kExactLeft); and "unseen", those under other attacks. Where
+// task.pool rounds already, "8 bits" comes first and the others are left out.
+std::vector<TestSet> make_test_sets(const DefenceTask& task, const TestOptions& options);
+
+// The answers of one judge to the clean images, then to those of the pool: classes, or `attacked`; -1 where a
+// detector that knows no classes finds nothing.
+struct Judged {
+  std::string model, stage;
+  size_t test = 0;
+  std::vector<int32_t> answers;
+};
+
+struct DefenceEvaluation {
+  std::vector<Judged> judged;  // test set by test set, in the order of the judges
+  std::vector<AdaptiveRow> adaptive;
+  // The price: weights, and passes through a network for an answer.
+  int64_t parameters = 0, passes = 0;
+};
+// A defence that raises alarms is judged beside the detector that needs no training (off_grid.h). adaptive.images
+// 0: no attacks on the defence.
+DefenceEvaluation evaluate(const Defended& defended, const DefenceTask& task,
+                           const std::vector<TestSet>& tests, const AdaptiveOptions& adaptive);
+
+}  // namespace caltrop

@@ -1,0 +1,233 @@
+// The contract of defences: one that is no part of the product, the example of docs/adding_a_defence.md, goes through the one evaluation; and what an attacker who knows it does to it.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
+
+#include "defense/cycles.h"
+#include "defense/evaluation.h"
+#include "engine/autograd.h"
+#include "engine/training.h"
+#include "tests/attacks/setup.h"
+
+namespace caltrop::test {
+namespace {
+
+// Fast adversarial training (Wong, Rice & Kolter 2020): each mini-batch is attacked with one step of FGSM from its
+// images, and the network learns the attacked ones.
+class FastAdversarial final : public Objective {
+ public:
+  explicit FastAdversarial(float eps) : eps_(eps) {}
+
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    const Tensor x = variable(batch.x);
+    const Tensor climbed = batch.x + sign(grad(sum(cross_entropy(model.forward(x), batch.labels)), x)) * eps_;
+    const Tensor zero = Tensor::zeros(x.backend(), {}), one = Tensor::full(x.backend(), {}, -1.0f);
+    const Tensor attacked = (-maximum(-maximum(climbed, zero), one)).detach();  // within the box
+    const Tensor logits = model.forward(attacked, batch.forward);
+    return {cross_entropy(logits, batch.labels), logits};
+  }
+
+ private:
+  float eps_;
+};
+
+class FastTraining final : public Defence {
+ public:
+  std::vector<DefenceOption> options() override {
+    return {{.name = "eps",
+             .value = &eps_,
+             .what = "L-inf size of the attacks in training",
+             .value_name = "E",
+             .low = 0,
+             .high = 1,
+             .open_low = true},
+            {.name = "epochs",
+             .value = &epochs_,
+             .what = "passes over the images",
+             .value_name = "N",
+             .low = 1,
+             .high = 1000}};
+  }
+
+  Defended train(const DefenceTask& task, const TestSet&) override {
+    const auto model =
+        std::make_shared<Model>(task.target.architecture(), task.train.shape(), task.train.backend());
+    model->initialize(Initializer::he_normal, task.seed);
+    Optimizer optimizer({.rate = 0.002f}, model->parameters());
+    FastAdversarial objective(static_cast<float>(eps_));
+    (void)fit(*model, optimizer, task.train, objective, {.epochs = epochs_, .batch = 32, .seed = task.seed});
+    return defended_by(model);
+  }
+
+ private:
+  double eps_ = 0.1;
+  int64_t epochs_ = 40;
+};
+
+DefenceInfo fast_info() {
+  return {.name = "fast",
+          .summary = "adversarial training with one step of FGSM",
+          .about = "",
+          .source = "Wong, Rice & Kolter 2020",
+          .make = []() -> std::unique_ptr<Defence> {
+            return std::make_unique<FastTraining>();
+          }};
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path);
+  REQUIRE(file.good());
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Ten classes, told apart by which rows are bright: learned in a few passes, and hard to hide in a ball of 0.1.
+Images rows_of_light(int64_t count, uint64_t seed) {
+  Random random(seed, Purpose::test);
+  std::vector<uint8_t> pixels;
+  std::vector<int32_t> labels;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto label = static_cast<int32_t>(i % 10);
+    labels.push_back(label);
+    for (int64_t p = 0; p < 144; ++p) {
+      const bool bright = p / 12 == label || p / 12 == label + 2;
+      pixels.push_back(static_cast<uint8_t>((bright ? 160 : 40) + random.below(60)));
+    }
+  }
+  return Images(cpu_backend(), {12, 12, 1}, pixels, labels);
+}
+
+struct Trial {
+  Images train = rows_of_light(400, 1), test = rows_of_light(60, 2);
+  Model target = make_model("flatten | dense 24 | relu | dense 10", {12, 12, 1}, 3);
+  Watch watch;
+  Crafter crafter{target, "", {"test", {}}, watch};
+
+  Trial() {
+    Optimizer optimizer({.rate = 0.002f}, target.parameters());
+    CrossEntropy objective;
+    (void)fit(target, optimizer, train, objective, {.epochs = 8, .batch = 32, .seed = 3});
+  }
+  DefenceTask task() {
+    DefenceTask task{.target = target,
+                     .train = train,
+                     .test = test,
+                     .classes = 10,
+                     .crafter = crafter,
+                     .seed = 5,
+                     .watch = watch};
+    task.known.attacks = {"fgsm"};
+    task.known.norm = Norm::linf;
+    task.known.big_sizes = {};
+    return task;
+  }
+};
+
+TEST_SUITE("defense") {
+  TEST_CASE("defence: the guide shows the lines that are compiled here") {
+    const std::string folder = CALTROP_SOURCE_DIR, guide = read_text(folder + "/docs/adding_a_defence.md"),
+                      here = read_text(folder + "/tests/defense/defence_test.cpp");
+    int blocks = 0;
+    for (size_t at = 0; (at = guide.find("```cpp\n", at)) != std::string::npos; ++blocks) {
+      at += 7;
+      CHECK(here.find(guide.substr(at, guide.find("```", at) - at)) != std::string::npos);
+    }
+    CHECK(blocks == 2);
+  }
+
+  TEST_CASE("defence: a row of one's own goes through the one evaluation") {
+    Trial trial;
+    const DefenceTask task = trial.task();
+    const std::vector<TestSet> tests = make_test_sets(task, {.attacked = 60});
+    REQUIRE(tests.size() == 3);
+    const std::unique_ptr<Defence> defence = fast_info().make();
+    REQUIRE(defence->options().size() == 2);
+    CHECK(*std::get<double*>(defence->options()[0].value) == 0.1);  // defaults lie where options point
+    defence->resolve("smoke", task.known);
+    defence->check(task);
+    const Defended defended = defence->train(task, tests[0]);
+    CHECK((!defended.detects && defended.parameters == 144 * 24 + 24 + 24 * 10 + 10));
+    Defended undefended = defended_by(std::make_shared<Model>(trial.target));
+
+    AdaptiveOptions adaptive;
+    adaptive.attacks = {"pgd", "apgd-ce"};
+    adaptive.linf = {0.1f};
+    adaptive.l2 = {};
+    adaptive.images = 60;
+    adaptive.steps = 10;
+    const DefenceEvaluation hardened = evaluate(defended, task, tests, adaptive),
+                            before = evaluate(undefended, task, tests, adaptive);
+    REQUIRE(hardened.judged.size() ==
+            3);  // itself on each test set; no detector beside one that detects nothing
+    for (const Judged& judged : hardened.judged)
+      CHECK(judged.answers.size() == static_cast<size_t>(tests[judged.test].images.count()));
+    CHECK(hardened.passes == 1);
+    REQUIRE((hardened.adaptive.size() == 4 && before.adaptive.size() == 4));  // none, two attacks, any
+    const Fates &clean = hardened.adaptive[0].exact, &any = hardened.adaptive[3].exact;
+    CHECK((clean.images == 60 && clean.flagged == 0));
+    CHECK(clean.right >= 57);
+    // The defence is what makes the difference.
+    CHECK(any.wrong + 10 <= before.adaptive[3].exact.wrong);
+    CHECK(any.wrong >= hardened.adaptive[1].exact.wrong);
+  }
+
+  TEST_CASE("defence: alarms are answers, and an attacker who knows them looks for a third way") {
+    Trial trial;
+    const DefenceTask task = trial.task();
+    // Eleven logits: those of the network and an alarm that always rings a little.
+    Model alarmed = make_model("flatten | dense 24 | relu | dense 11", {12, 12, 1}, 3);
+    for (const size_t k : {0u, 1u}) set_parameter(alarmed, k, trial.target.parameters()[k].to_host());
+    const std::vector<float> weight = trial.target.parameters()[2].to_host();
+    std::vector<float> wide = weight;
+    wide.resize(24 * 11, 0.0f);
+    set_parameter(alarmed, 2, wide);
+    std::vector<float> bias = trial.target.parameters()[3].to_host();
+    bias.push_back(0.0f);
+    set_parameter(alarmed, 3, bias);
+    const Defended quiet = defended_by(std::make_shared<Model>(alarmed), 10);
+    CHECK(quiet.detects);
+    bias.back() = 1e6f;
+    Model loud = make_model("flatten | dense 24 | relu | dense 11", {12, 12, 1}, 3);
+    for (const size_t k : {0u, 1u}) set_parameter(loud, k, trial.target.parameters()[k].to_host());
+    set_parameter(loud, 2, wide);
+    set_parameter(loud, 3, bias);
+    const Defended always = defended_by(std::make_shared<Model>(loud), 10);
+
+    AdaptiveOptions adaptive;
+    adaptive.attacks = {"pgd"};
+    adaptive.linf = {0.3f};
+    adaptive.l2 = {};
+    adaptive.images = 20;
+    const std::vector<AdaptiveRow> past = attack_defended(quiet, trial.test, 10, adaptive, trial.watch),
+                                   rung = attack_defended(always, trial.test, 10, adaptive, trial.watch);
+    CHECK(past[1].exact.wrong > 10);
+    CHECK((rung[0].exact.flagged == 20 && rung[1].exact.flagged == 20 && rung[1].exact.wrong == 0));
+    // Judged beside the detector that needs no training.
+    const std::vector<TestSet> tests = make_test_sets(task, {.attacked = 30});
+    const DefenceEvaluation evaluation = evaluate(quiet, task, tests, {});
+    CHECK((evaluation.judged.size() == 6 && evaluation.judged[1].model == "off-grid pixel"));
+    CHECK(evaluation.adaptive.empty());
+  }
+
+  TEST_CASE("defence: the table of defences, its options and its scales") {
+    std::set<std::string> names;
+    for (const DefenceInfo& info : defences()) {
+      CAPTURE(info.name);
+      CHECK(names.insert(info.name).second);
+      CHECK_FALSE((info.summary.empty() || info.source.empty()));
+      std::set<std::string> options;
+      for (const DefenceOption& option : info.make()->options()) {
+        CHECK(options.insert(option.name).second);
+        CHECK_FALSE(option.what.empty());
+      }
+      for (const std::string& scale : kScales) CHECK_NOTHROW(info.make()->resolve(scale, {}));
+    }
+    CHECK(defence_info("mia").name == "mia");
+    CHECK_THROWS_WITH_AS((void)defence_info("nothing"), "unknown defence 'nothing'", Error);
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
