@@ -11,7 +11,7 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "data/split.h"
-#include "defense/augment.h"
+#include "defense/pool/images.h"
 #include "defense/scores.h"
 #include "engine/early_stopping.h"
 #include "engine/training.h"
