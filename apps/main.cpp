@@ -13,7 +13,6 @@
 #include "apps/commands/attack_flags.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
-#include "apps/core/suggest.h"
 #include "apps/core/text_layout.h"
 #include "defense/defence.h"
 #include "engine/text.h"

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "engine/error.h"
@@ -218,37 +216,14 @@ constexpr std::array kForms = {
     LayerForm{"add", "add", parse_branch<BranchPoint::add>},
 };
 
-// Levenshtein distance, letters compared without case.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) {
-    return std::tolower(static_cast<unsigned char>(c));
-  };
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (lower(a[i]) == lower(b[j]) ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
-}
-
 [[noreturn]] void refuse_unknown(size_t layer, const std::string& text, std::string_view name) {
-  const std::string_view start = name.substr(0, 32);  // enough to compare, however long the input
-  const auto* nearest =
-      std::min_element(kForms.begin(), kForms.end(), [&](const LayerForm& a, const LayerForm& b) {
-        return edit_distance(start, a.name) < edit_distance(start, b.name);
-      });
-  if (edit_distance(start, nearest->name) <= nearest->name.size() / 2) {
-    fail("layer {} ({}): unknown layer '{}'; did you mean '{}'? The accepted form is: {}", layer, text,
-         shown(name, 30), nearest->name, nearest->form);
-  }
-  std::vector<std::string_view> names;
+  std::vector<std::string> names;
   names.reserve(kForms.size());
-  for (const LayerForm& form : kForms) names.push_back(form.name);
+  for (const LayerForm& form : kForms) names.emplace_back(form.name);
+  if (const std::string meant = nearest(name, names); !meant.empty()) {
+    fail("layer {} ({}): unknown layer '{}'; did you mean '{}'? The accepted form is: {}", layer, text,
+         shown(name, 30), meant, std::ranges::find(kForms, meant, &LayerForm::name)->form);
+  }
   fail("layer {} ({}): unknown layer '{}'; known are {}", layer, text, shown(name, 30),
        fmt::join(names, ", "));
 }

@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "engine/named.h"
 #include "engine/random.h"
+#include "engine/text.h"
 
 namespace caltrop {
 namespace {
@@ -313,22 +314,18 @@ void Model::load(const SafeTensorFile& file) {
   }
 }
 
-Model load_model(const SafeTensorFile& file, const std::string& name, Backend& backend) {
+std::optional<StatedNetwork> stated_network(const SafeTensorFile& file, const std::string& name) {
   const auto line = file.metadata.find("arch"), input = file.metadata.find("input");
-  if (line == file.metadata.end() || input == file.metadata.end()) {
-    fail("{} does not say which network it holds; give it with --arch or --model", name);
-  }
+  if (line == file.metadata.end() || input == file.metadata.end()) return std::nullopt;
   ImageShape shape;
   int length = 0;
   if (std::sscanf(input->second.c_str(), "%5ldx%5ldx%5ld%n", &shape.height, &shape.width, &shape.channels,
                   &length) != 3 ||
       length != static_cast<int>(input->second.size()) || shape.height < 1 || shape.width < 1 ||
       shape.channels < 1) {
-    fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", name, input->second);
+    fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", name, shown(input->second));
   }
-  Model model(parse_architecture(line->second), shape, backend);
-  model.load(file);
-  return model;
+  return StatedNetwork{parse_architecture(line->second), shape};
 }
 
 }  // namespace caltrop

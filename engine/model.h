@@ -100,7 +100,12 @@ class Model {
   std::vector<Step> steps_;
 };
 
-// A model from a checkpoint that carries its own line; `name` stands for the file in errors.
-Model load_model(const SafeTensorFile& file, const std::string& name, Backend& backend);
+// What a checkpoint says in its metadata of the network that it holds; nothing where it does not. `name`
+// stands for the file in errors.
+struct StatedNetwork {
+  Architecture architecture;
+  ImageShape input;
+};
+std::optional<StatedNetwork> stated_network(const SafeTensorFile& file, const std::string& name);
 
 }  // namespace caltrop

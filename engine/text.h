@@ -1,10 +1,12 @@
-// Foreign text (tensor names, flags, file contents) made fit for one line of an error message.
+// Foreign text (tensor names, flags, file contents) made fit for one line of an error message, and guesses at
+// what it was meant to be.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace caltrop {
 
@@ -21,5 +23,15 @@ inline std::string shown(std::string_view text, size_t limit = 80) {
   if (end < text.size()) line += "...";
   return line;
 }
+
+// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment) that lead from a to
+// b.
+size_t edit_distance(std::string_view a, std::string_view b);
+
+// The known word nearest to `word`, whatever the case, or "" where none is near enough to be meant.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+// "; did you mean --epochs?" or "".
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
 
 }  // namespace caltrop

@@ -82,19 +82,13 @@ void run(BenchOptions& options, const Flags& flags) {
   const TrainingData data = load_training_data(options.data, backend, console);
   const std::string isa = backend.description();
   BenchBed bed(data, static_cast<uint64_t>(options.common.seed));
-  Table table({{"job", "job"},
-               {"seconds", "seconds", Column::Kind::general, 4},
-               {"fastest", "fastest", Column::Kind::general, 4},
-               {"slowest", "slowest", Column::Kind::general, 4},
-               {"check", "checked"}});
+  Table table = timing_table("job", {"check", "checked"});
   Json jobs = Json::object();
   ProgressLine progress(console, "", static_cast<int64_t>(options.jobs.size()) * (options.repeats + 1),
                         "samples");
   int64_t done = 0;
   for (const std::string& name : options.jobs) {
-    const auto& all = bench_jobs();
-    const BenchJob& job =
-        *std::find_if(all.begin(), all.end(), [&](const BenchJob& one) { return one.name == name; });
+    const BenchJob& job = *std::ranges::find(bench_jobs(), name, &BenchJob::name);
     progress.label(name);
     const std::unique_ptr<TimedWork> work = job.make(bed);
     work->run();
@@ -106,10 +100,8 @@ void run(BenchOptions& options, const Flags& flags) {
       work->check();
       progress.at(++done);
     }
-    const double median = quantile(samples, 0.5);
-    const auto [fastest, slowest] = std::minmax_element(samples.begin(), samples.end());
-    table.row({name, median, *fastest, *slowest, check});
-    jobs[name] = {{"seconds", median}, {"samples", samples}, {"check", check}};
+    jobs[name] = add_times(table, name, samples, check);
+    jobs[name]["check"] = check;
   }
   progress.finish();
   console.say("{}; {}", cpu_name(), isa);
@@ -122,6 +114,12 @@ void run(BenchOptions& options, const Flags& flags) {
                        {"jobs", std::move(jobs)}};
   write_bench(options.common, flags, data.info.facts, result, table);
   console.result(result);
+}
+
+auto declare_for(const std::string& device) {
+  return [device](Flags& flags, BenchOptions& options) {
+    declare(flags, options, device);
+  };
 }
 
 }  // namespace
@@ -142,29 +140,16 @@ Run bench_command(Flags& flags) {
         "'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU, 'caltrop bench cuda' on a GPU:");
     console.blank();
     console.say(jobs);
-    if (!options->out.empty()) {
-      RunFolder(options->out, make_config(flags, {}), options->resume).write_json("bench.json", result);
-    }
+    RunFolder(options->out, make_config(flags, {}), options->resume).write_json("bench.json", result);
     console.result(result);
   };
 }
 
-namespace {
-
-Run bench_device_command(Flags& flags, const std::string& device) {
-  const auto declare_device = [&device](Flags& to, BenchOptions& options) {
-    declare(to, options, device);
-  };
-  return make_command<BenchOptions>(flags, declare_device, run);
-}
-
-}  // namespace
-
 Run bench_cpu_command(Flags& flags) {
-  return bench_device_command(flags, "cpu");
+  return make_command<BenchOptions>(flags, declare_for("cpu"), run);
 }
 Run bench_cuda_command(Flags& flags) {
-  return bench_device_command(flags, "cuda");
+  return make_command<BenchOptions>(flags, declare_for("cuda"), run);
 }
 
 }  // namespace caltrop

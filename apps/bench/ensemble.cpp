@@ -125,19 +125,12 @@ void run(EnsembleOptions& options, const Flags& flags) {
     progress.at(i + 1);
   }
   progress.finish();
-  Table table({{"path", "path"},
-               {"seconds", "seconds", Column::Kind::general, 4},
-               {"fastest", "fastest", Column::Kind::general, 4},
-               {"slowest", "slowest", Column::Kind::general, 4},
-               {"ratio", "times fused", Column::Kind::general, 3}});
+  Table table = timing_table("path", {"ratio", "times fused", Column::Kind::general, 3});
   const double fused = quantile(paths[0].second, 0.5);
   Json numbers = Json::object(), ratios = Json::object();
   for (const auto& [name, samples] : paths) {
-    const double median = quantile(samples, 0.5);
-    const auto [fastest, slowest] = std::minmax_element(samples.begin(), samples.end());
-    table.row({name, median, *fastest, *slowest, median / fused});
-    numbers[name] = {{"seconds", median}, {"samples", samples}};
-    ratios[name] = median / fused;
+    ratios[name] = quantile(samples, 0.5) / fused;
+    numbers[name] = add_times(table, name, samples, ratios[name].get<double>());
   }
   console.say("{}; {}", backend.description(), check);
   console.blank();

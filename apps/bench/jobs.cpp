@@ -10,6 +10,7 @@
 #include "attacks/gma.h"
 #include "engine/autograd.h"
 #include "engine/inference.h"
+#include "engine/metrics.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
 
@@ -161,9 +162,23 @@ double seconds_of(TimedWork& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void write_bench(CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
+Table timing_table(const std::string& what, Column last) {
+  return Table({{what, what},
+                {"seconds", "seconds", Column::Kind::general, 4},
+                {"fastest", "fastest", Column::Kind::general, 4},
+                {"slowest", "slowest", Column::Kind::general, 4},
+                std::move(last)});
+}
+
+Json add_times(Table& table, const std::string& what, const std::vector<double>& samples, Cell last) {
+  const double median = quantile(samples, 0.5);
+  const auto [fastest, slowest] = std::ranges::minmax(samples);
+  table.row({what, median, fastest, slowest, std::move(last)});
+  return {{"seconds", median}, {"samples", samples}};
+}
+
+void write_bench(const CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
                  const Table& table) {
-  if (common.out.empty()) return;
   const RunFolder folder(common.out, make_config(flags, facts), common.resume);
   folder.write_json("bench.json", result);
   folder.write("bench.csv", table.csv());

@@ -24,8 +24,12 @@ class TimedWork {
 
 // Prepares it, then the seconds of one run.
 double seconds_of(TimedWork& work);
+// A table of times: what was timed, its median, its fastest and slowest sample, and `last`.
+Table timing_table(const std::string& what, Column last);
+// Adds a row to it, and returns {seconds: the median, samples}.
+Json add_times(Table& table, const std::string& what, const std::vector<double>& samples, Cell last);
 // DIR/bench.json and bench.csv, where --out was given.
-void write_bench(CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
+void write_bench(const CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
                  const Table& table);
 
 // What the jobs share.

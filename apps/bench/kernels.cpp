@@ -296,11 +296,9 @@ void run(KernelOptions& options, const Flags& flags) {
       {"commit", commit()},         {"device", lab->device() ? device_json(*lab->device()) : Json()},
       {"backend", lab->name()},     {"warm_ups", options.warm_ups},
       {"samples", options.samples}, {"ladders", std::move(all)}};
-  if (!options.common.out.empty()) {
-    const RunFolder folder(options.common.out, make_config(flags, {}), options.common.resume);
-    folder.write_json("kernels.json", result);
-    folder.write("kernels.csv", lab->device() ? climb.table().csv() : climb.checks().csv());
-  }
+  const RunFolder folder(options.common.out, make_config(flags, {}), options.common.resume);
+  folder.write_json("kernels.json", result);
+  folder.write("kernels.csv", lab->device() ? climb.table().csv() : climb.checks().csv());
   console.result(result);
   if (!climb.wrong().empty()) fail("[bench kernels] wrong results: {}", fmt::join(climb.wrong(), "; "));
 }

@@ -56,9 +56,7 @@ void run(EvalOptions& options, const Flags& flags) {
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;
-  std::optional<RunFolder> folder;
-  if (!options.common.out.empty())
-    folder.emplace(options.common.out, make_config(flags, trained.facts), options.common.resume);
+  const RunFolder folder(options.common.out, make_config(flags, trained.facts), options.common.resume);
 
   ProgressLine progress(console, "testing", trained.data.images.count(), "images");
   const Evaluation evaluation =
@@ -85,11 +83,9 @@ void run(EvalOptions& options, const Flags& flags) {
     file.add("logits", {evaluation.metrics.n, trained.model.outputs()}, evaluation.logits);
     file.close();
   }
-  if (folder) {
-    folder->write_json("evaluation.json", result);
-    folder->write("classes.csv", classes.csv());
-    folder->write("confusion.csv", confusion.csv());
-  }
+  folder.write_json("evaluation.json", result);
+  folder.write("classes.csv", classes.csv());
+  folder.write("confusion.csv", confusion.csv());
   console.result(result);
 }
 

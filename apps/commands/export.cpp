@@ -101,16 +101,16 @@ void run(ExportOptions& options, const Flags& flags) {
   if (options.common.out.empty()) usage_error("--out is missing: the folder to write to");
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  open_backend(options.common, console);
+  Backend& backend = open_backend(options.common, console);
   Json facts = Json::object(), result = {{"out", options.common.out}};
 
-  std::optional<NetworkFile> network;
+  std::optional<StoredNetwork> network;
   if (!options.model.weights.empty()) {
     ModelOptions source = options.model;
     source.layout = "auto";
-    network = read_network(source, parse_image_shape("input", options.input), options.outputs);
+    network = read_network(source, parse_image_shape("input", options.input), options.outputs, backend);
     options.model.weights = source.weights;
-    facts["network"] = to_string(network->architecture);
+    facts["network"] = to_string(network->model.architecture());
   }
   std::optional<HostData> images;
   if (!options.images.empty()) {
@@ -122,21 +122,21 @@ void run(ExportOptions& options, const Flags& flags) {
 
   const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
   if (network) {
-    const bool torch = options.model.layout == "torch";  // Caltrop's own layout goes without saying
-    std::map<std::string, std::string> metadata = network->tensors.metadata;
-    metadata["arch"] = to_string(network->architecture);
-    metadata["input"] =
-        fmt::format("{}x{}x{}", network->input.height, network->input.width, network->input.channels);
-    metadata.erase("layout");
-    if (torch) metadata["layout"] = "torch";
-    SafeTensorFile weights = torch ? to_torch_layout(network->tensors, network->architecture, network->input)
-                                   : std::move(network->tensors);
+    const Model& model = network->model;
+    SafeTensorFile weights = model.state();
+    std::map<std::string, std::string> metadata = weights.metadata;
+    metadata.merge(network->metadata);
+    metadata.erase("layout");  // Caltrop's own goes without saying
+    if (options.model.layout == "torch") {
+      weights = to_torch_layout(weights, model.architecture(), model.input());
+      metadata["layout"] = "torch";
+    }
     weights.metadata = std::move(metadata);
     write_safetensors(folder.file("model.safetensors"), weights);
     console.say("weights {} ({} layout)", folder.file("model.safetensors").string(), options.model.layout);
     result["weights"] = {{"file", folder.file("model.safetensors").string()},
                          {"layout", options.model.layout},
-                         {"network", to_string(network->architecture)},
+                         {"network", to_string(model.architecture())},
                          {"tensors", static_cast<int64_t>(weights.tensors.size())}};
   }
   if (images) write_images_of(options, folder, images->images, result, console);

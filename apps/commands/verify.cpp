@@ -248,9 +248,7 @@ void run(VerifyOptions& options, const Flags& flags) {
   const OpenedNetwork network = open_network(options.model, set.shape, classes, backend);
   Json facts = network.facts;
   if (data) facts.update(data->facts);
-  std::optional<RunFolder> folder;
-  if (!options.common.out.empty())
-    folder.emplace(options.common.out, make_config(flags, facts), options.common.resume);
+  const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
   verify(network.model, set, claims, options.batch, verdict);
 
   Table table({{"claim", "claim"},
@@ -280,10 +278,8 @@ void run(VerifyOptions& options, const Flags& flags) {
                        {"success_rate_8bit", share(verdict.rounded_successes)},
                        {"within_size_8bit", share(verdict.rounded_within)},
                        {"holds", verdict.broken() == 0}};
-  if (folder) {
-    folder->write_json("verdict.json", result);
-    folder->write("claims.csv", table.csv());
-  }
+  folder.write_json("verdict.json", result);
+  folder.write("claims.csv", table.csv());
   console.result(result);
   if (verdict.broken() > 0) {
     fail("{}: {} of {} claims do not hold", options.file, verdict.broken(), verdict.claims().size());

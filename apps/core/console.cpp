@@ -94,7 +94,7 @@ void Console::clear_line() {
 
 void Console::result(const Json& json) {
   if (json_.empty()) return;
-  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = json_text(json);
   if (json_ == "-") {
     clear_line();
     write_all(stdout, text);

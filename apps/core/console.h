@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-#include "apps/core/flags.h"
+#include "apps/core/json.h"
 #include "apps/report/table.h"
 
 namespace caltrop {

@@ -10,17 +10,20 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/error.h"
+#include "apps/core/json.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace caltrop {
-
-using Json = nlohmann::ordered_json;
 
 // A command line that cannot be understood: exit status 2.
 class UsageError : public Error {
@@ -47,7 +50,7 @@ struct Range {
 class Flags {
  public:
   // "train", "gma generate": what stands after `caltrop`.
-  explicit Flags(std::string command) : command_(std::move(command)) {}
+  explicit Flags(std::string command);
 
   // For --help.
   void about(std::string text) { about_ = std::move(text); }
@@ -63,31 +66,34 @@ class Flags {
 
   // Declares --NAME. `value_name` is what --help shows for the value; an absent optional has no default, and
   // `fallback` then says in words what happens without the flag.
-  void text(std::string name, std::string& value, std::string value_name, std::string help,
-            std::string fallback = "");
-  void choice(std::string name, std::string& value, const std::vector<std::string>& choices,
-              std::string help);
-  void integer(std::string name, int64_t& value, int64_t low, int64_t high, std::string value_name,
-               std::string help);
-  void integer(std::string name, std::optional<int64_t>& value, int64_t low, int64_t high,
-               std::string value_name, std::string help, std::string fallback);
-  void number(std::string name, double& value, Range range, std::string value_name, std::string help);
-  void number(std::string name, std::optional<double>& value, Range range, std::string value_name,
-              std::string help, std::string fallback);
-  void numbers(std::string name, std::vector<double>& values, Range range, std::string value_name,
-               std::string help, std::string fallback = "");  // comma-separated
-  void list(std::string name, std::vector<std::string>& values, const std::vector<std::string>& choices,
-            std::string value_name, std::string help, std::string fallback = "");  // comma-separated
-  void toggle(std::string name, bool& value, std::string help, std::string letter = "");
+  void text(const std::string& name, std::string& value, const std::string& value_name,
+            const std::string& help, const std::string& fallback = "");
+  void choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
+              const std::string& help);
+  void integer(const std::string& name, int64_t& value, int64_t low, int64_t high,
+               const std::string& value_name, const std::string& help);
+  void integer(const std::string& name, std::optional<int64_t>& value, int64_t low, int64_t high,
+               const std::string& value_name, const std::string& help, const std::string& fallback);
+  void number(const std::string& name, double& value, Range range, const std::string& value_name,
+              const std::string& help);
+  void number(const std::string& name, std::optional<double>& value, Range range,
+              const std::string& value_name, const std::string& help, const std::string& fallback);
+  void numbers(const std::string& name, std::vector<double>& values, Range range,
+               const std::string& value_name, const std::string& help,
+               const std::string& fallback = "");  // comma-separated
+  void list(const std::string& name, std::vector<std::string>& values,
+            const std::vector<std::string>& choices, const std::string& value_name, const std::string& help,
+            const std::string& fallback = "");  // comma-separated
+  void toggle(const std::string& name, bool& value, const std::string& help, const std::string& letter = "");
   // A word without dashes, required unless the config names it or `value` holds a default; its key in
   // config.json is NAME.
   // Without choices any word will do.
-  void positional(std::string name, std::string& value, const std::vector<std::string>& choices,
-                  std::string help);
+  void positional(const std::string& name, std::string& value, const std::vector<std::string>& choices,
+                  const std::string& help);
 
   // Of these flags one at most may be given; given on the command line it also replaces the others of a
   // --config.
-  void exclusive(std::vector<std::string> names) { exclusive_.push_back(std::move(names)); }
+  void exclusive(const std::vector<std::string>& names);
 
   // Reads the arguments after the command's name. False where --help was asked for (see help()).
   bool parse(const std::vector<std::string>& arguments);
@@ -106,33 +112,26 @@ class Flags {
   const Json& config_facts() const { return facts_; }
 
  private:
-  enum class Kind : uint8_t { text, number, list, toggle };
   struct Flag {
-    std::string name, letter, value_name, help, group, default_text;
-    Kind kind = Kind::text;
-    Scope scope = Scope::recipe;
-    bool positional = false, given = false;
-    std::vector<std::string> choices;
-    // Reads a value into the variable; an Error that begins with what was expected.
-    std::function<void(const std::string&)> set;
+    std::string name;
+    CLI::Option* option;  // its names, help, group, the name of its value, and the values given
+    Scope scope;
     std::function<Json()> get;
-    std::optional<std::string> argument;  // from the command line
   };
-  Flag& add(std::string name, Kind kind, std::string value_name, std::string help);
-  Flag* find(std::string_view name);
+  template <typename Value, typename Read>
+  void add(const std::string& name, Value& value, const std::vector<std::string>& choices,
+           const std::string& value_name, const std::string& help, const std::string& fallback,
+           const Read& read);
   const Flag* find(std::string_view name) const;
-  void read_arguments(const std::vector<std::string>& arguments, bool& wants_help);
-  void check_exclusive() const;
+  void refuse_extras() const;
   void check_outputs() const;
   std::filesystem::path config_file() const;
   void read_config(const std::filesystem::path& path);
-  void set_from_json(Flag& flag, const Json& value, const std::string& where);
-  std::vector<std::string> names() const;
 
   std::string command_, about_, usage_, group_;
   Scope scope_ = Scope::recipe;
+  std::shared_ptr<CLI::App> app_;  // shared, for a type that only flags.cpp and help.cpp know can be no other
   std::vector<Flag> flags_;
-  std::vector<std::vector<std::string>> exclusive_;
   std::vector<std::pair<std::string, std::string>> examples_, sections_;
   Json facts_, defaults_;
 };

@@ -1,6 +1,5 @@
-// The manual page of a command, laid out from its flags.
-#include <algorithm>
-#include <sstream>
+// The manual page of a command, laid out from its flags. (CLI11's own page breaks no lines.)
+#include <CLI/CLI.hpp>
 
 #include "apps/core/flags.h"
 #include "apps/core/text_layout.h"
@@ -16,25 +15,23 @@ constexpr size_t kHelpColumn = 28;
 std::string Flags::help(size_t width) const {
   std::string page = fmt::format("Usage: caltrop {} {}\n\n{}", command_, usage_, wrap(about_, width, 0));
   std::string group;
-  for (const Flag& flag : flags_) {
-    if (flag.group != group) {
-      group = flag.group;
-      page += fmt::format("\n{}\n", group);
-    }
-    std::string head = flag.positional ? flag.name : "--" + flag.name;
-    if (!flag.letter.empty()) head.insert(0, fmt::format("-{}, ", flag.letter));
-    if (!flag.value_name.empty()) head += " " + flag.value_name;
-    std::string help = flag.help;
-    if (flag.kind != Kind::toggle && !flag.default_text.empty()) help += " [" + flag.default_text + "]";
+  const auto entry = [&](const std::string& head, const std::string& help) {
     const std::string body = wrap(help, width, kHelpColumn);
     page += std::string(kIndent, ' ') + head;
-    if (kIndent + head.size() + 2 > kHelpColumn) {
-      page += "\n" + body;
-    } else {
-      page += body.substr(kIndent + head.size());
+    page += kIndent + head.size() + 2 > kHelpColumn ? "\n" + body : body.substr(kIndent + head.size());
+  };
+  for (const Flag& flag : flags_) {
+    if (flag.option->get_group() != group) {
+      group = flag.option->get_group();
+      page += fmt::format("\n{}\n", group);
     }
+    std::string head = flag.option->get_name(true, true), help = flag.option->get_description();
+    if (const size_t comma = head.find(','); comma != std::string::npos) head.insert(comma + 1, " ");
+    if (!flag.option->get_type_name().empty()) head += " " + flag.option->get_type_name();
+    if (!flag.option->get_default_str().empty()) help += " [" + flag.option->get_default_str() + "]";
+    entry(head, help);
   }
-  page += fmt::format("  -h, --help{}show this page\n", std::string(kHelpColumn - 12, ' '));
+  entry("-h, --help", "show this page");
   for (const auto& [title, text] : sections_)
     page += fmt::format("\n{}\n{}", title, wrap(text, width, kIndent));
   if (!examples_.empty()) page += "\nExamples\n";

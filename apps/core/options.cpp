@@ -1,6 +1,6 @@
 #include "apps/core/options.h"
 
-#include <sstream>
+#include <cstdio>
 
 #include "engine/text.h"
 
@@ -49,25 +49,15 @@ void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit
   flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
 }
 
-std::optional<ImageShape> read_image_shape(const std::string& text) {
-  ImageShape shape;
-  int64_t* const fields[] = {&shape.height, &shape.width, &shape.channels};
-  size_t filled = 0;
-  std::istringstream parts(text);
-  bool fits = !text.ends_with('x');
-  for (std::string part; fits && std::getline(parts, part, 'x');) {
-    const bool digits =
-        !part.empty() && part.size() <= 5 && part.find_first_not_of("0123456789") == std::string::npos;
-    fits = digits && filled < 3 && part != "0";
-    if (fits) *fields[filled++] = std::stoll(part);
-  }
-  return fits && filled >= 2 ? std::optional(shape) : std::nullopt;
-}
-
 ImageShape parse_image_shape(const std::string& flag, const std::string& text) {
-  const std::optional<ImageShape> shape = read_image_shape(text);
-  if (!shape) usage_error("--{}: expected sizes like 28x28, got '{}'", flag, shown(text));
-  return *shape;
+  ImageShape shape;
+  int length = 0;
+  const int read = std::sscanf(text.c_str(), "%5ldx%5ld%nx%5ld%n", &shape.height, &shape.width, &length,
+                               &shape.channels, &length);
+  const bool whole = read >= 2 && length == static_cast<int>(text.size());
+  if (!whole || shape.height < 1 || shape.width < 1 || (read == 3 && shape.channels < 1))
+    usage_error("--{}: expected sizes like 28x28, got '{}'", flag, shown(text));
+  return shape;
 }
 
 void add_subset_flag(Flags& flags, std::string& subset) {
@@ -82,9 +72,7 @@ void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
              "network by its line, as in \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\"",
              from_weights);
   flags.exclusive({"model", "arch"});
-  flags.integer(
-      "pool-stride", options.pool_stride, 1, 2, "1|2",
-      "stride of the 2x2 pools of target and eat-1 to eat-3 (Table 1 of the paper can be read both ways)");
+  add_pool_stride_flag(flags, options.pool_stride);
   if (weights == Weights::none) return;
   flags.text("weights", options.weights, "FILE", "trained weights (safetensors)",
              weights == Weights::optional ? "new ones, see --init" : "");

@@ -44,9 +44,8 @@ struct DataOptions {
 // --dataset --data-dir --split --split-seed --image-size, and --limit unless its help is empty.
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help);
 
-// HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS; without channels they are 0. Nothing where the text is another.
-std::optional<ImageShape> read_image_shape(const std::string& text);
-// The same for the value of a flag: UsageError.
+// HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, the value of a flag; without channels they are 0. UsageError where the
+// text is another.
 ImageShape parse_image_shape(const std::string& flag, const std::string& text);
 
 // --subset train|test, for commands that look at one part of a data set.

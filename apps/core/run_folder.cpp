@@ -8,25 +8,15 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 #include "apps/core/build_info.h"
 #include "apps/core/console.h"
 #include "engine/atomic_file.h"
-#include "engine/text.h"
 
 namespace caltrop {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string dump(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-std::string short_text(const Json& value) {
-  return shown(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
-}
 
 // What a killed process may have left of a file that was being written.
 bool is_temporary(const fs::path& file) {
@@ -48,19 +38,10 @@ void remove_temporaries(const fs::path& path) {
   }
 }
 
-Json read_config(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  Json config = Json::parse(text.str(), nullptr, false);
-  if (!stream || !config.is_object())
-    fail("{}: expected the configuration of a run, cannot read it", path.string());
-  return config;
-}
-
 // Keys in either. A folder resumed by a newer build is still the same run: a flag that it does not know had its
 // default.
 void expect_same_run(const fs::path& folder, const Json& before, const RunConfig& config) {
+  if (!before.is_object()) fail("{} holds no configuration of a run", (folder / "config.json").string());
   const Json& now = config.values;
   const auto compare = [&](const Json& keys) {
     for (const auto& [key, unused] : keys.items()) {
@@ -71,8 +52,7 @@ void expect_same_run(const fs::path& folder, const Json& before, const RunConfig
       if (old_value == new_value) continue;
       const bool grew = key == config.growing && old_value.is_number() && old_value < new_value;
       if (grew) continue;
-      const bool fact =
-          std::find(config_fact_keys().begin(), config_fact_keys().end(), key) != config_fact_keys().end();
+      const bool fact = std::ranges::count(config_fact_keys(), key) > 0;
       fail("--resume: the run in {} has {}{} {}, not {}", folder.string(), fact ? "the " : "--", key,
            old_value.is_null() ? "unset" : short_text(old_value),
            new_value.is_null() ? "unset" : short_text(new_value));
@@ -115,6 +95,7 @@ RunConfig make_config(const Flags& flags, const Json& facts) {
 }
 
 RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume) : path_(path) {
+  if (path_.empty()) return;
   std::error_code error;
   made_ = fs::create_directories(path_, error);
   if (error) fail("cannot create the folder {}: {}", path_.string(), error.message());
@@ -128,7 +109,7 @@ RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume)
     check(path_, resume);
     remove_temporaries(path_);
     if (has("config.json")) {
-      const Json before = recorded(path_);
+      const Json before = read_json("config.json");
       expect_same_run(path_, before, config);
       resumed_ = true;
       if (!config.growing.empty() && before.value(config.growing, Json()) != config.values[config.growing])
@@ -164,6 +145,7 @@ void RunFolder::check(const fs::path& path, bool resume) {
 }
 
 RunFolder::~RunFolder() {
+  if (path_.empty()) return;
   if (made_ && std::uncaught_exceptions() > exceptions_) {
     std::error_code error;
     const auto entries = std::distance(fs::directory_iterator(path_, error), fs::directory_iterator());
@@ -175,7 +157,7 @@ RunFolder::~RunFolder() {
 Json RunFolder::recorded(const fs::path& path) {
   std::error_code error;
   const fs::path file = path / "config.json";
-  return !path.empty() && fs::exists(file, error) ? read_config(file) : Json();
+  return !path.empty() && fs::exists(file, error) ? caltrop::read_json(file) : Json();
 }
 
 bool RunFolder::has(const std::string& name) const {
@@ -184,18 +166,15 @@ bool RunFolder::has(const std::string& name) const {
 }
 
 void RunFolder::write(const std::string& name, std::string_view bytes) const {
-  write_file_atomically(file(name), bytes);
+  if (!path_.empty()) write_file_atomically(file(name), bytes);
 }
 
 void RunFolder::write_json(const std::string& name, const Json& json) const {
-  write(name, dump(json));
+  write(name, json_text(json));
 }
 
 Json RunFolder::read_json(const std::string& name) const {
-  std::ifstream stream(file(name), std::ios::binary);
-  Json json = Json::parse(stream, nullptr, false);
-  if (!stream || json.is_discarded()) fail("{} is damaged; delete it", file(name).string());
-  return json;
+  return caltrop::read_json(file(name));
 }
 
 void RunFolder::write_table(const std::string& stem, const Table& table) const {

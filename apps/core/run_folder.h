@@ -29,7 +29,8 @@ class RunFolder {
   // Takes the folder for the run `config`; call it when everything else has been checked. Without `resume`
   // the folder must be new or empty. With it, a folder that holds a run must hold the same one: an Error
   // names the first option that differs. A second process in the same folder is an Error. From here on, who
-  // interrupts the program is told how to continue.
+  // interrupts the program is told how to continue. An empty path stands for no folder: what is written to it
+  // goes nowhere.
   RunFolder(const std::filesystem::path& path, const RunConfig& config, bool resume);
   // Where the run fails before it has a result, a new folder does not remain.
   ~RunFolder();

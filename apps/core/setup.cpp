@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "apps/core/suggest.h"
 #include "apps/core/text_layout.h"
 #include "data/dataset.h"
 #include "engine/text.h"
@@ -84,7 +83,7 @@ std::string metadata(const SafeTensorFile& file, const std::string& key) {
 void follow_weights(const SafeTensorFile& file, DataOptions& data, const Flags& flags) {
   const std::string dataset = metadata(file, "dataset");
   static const std::vector<std::string> known = {"mnist", "fashion-mnist", "digits", "folder"};
-  if (std::find(known.begin(), known.end(), dataset) == known.end()) return;
+  if (std::ranges::count(known, dataset) == 0) return;
   if (!flags.given("dataset")) data.dataset = dataset;
   if (data.dataset != dataset) return;
   const std::string split = metadata(file, "split"), seed = metadata(file, "split_seed");
@@ -104,72 +103,41 @@ bool names_network(const ModelOptions& options) {
   return !options.model.empty() || !options.arch.empty();
 }
 
-// What the network needs of a file, checked; an optimiser's state and the like stays behind.
-SafeTensorFile network_tensors(const SafeTensorFile& file, const std::vector<ParameterSpec>& specs) {
-  SafeTensorFile result;
-  for (const ParameterSpec& spec : specs) {
-    const SafeTensor* found = file.find(spec.name);
-    if (found == nullptr)
-      fail("it lacks the tensor '{}' of shape ({})", spec.name, fmt::join(spec.shape, ","));
-    if (found->shape != spec.shape) {
-      fail("it holds '{}' of shape ({}), but the network needs ({})", spec.name, fmt::join(found->shape, ","),
-           fmt::join(spec.shape, ","));
-    }
-    static_cast<void>(found->floats());  // an Error for another type
-    result.tensors.emplace_back(spec.name, *found);
-  }
-  return result;
-}
-
-NetworkFile network_of(const SafeTensorFile& file, const ModelOptions& options, ImageShape input,
-                       int64_t classes) {
-  const std::string line = metadata(file, "arch"), stated_input = metadata(file, "input");
+// The line that the metadata name, or else --model or --arch for images of `input` and `classes`; where both
+// are there they must agree.
+Model network_of(const SafeTensorFile& file, const ModelOptions& options, ImageShape input, int64_t classes,
+                 Backend& backend) {
+  const std::optional<StatedNetwork> stated = stated_network(file, options.weights);
   const bool torch = options.layout == "torch" || metadata(file, "layout") == "torch" ||
-                     (options.layout == "auto" && line.empty());
-  NetworkFile result;
-  result.input = input;
-  if (line.empty() || stated_input.empty()) {
-    if (!names_network(options)) {
-      fail("{} does not say which network it holds; give --model or --arch{}", options.weights,
-           torch ? "" : ", and --layout torch if PyTorch wrote it");
-    }
-    result.architecture = parse_architecture(network_line(options, classes));
-  } else {
-    result.architecture = parse_architecture(line);
-    const std::optional<ImageShape> shape = read_image_shape(stated_input);
-    if (!shape || shape->channels == 0) {
-      fail("{} states the input '{}'; expected HEIGHTxWIDTHxCHANNELS", options.weights, shown(stated_input));
-    }
-    result.input = *shape;
-    if (names_network(options)) {
-      const std::vector<FeatureShape> shapes = infer_shapes(result.architecture, result.input);
-      const Architecture asked = parse_architecture(network_line(options, shapes.back().features()));
-      if (!(asked == result.architecture)) {
-        fail("{} holds the network '{}', not '{}'", options.weights, to_string(result.architecture),
-             to_string(asked));
-      }
+                     (options.layout == "auto" && !stated);
+  if (!stated && !names_network(options)) {
+    fail("{} does not say which network it holds; give --model or --arch{}", options.weights,
+         torch ? "" : ", and --layout torch if PyTorch wrote it");
+  }
+  const Architecture architecture =
+      stated ? stated->architecture : parse_architecture(network_line(options, classes));
+  if (stated) input = stated->input;
+  if (stated && names_network(options)) {
+    const int64_t outputs = infer_shapes(architecture, input).back().features();
+    const Architecture asked = parse_architecture(network_line(options, outputs));
+    if (!(asked == architecture)) {
+      fail("{} holds the network '{}', not '{}'", options.weights, to_string(architecture), to_string(asked));
     }
   }
+  Model model(architecture, input, backend);
   try {
-    result.tensors = torch ? from_torch_layout(file, result.architecture, result.input)
-                           : network_tensors(file, parameter_specs(result.architecture, result.input));
+    model.load(torch ? from_torch_layout(file, architecture, input) : file);
   } catch (const Error& problem) {
     fail("{}: {}", options.weights, problem.what());
   }
-  result.tensors.metadata = file.metadata;
-  return result;
+  return model;
 }
 
-// The network with its weights, for images of `input`, which are `what`.
-Model build(const NetworkFile& network, const ModelOptions& options, ImageShape input,
-            const std::string& what, Backend& backend) {
-  if (!(network.input == input)) {
-    fail("{} takes images of {}, but {} are {}", options.weights, in_words(network.input), what,
-         in_words(input));
-  }
-  Model model(network.architecture, network.input, backend);
-  model.load(network.tensors);
-  return model;
+void expect_input(const Model& model, const ModelOptions& options, ImageShape shape,
+                  const std::string& what) {
+  if (model.input() == shape) return;
+  fail("{} takes images of {}, but {} are {}", options.weights, in_words(model.input()), what,
+       in_words(shape));
 }
 
 std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
@@ -191,8 +159,8 @@ SafeTensorFile weights_and_their_data(ModelOptions& options, DataOptions& data, 
 
 Model network_for(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
                   ImageShape shape, Backend& backend) {
-  Model model =
-      build(network_of(file, options, shape, data.classes), options, shape, "those of " + data.name, backend);
+  Model model = network_of(file, options, shape, data.classes, backend);
+  expect_input(model, options, shape, "those of " + data.name);
   if (model.outputs() < data.classes) {
     fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.name,
          data.classes);
@@ -249,17 +217,9 @@ HostData load_host_data(DataOptions& options, const std::string& subset, Console
   return {std::move(info), std::move(chosen)};
 }
 
-EvaluationData load_evaluation_data(DataOptions& options, const std::string& subset, Backend& backend,
-                                    Console& console) {
-  HostData data = load_host_data(options, subset, console);
-  return {std::move(data.info), upload(data.images, backend)};
-}
-
 void check_network_flags(const ModelOptions& options) {
   const std::vector<std::string> names = zoo_names();
-  const bool unknown =
-      !options.model.empty() && std::find(names.begin(), names.end(), options.model) == names.end();
-  if (unknown) {
+  if (!options.model.empty() && std::ranges::count(names, options.model) == 0) {
     usage_error("--model: unknown network '{}'{} ('caltrop info' lists them)", shown(options.model),
                 did_you_mean(options.model, names));
   }
@@ -281,15 +241,16 @@ std::string network_name(const ModelOptions& options) {
   return options.model.empty() ? "custom" : options.model;
 }
 
-NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classes) {
+StoredNetwork read_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
   const SafeTensorFile file = read_weights(options);
-  return network_of(file, options, input, classes);
+  return {network_of(file, options, input, classes, backend), file.metadata};
 }
 
 OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
   if (names_network(options)) check_network_flags(options);
   const SafeTensorFile file = read_weights(options);
-  Model model = build(network_of(file, options, input, classes), options, input, "the images", backend);
+  Model model = network_of(file, options, input, classes, backend);
+  expect_input(model, options, input, "the images");
   Json facts = {{"network", to_string(model.architecture())},
                 {"inputs", {{"weights_crc32", crc_of(file, options)}}}};
   return {std::move(model), std::move(facts)};
@@ -298,10 +259,10 @@ OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t clas
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
   const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
-  EvaluationData data = load_evaluation_data(data_options, subset, backend, console);
-  Model model = network_for(file, options, data.info, data.images.shape(), backend);
+  HostData data = load_host_data(data_options, subset, console);
+  Model model = network_for(file, options, data.info, shape_of(data.images), backend);
   Json facts = facts_of(file, options, data.info, model);
-  return {std::move(data), std::move(model), std::move(facts)};
+  return {{std::move(data.info), upload(data.images, backend)}, std::move(model), std::move(facts)};
 }
 
 TrainedWithData open_trained_with_data(ModelOptions& options, DataOptions& data_options,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,14 +37,7 @@ struct TrainingData {
 TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
                                 std::optional<int64_t> test_limit = {});
 
-struct EvaluationData {
-  DataInfo info;
-  Images images;  // of the subset, the first --limit of them
-};
-EvaluationData load_evaluation_data(DataOptions& options, const std::string& subset, Backend& backend,
-                                    Console& console);
-
-// The same images for a command that needs no device.
+// One part of the data set, on the host: the first --limit images of the subset.
 struct HostData {
   DataInfo info;
   ImageSet images;
@@ -62,6 +56,10 @@ std::string network_name(const ModelOptions& options);
 // A trained network and the images to look at. Without --dataset the weights' own data set is taken, if they
 // name one. The line comes from the weights; with --model or --arch both must agree, and --layout torch needs
 // one of them.
+struct EvaluationData {
+  DataInfo info;
+  Images images;  // of the subset, the first --limit of them
+};
 struct Trained {
   EvaluationData data;
   Model model;
@@ -88,16 +86,14 @@ struct OpenedNetwork {
 };
 OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
 
-// A weights file in Caltrop's layout, with what it is the weights of.
-struct NetworkFile {
-  Architecture architecture;
-  ImageShape input;
-  SafeTensorFile tensors;  // the network's alone, in its order; the file's metadata
+// A weights file of either layout, as it stands. The network is the one that its metadata name, or else
+// --model or --arch for images of `input` and `classes`; where both are there they must agree. The layout is
+// the metadata's or that of --layout; "auto" takes a file that names no network to be PyTorch's.
+struct StoredNetwork {
+  Model model;
+  std::map<std::string, std::string> metadata;
 };
-// The network is the one that the metadata name, or else --model or --arch for images of `input` and
-// `classes`; where both are there they must agree. The layout is the metadata's or that of --layout; "auto"
-// takes a file that names no network to be PyTorch's.
-NetworkFile read_network(ModelOptions& options, ImageShape input, int64_t classes);
+StoredNetwork read_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
 
 // What the metadata of trained weights holds beside the network: the data that they know.
 void describe_data(SafeTensorFile& weights, const DataOptions& data);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/core/flags.h"
+#include "apps/core/json.h"
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"

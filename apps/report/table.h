@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "apps/core/flags.h"
+#include "apps/core/json.h"
 
 namespace caltrop {
 

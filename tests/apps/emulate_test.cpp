@@ -93,7 +93,7 @@ TEST_SUITE("apps") {
   TEST_CASE("emulate refuses what it cannot run") {
     const Workplace place;
     const std::vector<std::pair<std::vector<std::string>, std::string>> uses = {
-        {{"emulate"}, "'caltrop emulate' needs a word"},
+        {{"emulate"}, "'caltrop emulate' needs a kernel: "},
         {{"emulate", "sofmax"}, "did you mean softmax?"},
         {{"emulate", "softmax", "--m", "3"}, "softmax has no --m; its sizes are --rows, --cols"},
         {{"emulate", "softmax", "--block", "1"}, "--block needs a --thread"},

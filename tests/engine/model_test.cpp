@@ -139,7 +139,9 @@ TEST_SUITE("engine") {
       (void)model.forward(x, {.training = true});  // running statistics that are not the initial ones
       const std::string bytes = serialize_safetensors(model.state(), "m.st");
       const SafeTensorFile file = parse_safetensors(std::as_bytes(std::span(bytes)), "m.st");
-      const Model again = load_model(file, "m.st", cpu_backend());
+      const StatedNetwork stated = stated_network(file, "m.st").value();
+      Model again(stated.architecture, stated.input, cpu_backend());
+      again.load(file);
       CHECK(again.architecture() == model.architecture());
       CHECK(again.input() == shape);
       CHECK(again.state() == model.state());
@@ -172,15 +174,13 @@ TEST_SUITE("engine") {
 
     SafeTensorFile nameless = good;
     nameless.metadata.clear();
-    CHECK(refusal([&] {
-            (void)load_model(nameless, "m.st", cpu_backend());
-          }).starts_with("m.st does not say which network it holds"));
+    CHECK_FALSE(stated_network(nameless, "m.st"));
     for (const char* input :
          {"8x8", "8x8x1x1", "axbxc", "0x8x1", "-8x8x1", "8x8x1 ", "99999999999999999999x8x1", ""}) {
       SafeTensorFile odd = good;
       odd.metadata["input"] = input;
       CAPTURE(input);
-      CHECK(!refusal([&] { (void)load_model(odd, "m.st", cpu_backend()); }).empty());
+      CHECK(refusal([&] { (void)stated_network(odd, "m.st"); }).starts_with("m.st states the input"));
     }
   }
 

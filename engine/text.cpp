@@ -1,4 +1,4 @@
-#include "apps/core/suggest.h"
+#include "engine/text.h"
 
 #include <algorithm>
 #include <cctype>

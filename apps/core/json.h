@@ -1,0 +1,22 @@
+// JSON, as files of this program hold it.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/error.h"
+
+namespace caltrop {
+
+using Json = nlohmann::ordered_json;
+
+// An Error of one line where the file cannot be read or is no JSON.
+Json read_json(const std::filesystem::path& path);
+
+// The text of a file: indented by 2, ended by a line break; what is no UTF-8 is replaced.
+std::string json_text(const Json& json);
+// A value within a line, cut to what a line bears.
+std::string short_text(const Json& json);
+
+}  // namespace caltrop
