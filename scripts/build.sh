@@ -16,6 +16,7 @@ done
   options+=("-DCALTROP_CUDA_ARCHITECTURES=$CALTROP_CUDA_ARCHITECTURES")
 if command -v ccache >/dev/null; then
   options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  export CCACHE_SLOPPINESS=pch_defines,time_macros  # it stores nothing with precompiled headers otherwise
   export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1  # checkouts in different places share what they compiled
 fi
 # A folder that was configured elsewhere (a copied checkout) cannot be used again.
