@@ -46,7 +46,7 @@ std::string opening_of(const SomeFigure& figure, size_t series, const Canvas& ca
           : fmt::format(
                 "# gnuplot {0}.gp draws {0}.png from {0}.dat\n"
                 "set terminal pngcairo size 1200,750 font 'sans,15' noenhanced\n"
-                "set output '{0}.png'\nset title {1} font ',18' offset 0,1\n"
+                "set output '{0}.png'\nset tmargin 4.5\nset title {1} font ',18' offset 0,1\n"
                 "set label {2} at graph 0.5, graph 1 center offset 0,1 font ',12' tc rgb '{3}'\n",
                 canvas.stem, quoted(figure.title), quoted(figure.note), kGrey);
   return script + fmt::format(
@@ -106,13 +106,16 @@ std::string script_of(const Figure& figure, const Canvas& canvas) {
   // Something must be plotted for the axes to be drawn.
   if (figure.series.empty()) return script + "plot [1:2] NaN notitle\n";
   for (size_t i = 0; i < figure.series.size(); ++i) {
+    // Points of several series at one place are set apart a little, or their intervals would cover each other.
+    const double apart = figure.joined || !figure.log_x ? 1 : std::pow(1.03, static_cast<double>(i));
     script += fmt::format(
-        "{0} {1} index {2} using 1:({3}*$3):(0):({3}*($4-$3)) with vectors nohead lw 1.2 lc rgb '{4}' "
+        "{0} {1} index {2} using ({9:.3g}*$1):({3}*$3):(0):({3}*($4-$3)) with vectors nohead lw 1.2 lc rgb "
+        "'{4}' "
         "notitle,\\\n"
-        "    {1} index {2} using 1:({3}*$2) with {5} lw 2.2 pt {6} ps {7} lc rgb '{4}' title {8}",
+        "    {1} index {2} using ({9:.3g}*$1):({3}*$2) with {5} lw 2.2 pt {6} ps {7} lc rgb '{4}' title {8}",
         i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, scale, kColours[i],
         figure.joined ? "linespoints" : "points", kMarkers[i], canvas.page() ? 0.6 : 1.1,
-        quoted(figure.series[i].title));
+        quoted(figure.series[i].title), apart);
   }
   return script + "\n";
 }
