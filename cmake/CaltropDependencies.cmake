@@ -4,6 +4,7 @@ find_package(fmt REQUIRED)                        # text
 find_package(spdlog REQUIRED)                     # log lines
 find_package(nlohmann_json REQUIRED)              # configuration, metrics, results
 find_package(ZLIB REQUIRED)                       # gzipped data sets
+find_package(Boost 1.74 REQUIRED)                 # statistics: Boost.Math, headers alone
 find_package(CLI11 REQUIRED)                      # flags
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)    # portable SIMD with run-time dispatch

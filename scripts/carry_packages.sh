@@ -27,7 +27,7 @@ folder=${1:-$root/carried}
 
 packages=(
   pkgconf-bin libhwy-dev libtbb-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev libzip-dev libcli11-dev
-  libstb-dev libkainjow-mustache-dev doctest-dev
+  libstb-dev libkainjow-mustache-dev doctest-dev libboost-dev
 )
 # Part of any system that has a C++ compiler; another system's would only do harm.
 base='^(libc6|libc6-dev|libc-bin|libgcc.*|libstdc\+\+.*|gcc.*|g\+\+.*|cpp.*|linux-libc-dev|libcrypt.*|libc-dev-bin|dpkg.*|'

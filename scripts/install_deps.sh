@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build pkg-config
   libhwy-dev libtbb-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev libzip-dev libcli11-dev libstb-dev
-  libkainjow-mustache-dev doctest-dev gnuplot-nox
+  libkainjow-mustache-dev doctest-dev gnuplot-nox libboost-dev
 )
 optional=(dataset-fashion-mnist)
 

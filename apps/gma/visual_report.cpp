@@ -272,15 +272,14 @@ std::vector<VisualAttack> visual_attacks(const std::vector<Norm>& norms, const s
     }
     attacks.push_back(std::move(gma));
   }
-  for (const std::string& name : big_attacks()) {
-    std::vector<float> big = big_attack_sizes(dataset);
-    VisualAttack attack{.name = name, .how = attack_defaults(parse_attack(name))};
+  for (const StudyAttack& one : big_attacks(dataset)) {
+    std::vector<float> big = eps_of(one.sizes);
+    VisualAttack attack{.name = one.name, .how = one.options};
     // It seeks the smallest perturbation, whatever the size, which only bounds what counts.
     if (is_minimum_norm(attack.how.kind)) big.erase(big.begin(), big.end() - 1);
     attack.sizes = big;
-    std::transform(name.begin(), name.end(), attack.name.begin(),
+    std::transform(one.name.begin(), one.name.end(), attack.name.begin(),
                    [](char c) { return static_cast<char>(c - 'a' + 'A'); });
-    attack.how.norm = Norm::l2;
     attack.how.seed = seed;
     for (const float size : big) attack.size_names.push_back(fmt::format("{:g}", size));
     attack.shown.assign(big.size(), false);

@@ -1,233 +1,228 @@
 #include "apps/paper/attack_study.h"
 
 #include <algorithm>
-#include <fstream>
-#include <limits>
+#include <array>
+#include <cmath>
 
 #include "apps/commands/attack_report.h"
-#include "apps/commands/evaluation.h"
-#include "apps/study/study.h"
+#include "apps/core/text_layout.h"
+#include "apps/paper/printed.h"
+#include "apps/report/figure.h"
 #include "defense/pool/recipe.h"
-#include "engine/zoo.h"
 
 namespace caltrop {
-
-PaperNumbers paper_numbers(const std::string& dataset, const std::string& model) {
-  // Section 6.2. MNIST's B_acc are printed as "over 80 %".
-  static const std::map<std::string, std::map<std::string, PaperNumbers>> kNumbers = {
-      {"mnist",
-       {{"vgg16", {{}, 0.0990, {}}},
-        {"vgg7", {{}, 0.0530, {}}},
-        {"resnet32", {{}, 0.0506, {}}},
-        {"resnet50", {{}, 0.0931, {}}},
-        {"target", {{}, 0.0062, {{"pgd", 0.0192}, {"fgsm", 0.0270}, {"cw", 0.01}}}}}},
-      {"fashion-mnist",
-       {{"vgg16", {0.9814, 0.0890, {}}},
-        {"vgg7", {0.97, 0.0750, {}}},
-        {"resnet32", {0.9810, 0.06, {}}},
-        {"resnet50", {0.9980, 0.0966, {}}},
-        {"target", {0.9930, 0.0207, {{"pgd", 0.0592}, {"fgsm", 0.0377}, {"cw", 0.1420}}}}}}};
-  return kNumbers.at(dataset).at(model);
-}
-
-double paper_success_rate(const std::string& dataset) {
-  return dataset == "mnist" ? 0.9159 : 0.9786;
-}
-
-std::optional<StudySize> study_size(std::string_view scale, const std::string& model) {
-  const bool target = model == "target";
-  if (scale == "smoke") {
-    if (!target) return std::nullopt;
-    return StudySize{.train_images = 6000, .epochs = 1, .attacked = 50, .measured = 10};
-  }
-  if (scale == "quick") {
-    if (target) return StudySize{.train_images = 0, .epochs = 3, .attacked = 500, .measured = 100};
-    if (model == "resnet32")
-      return StudySize{.train_images = 6000, .epochs = 2, .attacked = 20, .measured = 5};
-    return std::nullopt;
-  }
-  return StudySize{.train_images = 0,
-                   .epochs = target ? 10 : 30,
-                   .attacked = 0,
-                   .tries = 3,
-                   .measured = 1000,
-                   .full_cw = true};
-}
-
-std::vector<float> big_attack_sizes(const std::string& dataset) {
-  if (dataset == "fashion-mnist") return {1.0f, 1.7f, 2.0f, 2.4f};
-  return {2.1f, 2.54f, 3.0f};
-}
-
-const std::vector<std::string>& big_attacks() {
-  static const std::vector<std::string> names = {"pgd", "fgsm", "cw"};
-  return names;
-}
-
-StudiedNetwork study_network(const RunFolder& folder, const std::string& dataset, const std::string& data_dir,
-                             const std::string& model, const StudySize& size, CommonOptions& common,
-                             Backend& backend, Console& console) {
-  DataOptions options;
-  options.dataset = dataset;
-  options.data_dir = data_dir;
-  if (size.train_images > 0) options.limit = size.train_images;
-  TrainingData data = load_training_data(options, backend, console);
-  const ZooEntry entry = zoo(model, data.info.classes);
-  const std::string file = dataset + "-" + model + ".safetensors", label = dataset + " " + model;
-  Model network(parse_architecture(entry.line), data.train.shape(), backend);
-  if (folder.has(file)) {
-    network.load(read_safetensors(folder.file(file)));
-  } else {
-    network = train_network({entry.line, entry.initializer}, data.train, size.epochs,
-                            static_cast<uint64_t>(common.seed), console, label);
-    SafeTensorFile weights = network.state();
-    describe_data(weights, options);
-    write_safetensors(folder.file(file), weights);
-  }
-  const Evaluation test = evaluate(network, data.test);
-  console.say("{}: {} parameters, {} training images, {} epochs: test accuracy {}", label,
-              count_parameters(network.architecture(), network.input()), data.train.count(), size.epochs,
-              in_words(test.metrics));
-  return {std::move(data.info), std::move(data.test), std::move(network), test.metrics.accuracy};
-}
-
-double StudyResult::Big::accuracy() const {
-  double total = 0;
-  for (const AccuracyAt& size : sizes) total += size.accuracy / static_cast<double>(sizes.size());
-  return total;
-}
-
 namespace {
 
-Json to_json(const std::vector<AccuracyAt>& sizes) {
-  Json list = Json::array();
-  for (const AccuracyAt& size : sizes) list.push_back({{"eps", size.eps}, {"accuracy", size.accuracy}});
-  return list;
+constexpr double kCloseEnough = 0.02;  // to the paper's success rate
+constexpr std::array kNorms = {Norm::linf, Norm::l2};
+const std::array<std::string, 3> kBig = {"pgd", "fgsm", "cw"};
+
+std::string gma_name(Norm norm) {
+  return "GMA " + to_string(norm);
 }
 
-std::vector<AccuracyAt> sizes_from(const Json& list) {
-  std::vector<AccuracyAt> sizes;
-  sizes.reserve(list.size());
-  for (const Json& size : list) sizes.push_back({size.at("eps"), size.at("accuracy")});
-  return sizes;
+std::string by_size(const GmaAnalysis& gma) {
+  double least = HUGE_VAL;
+  int64_t fooled = 0;
+  for (const GmaSizeResult& size : gma.sizes) {
+    if (!size.flag()) continue;
+    ++fooled;
+    least = std::min(least, static_cast<double>(size.size.eps));
+  }
+  const std::string every = fmt::format("; {:.2f} % stay right under every size", 100 * gma.worst_accuracy);
+  if (fooled == 0) return "no size does" + every;
+  return fmt::format("{} of {} sizes do, from {:.3g} on", fooled, gma.sizes.size(), least) + every;
 }
 
-Json to_json(const StudyResult& result) {
-  Json gma = Json::array(), big = Json::array();
-  for (const StudyResult::Gma& one : result.gma) {
-    gma.push_back({{"norm", to_string(one.norm)},
-                   {"pooled", one.pooled},
-                   {"worst", one.worst},
-                   {"sizes", to_json(one.sizes)}});
-  }
-  for (const StudyResult::Big& one : result.big)
-    big.push_back({{"name", one.name}, {"sizes", to_json(one.sizes)}});
-  return {{"dataset", result.dataset},
-          {"model", result.model},
-          {"attacked", result.attacked},
-          {"clean", result.clean},
-          {"gma", gma},
-          {"big", big}};
-}
-
-StudyResult read_result(const std::filesystem::path& path) {
-  try {
-    std::ifstream file(path);
-    const Json json = Json::parse(file);
-    StudyResult result{.dataset = json.at("dataset"),
-                       .model = json.at("model"),
-                       .attacked = json.at("attacked"),
-                       .clean = json.at("clean")};
-    for (const Json& one : json.at("gma")) {
-      result.gma.push_back({parse_norm(one.at("norm").get<std::string>()), one.at("pooled"), one.at("worst"),
-                            sizes_from(one.at("sizes"))});
-    }
-    for (const Json& one : json.at("big"))
-      result.big.push_back({one.at("name"), sizes_from(one.at("sizes"))});
-    return result;
-  } catch (const Json::exception&) {
-    fail("{} is damaged; delete it to attack again", path.string());
-  }
-}
-
-// One of the big attacks at the sizes of Table 2, under L2.
-StudyResult::Big attack_big(const StudiedNetwork& network, const std::string& name,
-                            const std::vector<float>& sizes, const StudySize& size, uint64_t seed,
-                            AttackJob job) {
-  AttackOptions how = attack_defaults(parse_attack(name));
-  how.norm = Norm::l2;
-  how.seed = seed;
-  StudyResult::Big big{name};
-  if (!is_minimum_norm(how.kind)) {
-    for (const AttackSummary& one : attack_images(network.model, network.test, sizes, how, job).sizes) {
-      big.sizes.push_back({static_cast<double>(one.size), one.accuracy()});
-    }
-    return big;
-  }
-  if (!size.full_cw) {
-    how.steps = kQuickCw.steps;
-    how.cw = {.rounds = kQuickCw.rounds,
-              .first_constant = static_cast<float>(kQuickCw.constant),
-              .learning_rate = static_cast<float>(kQuickCw.rate)};
-  }
-  std::vector<int64_t> fallen(sizes.size(), 0);
-  job.sink = [&](int64_t, const AttackResult& chunk) {
-    for (size_t i = 0; i < chunk.images.size(); ++i) {
-      const AttackRow& row = chunk.rows[i];
-      if (row.prediction == chunk.images[i].label) continue;
-      for (size_t s = 0; s < sizes.size(); ++s) fallen[s] += row.l2 <= sizes[s];
-    }
-  };
-  const float unbounded = std::numeric_limits<float>::infinity();
-  (void)attack_images(network.model, network.test, std::span(&unbounded, 1), how, job);
-  const auto images = static_cast<double>(job.rows.size());
-  for (size_t s = 0; s < sizes.size(); ++s) {
-    big.sizes.push_back({static_cast<double>(sizes[s]), 1 - static_cast<double>(fallen[s]) / images});
-  }
-  return big;
+std::string verdict(bool holds) {
+  return holds ? "holds" : "does not hold";
 }
 
 }  // namespace
 
-StudyResult attack_network(const RunFolder& folder, const StudiedNetwork& network, const std::string& dataset,
-                           const std::string& model, const StudySize& size, uint64_t seed, Console& console) {
-  const int64_t all = network.test.count(), images = size.attacked > 0 ? std::min(size.attacked, all) : all;
-  const std::string label = dataset + " " + model, stem = dataset + "-" + model,
-                    done = stem + "-attacks.json";
-  if (folder.has(done)) return read_result(folder.file(done));
-  StudyResult result{.dataset = dataset, .model = model, .attacked = images};
-  std::vector<GmaAnalysis> analyses;
-  const std::vector<GmaSize> sizes = gma_sizes();
-  for (const Norm norm : {Norm::linf, Norm::l2}) {
-    ProgressLine progress(console, fmt::format("{} GMA {}", label, to_string(norm)), images * size.tries,
-                          "images");
-    AttackJob job{.rows = row_range(0, images)};
-    job.progress = [&](int64_t done) {
-      progress.at(done);
-    };
-    AttackOptions how = gma_attack(AttackKind::pgd, norm);
-    how.seed = seed;
-    const GmaAnalysis analysis = gma_analyze(network.model, network.test, sizes, how, size.tries, job);
-    folder.write_table(stem + "-gma-" + to_string(norm), gma_table(analysis));
-    StudyResult::Gma gma{norm, analysis.pooled_accuracy, analysis.worst_accuracy};
-    for (const GmaSizeResult& one : analysis.sizes) {
-      gma.sizes.push_back({static_cast<double>(one.size.eps), one.accuracy()});
+std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model) {
+  StudyArm arm{.name = model};
+  const bool target = model == "target";
+  if (scale == "smoke") {
+    if (!target) return std::nullopt;
+    arm.train_images = 6000, arm.attacked = 50;
+  } else if (scale == "quick") {
+    if (!target && model != "resnet32") return std::nullopt;
+    arm.train_images = target ? 0 : 6000;
+    arm.epochs = target ? 3 : 2;
+    arm.attacked = target ? 500 : 20;
+  } else {
+    arm.epochs = target ? 10 : 30;
+  }
+  return arm;
+}
+
+int64_t images_measured(std::string_view scale, const std::string& model) {
+  if (scale == "smoke") return 10;
+  if (scale == "quick") return model == "target" ? 100 : 5;
+  return 1000;
+}
+
+std::vector<StudyAttack> big_attacks(const std::string& dataset) {
+  const std::vector<float> sizes = dataset == "fashion-mnist" ? std::vector<float>{1.0f, 1.7f, 2.0f, 2.4f}
+                                                              : std::vector<float>{2.1f, 2.54f, 3.0f};
+  std::vector<StudyAttack> attacks;
+  for (const std::string& name : kBig) {
+    attacks.push_back({name, attack_defaults(parse_attack(name)), plain_sizes(sizes)});
+    attacks.back().options.norm = Norm::l2;
+  }
+  return attacks;
+}
+
+std::vector<StudyAttack> study_attacks(std::string_view scale, const std::string& dataset) {
+  const bool whole = scale == "paper";
+  std::vector<StudyAttack> attacks;
+  for (const Norm norm : kNorms)
+    attacks.push_back({gma_name(norm), gma_attack(AttackKind::pgd, norm), gma_sizes(), whole ? 3 : 1});
+  for (StudyAttack& attack : big_attacks(dataset)) {
+    if (attack.name == "cw" && !whole) {  // instead of 9 rounds of 1,000 steps
+      attack.options.steps = kQuickCw.steps;
+      attack.options.cw = {.rounds = kQuickCw.rounds,
+                           .first_constant = static_cast<float>(kQuickCw.constant),
+                           .learning_rate = static_cast<float>(kQuickCw.rate)};
     }
-    result.gma.push_back(std::move(gma));
-    result.clean = analysis.baseline;
-    analyses.push_back(analysis);
+    attacks.push_back(std::move(attack));
   }
-  for (const std::string& name : big_attacks()) {
-    ProgressLine progress(console, fmt::format("{} {}", label, name), images, "images");
-    AttackJob job{.rows = row_range(0, images)};
-    job.progress = [&](int64_t done) {
-      progress.at(done);
+  return attacks;
+}
+
+StudyCell target_cell(const std::string& dataset, const std::string& data_dir, const std::string& scale,
+                      int64_t seed) {
+  return cells_of({dataset, data_dir, {*study_arm(scale, "target")}, {seed}, {}}).front();
+}
+
+Table accuracy_table(const std::vector<CellResult>& results) {
+  using K = Column::Kind;
+  Table table({{"dataset", "data"},
+               {"model", "network"},
+               {"attack", "attack"},
+               {"norm", "norm"},
+               {"size", "size", K::general, 3},
+               {"n", "images", K::count},
+               {"accuracy", "accuracy", K::percent, 2},
+               {"paper", "paper", K::percent, 2}});
+  for (const CellResult& r : results) {
+    const PaperNumbers paper = paper_numbers(r.cell.dataset, r.cell.arm.name);
+    const auto row = [&](std::string attack, Cell norm, Cell size, double accuracy, Cell printed) {
+      table.row({r.cell.dataset, r.cell.arm.name, std::move(attack), std::move(norm), std::move(size),
+                 r.attacked(), accuracy, std::move(printed)});
     };
-    result.big.push_back(attack_big(network, name, big_attack_sizes(dataset), size, seed, std::move(job)));
+    row("clean", {}, {}, r.clean(), cell_of(paper.clean));
+    for (const Norm norm : kNorms) {
+      const GmaAnalysis& gma = r.under(gma_name(norm));
+      row("GMA, mean of sizes", to_string(norm), {}, gma.pooled_accuracy, paper.gma);
+      row("GMA, worst of sizes", to_string(norm), {}, gma.worst_accuracy, paper.gma);
+    }
+    for (const std::string& name : kBig) {
+      const auto printed = paper.others.find(name);
+      for (const GmaSizeResult& size : r.under(name).sizes) {
+        row(name, std::string("l2"), static_cast<double>(size.size.eps), size.accuracy(),
+            printed == paper.others.end() ? Cell{} : Cell{printed->second});
+      }
+    }
   }
-  write_figure(folder, stem + "-sizes", gma_figure(analyses, model + " on " + dataset));
-  folder.write_json(done, to_json(result));
-  return result;
+  return table;
+}
+
+Table attack_claims(const std::vector<CellResult>& results) {
+  using K = Column::Kind;
+  Table table({{"claim", "claim"},
+               {"norm", "norm"},
+               {"paper", "paper", K::percent, 2},
+               {"ours", "ours", K::percent, 2},
+               {"verdict", "verdict"},
+               {"detail", "by size"}});
+  for (const CellResult& r : results) {
+    double strongest = 1;
+    for (const std::string& name : kBig) strongest = std::min(strongest, r.under(name).pooled_accuracy);
+    for (const Norm norm : kNorms) {
+      const GmaAnalysis& gma = r.under(gma_name(norm));
+      const double ours = gma.pooled_accuracy;
+      table.row({fmt::format("GMA takes {} below 50 %", r.cell.title()), to_string(norm),
+                 paper_numbers(r.cell.dataset, r.cell.arm.name).gma, ours,
+                 verdict(gma_verdict(ours) == GmaVerdict::fooled), by_size(gma)});
+      table.row({fmt::format("GMA is stronger than the others on {}", r.cell.title()),
+                 to_string(norm),
+                 {},
+                 ours,
+                 verdict(ours < strongest),
+                 fmt::format("the others reach {:.2f} %, GMA {:.2f} %", 100 * strongest, 100 * ours)});
+    }
+  }
+  for (const std::string& dataset : kPaperDatasets) {
+    for (const Norm norm : kNorms) {
+      double rate = 0;
+      int64_t networks = 0;
+      for (const CellResult& r : results) {
+        if (r.cell.dataset != dataset) continue;
+        rate += 1 - r.under(gma_name(norm)).pooled_accuracy;
+        ++networks;
+      }
+      if (networks == 0) continue;
+      rate /= static_cast<double>(networks);
+      const double printed = paper_success_rate(dataset);
+      table.row({fmt::format("GMA's mean success rate on {}", dataset), to_string(norm), printed, rate,
+                 verdict(rate >= printed - kCloseEnough), fmt::format("mean of {} of 5 networks", networks)});
+    }
+  }
+  return table;
+}
+
+void write_by_size(const RunFolder& folder, const CellResult& result) {
+  std::vector<GmaAnalysis> analyses;
+  for (const Norm norm : kNorms) {
+    analyses.push_back(result.under(gma_name(norm)));
+    folder.write_table(result.cell.stem + "-gma-" + to_string(norm), gma_table(analyses.back()));
+  }
+  write_figure(folder, result.cell.stem + "-sizes", gma_figure(analyses, result.cell.title()));
+}
+
+std::vector<std::string> write_attack_figure(const RunFolder& folder, int number,
+                                             const std::vector<CellResult>& results,
+                                             const std::string& scale) {
+  const bool success = number == 9;
+  std::vector<std::string> files;
+  for (const std::string& dataset : kPaperDatasets) {
+    if (!success && dataset != kPaperDatasets.at(static_cast<size_t>(number - 7))) continue;
+    BarFigure figure{
+        .title = success ? fmt::format("Attack success on {} ({})", dataset, scale)
+                         : fmt::format("Accuracy on {} before and after attacks ({})", dataset, scale),
+        .y_label = success ? "images misclassified" : "accuracy",
+        .note =
+            "n: attacked images; lines: 95 % intervals. The paper prints one number for GMA, of no norm."};
+    if (!success) figure.series = {"clean"};
+    for (const char* norm : {"L-inf", "L2"})
+      figure.series.push_back(fmt::format("GMA {}, mean of 30 sizes", norm));
+    for (const std::string& name : kBig)
+      figure.series.push_back(fmt::format("{} L2, mean over Table 2's sizes", upper(name)));
+    for (const CellResult& result : results) {
+      if (result.cell.dataset != dataset) continue;
+      const PaperNumbers paper = paper_numbers(dataset, result.cell.arm.name);
+      std::vector<Measured> bars;
+      const auto add = [&](double accuracy, std::optional<double> printed) {
+        Measured& bar =
+            bars.emplace_back(measured_share(success ? 1 - accuracy : accuracy, result.attacked()));
+        if (printed) bar.printed = success ? 1 - *printed : *printed;
+      };
+      if (!success) add(result.clean(), paper.clean);
+      for (const Norm norm : kNorms) add(result.under(gma_name(norm)).pooled_accuracy, paper.gma);
+      for (const std::string& name : kBig) {
+        const auto printed = paper.others.find(name);
+        add(result.under(name).pooled_accuracy,
+            printed == paper.others.end() ? std::nullopt : std::optional(printed->second));
+      }
+      figure.groups.emplace_back(fmt::format("{}, n = {}", result.cell.arm.name, grouped(result.attacked())),
+                                 std::move(bars));
+    }
+    const std::string stem = fmt::format("figure-{}{}", number, success ? "-" + dataset : "");
+    if (!figure.groups.empty()) files.push_back(write_figure(folder, stem, figure));
+  }
+  return files;
 }
 
 }  // namespace caltrop

@@ -1,92 +1,47 @@
-// The study of "GMA/MIA 2025", section 6: its networks, its attacks, its numbers, at a scale that a machine
-// can bear.
+// The attack study of "GMA/MIA 2025", sections 6.1 and 6.2, as data, at a scale that a machine can bear:
+//   smoke  Target alone, on a few thousand images: does it run
+//   quick  Target on all images, ResNet32 on some
+//   paper  the five networks on all images: for a GPU
+// and what is shown of it: Figures 7 to 9, accuracy and claims.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "apps/core/console.h"
-#include "apps/core/options.h"
-#include "apps/core/run_folder.h"
-#include "apps/core/setup.h"
-#include "attacks/gma.h"
+#include "apps/report/table.h"
+#include "apps/study/run.h"
 
 namespace caltrop {
-
-// What the text and the figures' captions print, as shares. Absent where the paper gives a bar without a
-// number.
-struct PaperNumbers {
-  std::optional<double> clean;           // B_acc
-  double gma = 0;                        // Fool(M)acc under GMA
-  std::map<std::string, double> others;  // accuracy under "pgd", "fgsm", "cw"
-};
-PaperNumbers paper_numbers(const std::string& dataset, const std::string& model);
-// Average success rate of GMA over the five networks, Figure 9.
-double paper_success_rate(const std::string& dataset);
 
 inline const std::vector<std::string> kPaperModels = {"vgg16", "vgg7", "resnet32", "resnet50", "target"};
 inline const std::vector<std::string> kPaperDatasets = {"mnist", "fashion-mnist"};
 
-// How much of the study is done for one network; nothing where it is left out.
-struct StudySize {
-  int64_t train_images = 0, epochs = 0;  // 0 images: all
-  int64_t attacked = 0;                  // test images; 0: all
-  int64_t tries = 1;                     // of Algorithm 2
-  int64_t measured = 0;                  // images behind the similarity table
-  bool full_cw = false;  // 9 rounds of 1,000 steps instead of 3 of 100 with ten times the rate
-};
-//   smoke  Target alone, on a few thousand images: does it run
-//   quick  Target on all images, ResNet32 on some
-//   paper  the five networks on all images: for a GPU
-std::optional<StudySize> study_size(std::string_view scale, const std::string& model);
+// Nothing where the scale leaves this network out.
+std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model);
+int64_t images_measured(std::string_view scale, const std::string& model);  // behind the similarity table
 
-// The sizes at which the paper's Table 2 attacks with FGSM, CW and PGD, taken as L2 (no norm is given; sizes
-// of 1 to 3 under L-inf on pixels in [0,1] permit any image).
-std::vector<float> big_attack_sizes(const std::string& dataset);
-// The attacks of the suite that the study compares GMA with: another joins by its name. One that seeks the
-// smallest perturbation (cw) is run once, and an image falls at the sizes that its perturbation fits.
-const std::vector<std::string>& big_attacks();
+// PGD, FGSM and CW at the sizes of the paper's Table 2, taken as L2: no norm is given, and sizes of 1 to 3 under L-inf on
+// pixels in [0,1] permit any image. Another attack joins by its name.
+std::vector<StudyAttack> big_attacks(const std::string& dataset);
+// GMA's 30 sizes under both norms, then the big attacks; CW with fewer steps but at `paper`.
+std::vector<StudyAttack> study_attacks(std::string_view scale, const std::string& dataset);
 
-struct StudiedNetwork {
-  DataInfo data;
-  Images test;
-  Model model;
-  double test_accuracy = 0;
-};
-// DIR/DATASET-MODEL.safetensors where it is there (a resumed run), else trained and written there. data_dir: ""
-// searches, as DatasetRequest does.
-StudiedNetwork study_network(const RunFolder& folder, const std::string& dataset, const std::string& data_dir,
-                             const std::string& model, const StudySize& size, CommonOptions& common,
-                             Backend& backend, Console& console);
+// The undefended network of the defence's study.
+StudyCell target_cell(const std::string& dataset, const std::string& data_dir, const std::string& scale,
+                      int64_t seed);
 
-// Accuracy of a network under an attack of one size.
-struct AccuracyAt {
-  double eps = 0, accuracy = 0;
-};
-
-struct StudyResult {
-  struct Gma {
-    Norm norm = Norm::linf;
-    double pooled = 0, worst = 0;  // as in GmaAnalysis
-    std::vector<AccuracyAt> sizes = {};
-  };
-  struct Big {
-    std::string name;
-    std::vector<AccuracyAt> sizes = {};
-    double accuracy() const;  // mean over the sizes
-  };
-  std::string dataset, model;
-  int64_t attacked = 0;
-  double clean = 0;  // accuracy on the attacked images
-  std::vector<Gma> gma = {};
-  std::vector<Big> big = {};
-};
-// GMA's 30 sizes under both norms and the big attacks. Writes the curve and tables of each size into the
-// folder.
-StudyResult attack_network(const RunFolder& folder, const StudiedNetwork& network, const std::string& dataset,
-                           const std::string& model, const StudySize& size, uint64_t seed, Console& console);
+// Each network under each attack and size.
+Table accuracy_table(const std::vector<CellResult>& results);
+// A claim about GMA is one about its sizes together; how far it holds for single ones is in the last column.
+Table attack_claims(const std::vector<CellResult>& results);
+// The files of the results of each network: STEM-gma-NORM.csv and .json, and the curves STEM-sizes.
+void write_by_size(const RunFolder& folder, const CellResult& result);
+// Figures 7, 8: accuracy before and after each attack, one group of bars for each network. Figure 9: success rates, one
+// picture for each data set. The files to open; none where no result is about the figure.
+std::vector<std::string> write_attack_figure(const RunFolder& folder, int number,
+                                             const std::vector<CellResult>& results,
+                                             const std::string& scale);
 
 }  // namespace caltrop

@@ -1,9 +1,11 @@
 #include "apps/paper/defence.h"
 
+#include <chrono>
 #include <fstream>
 
+#include "apps/commands/defend.h"
+#include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
-#include "apps/paper/defence_numbers.h"
 #include "defense/cycles.h"
 
 namespace caltrop {
@@ -21,41 +23,9 @@ Json lines_of(const std::filesystem::path& path) {
   return lines;
 }
 
-// The run of one seed in its own folder; a finished one is read.
-Json run_seed(const RunFolder& study, const std::string& dataset, DefendFlags options, Backend& backend,
-              const Flags& flags, Console& console) {
-  options.model.weights = study.file(dataset + "-target.safetensors").string();
-  options.data.dataset = dataset;
-  resolve(options);
-  const TrainedWithData target =
-      open_trained_with_data(options.model, options.data, options.test_images, flags, backend, console);
-  DefendRun defend(
-      options, {target.model, target.data.train, target.data.test, target.data.info, target.facts}, console);
-  RunConfig config = make_config(flags, target.facts);
-  config.values["dataset"] = dataset;
-  config.values["seed"] = options.common.seed;
-  config.values["eight-bits"] = options.eight_bits;
-  const std::string name =
-      fmt::format("{}-seed-{}{}", dataset, options.common.seed, options.eight_bits ? "-8-bits" : "");
-  const RunFolder folder(study.file(name), config, true);
-  say_when_interrupted(fmt::format("interrupted; continue with: caltrop {} --resume --out {}",
-                                   flags.command(), study.path().string()));
-  if (folder.has(std::string(kStem) + ".json")) {
-    console.note("{} is done", folder.path().string());
-    Json result = folder.read_json(std::string(kStem) + ".json");
-    result["metrics"] = lines_of(folder.file("metrics.jsonl"));
-    return result;
-  }
-  console.blank();
-  console.say("{}, seed {}{}", dataset, options.common.seed,
-              options.eight_bits ? ", attacked images rounded to 8 bits before training" : "");
-  return defend.run(folder, kStem);
-}
-
-}  // namespace
-
-DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions& common, int64_t seed,
-                        bool eight_bits) {
+// What one seed runs: `defend mia` with the paper's cycles, or `defend eat`.
+DefendFlags flags_of_seed(const DefenceStudyOptions& options, const CommonOptions& common, int64_t seed,
+                          bool eight_bits) {
   DefendFlags flags;
   flags.common = common;
   flags.common.seed = seed;
@@ -80,19 +50,68 @@ DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions&
   return flags;
 }
 
-DefenceStudy study_defence(const RunFolder& folder, const std::string& dataset,
-                           const DefenceStudyOptions& options, CommonOptions& common, Backend& backend,
-                           const Flags& flags, Console& console) {
-  (void)study_network(folder, dataset, options.data_dir, "target", *study_size(options.scale, "target"),
-                      common, backend, console);
+// The run of one seed in its own folder; of a finished one its result is read, and `worked` stays false.
+DefenceRun run_seed(const std::string& dataset, DefendFlags options, const StudyPlace& place,
+                    const Flags& flags, bool& worked) {
+  options.model.weights = place.folder.file(dataset + "-target.safetensors").string();
+  options.data.dataset = dataset;
+  resolve(options);
+  const TrainedWithData target = open_trained_with_data(options.model, options.data, options.test_images,
+                                                        flags, place.backend, place.console);
+  DefendRun defend(options,
+                   {target.model, target.data.train, target.data.test, target.data.info, target.facts},
+                   place.console);
+  RunConfig config = make_config(flags, target.facts);
+  config.values["dataset"] = dataset;
+  config.values["seed"] = options.common.seed;
+  config.values["eight-bits"] = options.eight_bits;
+  const std::string name =
+      fmt::format("{}-seed-{}{}", dataset, options.common.seed, options.eight_bits ? "-8-bits" : "");
+  const RunFolder folder(place.folder.file(name), config, true);
+  say_when_interrupted(fmt::format("interrupted; continue with: caltrop {} --resume --out {}",
+                                   flags.command(), place.folder.path().string()));
+  const std::string stored = std::string(kStem) + ".json";
+  if (folder.has(stored)) {
+    place.console.note("{} is done", folder.path().string());
+    Json result = folder.read_json(stored);
+    result["metrics"] = lines_of(folder.file("metrics.jsonl"));
+    return read_defence_run(result);
+  }
+  place.console.blank();
+  place.console.say("{}, seed {}{}", dataset, options.common.seed,
+                    options.eight_bits ? ", attacked images rounded to 8 bits before training" : "");
+  worked = true;
+  return read_defence_run(defend.run(folder, kStem));
+}
+
+}  // namespace
+
+std::string stage_of(double cycle) {
+  return fmt::format("cycle {:g} %", cycle);
+}
+
+DefenceStudy study_defence(const std::string& dataset, const DefenceStudyOptions& options,
+                           CommonOptions& common, const StudyPlace& place, const Flags& flags) {
+  (void)study_network(target_cell(dataset, options.data_dir, options.scale, common.seed), place);
   DefenceStudy study{.dataset = dataset};
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t total = options.seeds * (options.vote ? 2 : 1);
+  int64_t done = 0, made = 0;
   for (int64_t k = 0; k < options.seeds; ++k) {
-    const int64_t seed = common.seed + k;
-    study.runs.push_back(
-        run_seed(folder, dataset, study_flags(options, common, seed, false), backend, flags, console));
-    if (!options.vote) continue;
-    study.rounded.push_back(
-        run_seed(folder, dataset, study_flags(options, common, seed, true), backend, flags, console));
+    for (const bool eight_bits : {false, true}) {
+      if (eight_bits && !options.vote) continue;
+      bool worked = false;
+      DefenceRun run = run_seed(dataset, flags_of_seed(options, common, common.seed + k, eight_bits), place,
+                                flags, worked);
+      (eight_bits ? study.rounded : study.runs).push_back(std::move(run));
+      ++done;
+      made += worked;
+      if (made == 0 || done == total) continue;
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      place.console.note(
+          "{}: {} of {} runs are done, about {} left", dataset, done, total,
+          duration_text(elapsed.count() / static_cast<double>(made) * static_cast<double>(total - done)));
+    }
   }
   return study;
 }

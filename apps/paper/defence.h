@@ -9,12 +9,24 @@
 #include <string>
 #include <vector>
 
-#include "apps/commands/defend.h"
-#include "apps/core/console.h"
-#include "apps/core/run_folder.h"
-#include "apps/core/setup.h"
+#include "apps/core/options.h"
+#include "apps/study/defence_run.h"
+#include "apps/study/run.h"
 
 namespace caltrop {
+
+inline const std::vector<std::string> kPaperAttacks = {"gma", "pgd", "fgsm", "cw"};  // columns of its tables
+inline const std::vector<std::string> kPaperMembers = {"eat-1", "eat-2", "eat-3"};
+inline const std::vector<double> kPaperCycles = {15, 25, 40, 50};  // per cent
+
+// The stages of training after which its networks are judged, as a run names them.
+inline const std::string kVote = "vote", kBootstrap = "bootstrap", kFirstCycle = "cycle 15 %",
+                         kThirdCycle = "cycle 40 %", kThirdAgain = "cycle 40 % again",
+                         kThirdLonger = "cycle 40 % on", kFourthCycle = "cycle 50 %";
+std::string stage_of(double cycle);
+// Its test images (kExactLeft: defense/evaluation.h), and the detector that needs no network.
+inline const std::string kExact = "exact", kRounded = "8 bits", kUnseen = "unseen";
+inline const std::string kOffGrid = "off-grid pixel", kUntrained = "no training";
 
 struct DefenceStudyOptions {
   std::string scale = "quick";
@@ -25,17 +37,12 @@ struct DefenceStudyOptions {
 
 struct DefenceStudy {
   std::string dataset;
-  std::vector<Json> runs = {};  // what DefendRun::run gave, for each seed
-  std::vector<Json> rounded =
-      {};  // the same with attacked images rounded before training; empty without the vote
+  std::vector<DefenceRun> runs = {};  // of each seed
+  std::vector<DefenceRun> rounded =
+      {};  // with attacked images rounded before training; empty without the vote
 };
 
-// What one seed runs: `defend mia` with the paper's cycles, or `defend eat`.
-DefendFlags study_flags(const DefenceStudyOptions& options, const CommonOptions& common, int64_t seed,
-                        bool eight_bits);
-
-DefenceStudy study_defence(const RunFolder& folder, const std::string& dataset,
-                           const DefenceStudyOptions& options, CommonOptions& common, Backend& backend,
-                           const Flags& flags, Console& console);
+DefenceStudy study_defence(const std::string& dataset, const DefenceStudyOptions& options,
+                           CommonOptions& common, const StudyPlace& place, const Flags& flags);
 
 }  // namespace caltrop

@@ -8,8 +8,7 @@
 
 #include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
-#include "apps/paper/defence_numbers.h"
-#include "apps/paper/defence_tables.h"
+#include "apps/paper/printed.h"
 #include "apps/report/figure.h"
 
 namespace caltrop {
@@ -20,42 +19,32 @@ using Curve = std::map<int64_t, std::vector<double>>;
 using Curves = std::vector<std::pair<std::string, Curve>>;
 
 struct LearningFigure {
-  const char* dataset;
+  std::string dataset;
   bool loss;
-  const char* stage;  // of the networks; "bootstrap": the vote
+  std::string stage;  // of the networks; kBootstrap: the vote
+
+  double of(const EpochScores& scores) const { return loss ? scores.loss : scores.accuracy; }
 };
-// Figures 12 to 23.
-constexpr std::array<LearningFigure, 12> kLearning = {{{"mnist", false, "bootstrap"},
-                                                       {"mnist", true, "bootstrap"},
-                                                       {"fashion-mnist", false, "bootstrap"},
-                                                       {"fashion-mnist", true, "bootstrap"},
-                                                       {"mnist", false, "cycle 15 %"},
-                                                       {"mnist", true, "cycle 15 %"},
-                                                       {"fashion-mnist", false, "cycle 15 %"},
-                                                       {"fashion-mnist", true, "cycle 15 %"},
-                                                       {"mnist", false, "cycle 40 %"},
-                                                       {"mnist", true, "cycle 40 %"},
-                                                       {"fashion-mnist", false, "cycle 40 %"},
-                                                       {"fashion-mnist", true, "cycle 40 %"}}};
+// Figures 12 to 23: of each stage accuracy and loss on MNIST, then on Fashion-MNIST.
 constexpr int kFirst = 11, kLast = 23;
 
-const LearningFigure& learning_figure(int number) {
-  return kLearning.at(static_cast<size_t>(number - kFirst - 1));
+LearningFigure learning_figure(int number) {
+  const auto place = static_cast<size_t>(number - kFirst - 1);
+  const std::array<std::string, 3> stages = {kBootstrap, kFirstCycle, kThirdCycle};
+  return {kPaperDatasets.at(place / 2 % 2), place % 2 == 1, stages.at(place / 4)};
 }
 
 // In training, on the test set in all, and attack by attack. `model` empty: the mean of all networks.
 Curves curves_of(const DefenceStudy& study, const std::string& model, const LearningFigure& figure) {
   Curve training, all;
   std::map<std::string, Curve> attacks;
-  const char* const field = figure.loss ? "test_loss" : "test_accuracy";
-  for (const Json& run : study.runs) {
-    for (const Json& line : run.at("metrics")) {
-      if (line.at("stage") != figure.stage || (!model.empty() && line.at("model") != model)) continue;
-      const auto epoch = line.at("stage_epoch").get<int64_t>();
-      training[epoch].push_back(line.at(figure.loss ? "loss" : "train_accuracy"));
-      all[epoch].push_back(line.at(field));
+  for (const DefenceRun& run : study.runs) {
+    for (const TrainedEpoch& line : run.epochs) {
+      if (line.stage != figure.stage || (!model.empty() && line.model != model)) continue;
+      training[line.epoch].push_back(figure.of(line.training));
+      all[line.epoch].push_back(figure.of(line.test));
       for (const std::string& attack : kPaperAttacks)
-        attacks[attack][epoch].push_back(line.at("attacks").at(attack).at(field));
+        attacks[attack][line.epoch].push_back(figure.of(line.attacks.at(attack)));
     }
   }
   Curves curves = {{"training", training}, {"test, all", all}};
@@ -69,10 +58,9 @@ Curves vote_curves(const DefenceStudy& study, const LearningFigure& figure) {
   for (const std::string& name :
        {std::string("all"), kPaperAttacks[0], kPaperAttacks[1], kPaperAttacks[2], kPaperAttacks[3]}) {
     Curve curve;
-    for (const Json& run : study.runs) {
-      for (const Json& row : run.at("vote_curve")) {
-        if (row.at("attack") == name)
-          curve[row.at("epoch").get<int64_t>()].push_back(row.at(figure.loss ? "loss" : "accuracy"));
+    for (const DefenceRun& run : study.runs) {
+      for (const VotedEpoch& row : run.vote_curve) {
+        if (row.attack == name) curve[row.epoch].push_back(figure.of(row.scores));
       }
     }
     curves.emplace_back("vote, " + name, std::move(curve));
@@ -95,12 +83,12 @@ struct TestImages {
   int64_t clean = 0, attacked = 0;
   std::map<std::string, int64_t> attacks = {};
 
-  explicit TestImages(const Json& run) {
-    for (const Json& row : run.at("summary")) {
-      if (row.at("test") == "exact") clean = row.at("clean"), attacked = row.at("attacked");
+  explicit TestImages(const DefenceRun& run) {
+    for (const Detection& row : run.summary) {
+      if (row.who.test == kExact) clean = row.clean, attacked = row.attacked;
     }
-    for (const Json& row : run.at("attacks")) {
-      if (row.at("test") == "exact") attacks[row.at("attack")] = row.at("images");
+    for (const UnderAttack& row : run.attacks) {
+      if (row.who.test == kExact) attacks[row.attack] = row.images;
     }
   }
   // Of the curve "WHO, all" or "WHO, ATTACK"; 0 of one in training.
@@ -152,7 +140,7 @@ Figure learning_curves(const std::string& title, const DefenceStudy& study, cons
 }
 
 std::vector<std::string> draw_learning(const RunFolder& folder, int number, const DefenceStudy& study) {
-  const LearningFigure& figure = learning_figure(number);
+  const LearningFigure figure = learning_figure(number);
   if (study.dataset != figure.dataset) return {};
   const bool vote = needs_vote(number);
   const std::string seeds = study.runs.size() > 1 ? fmt::format(", mean of {} seeds", study.runs.size()) : "";
@@ -194,21 +182,20 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
                {"fooling_recall", "of fooling", Column::Kind::percent},
                {"f1_paper", "F1, the paper's", Column::Kind::percent}});
   for (const std::string& attack : kPaperAttacks) {
-    const Match match = {{"model", "vote"}, {"stage", "bootstrap"}, {"test", "exact"}, {"attack", attack}};
     const int64_t n = TestImages(study.runs[0]).attacks[attack];
     std::vector<Measured> bars;
     std::vector<Cell> row = {attack};
-    for (const char* field : {"f1", "recall", "fooling_recall"}) {
-      const auto value = over_runs(study.runs, "attacks", match, field);
+    for (const auto number : {&UnderAttack::f1, &UnderAttack::recall, &UnderAttack::fooling_recall}) {
       std::vector<double> values;
-      for (const Json& run : study.runs) {
-        const auto one = over_runs({run}, "attacks", match, field);
-        if (one) values.push_back(one->mean);
+      for (const DefenceRun& run : study.runs) {
+        const std::optional<double> value = run.under({kVote, kBootstrap, kExact}, attack).*number;
+        if (value) values.push_back(*value);
       }
       // F1 is no share of images, and of how many the fooling ones are a share is not known here.
       bars.push_back(values.empty() ? Measured(NAN)
-                                    : measured_over(values, field == std::string_view("recall") ? n : 0));
-      row.push_back(value ? Cell(value->mean) : Cell());
+                                    : measured_over(values, number == &UnderAttack::recall ? n : 0));
+      row.push_back(cell_of(values.size() == study.runs.size() ? std::optional(over_seeds(values).mean)
+                                                               : std::nullopt));
     }
     bars[0].printed = printed_vote(study.dataset, attack).f1;
     row.emplace_back(bars[0].printed);
@@ -219,22 +206,10 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
   return write_figure(folder, "figure-11-" + study.dataset, figure);
 }
 
-// How many images of one run a row of size_scores is about.
-int64_t images_of(const DefenceStudy& study, const Json& row) {
-  for (const Json& one : study.runs[0].at("sizes")) {
-    const auto same = [&](const char* key) {
-      return one.at(key) == row.at(key);
-    };
-    if (same("model") && same("stage") && same("test") && same("attack") && same("norm") && same("size"))
-      return one.at("images");
-  }
-  return 0;
-}
-
 // Each attacked image has one size: a point is a few dozen images that no other point shares, so that no line joins
 // them. Networks of several seeds answer to the same images, which are counted once.
-std::string draw_sizes(const RunFolder& folder, const std::string& stem, const DefenceStudy& study,
-                       const Json& sizes, const std::string& field, const std::string& title) {
+std::string draw_sizes(const RunFolder& folder, const std::string& stem, const std::vector<SizeScore>& scores,
+                       Mean SizeScore::*value, const std::string& title) {
   Figure figure{.title = title,
                 .x_label = "size of the perturbation",
                 .y_label = "share of the attacked images",
@@ -242,32 +217,30 @@ std::string draw_sizes(const RunFolder& folder, const std::string& stem, const D
                 .joined = false};
   std::map<std::pair<std::string, std::string>, Series> series;
   int64_t fewest = std::numeric_limits<int64_t>::max(), most = 0;
-  for (const Json& row : sizes) {
-    if (row.at("test") != "exact" || !row.at("size").is_number() || !row.at(field).is_number()) continue;
-    const std::string attack = row.at("attack"), norm = row.at("norm");
-    const int64_t images = images_of(study, row);
-    fewest = std::min(fewest, images), most = std::max(most, images);
-    Series& curve = series[{attack, norm}];
-    curve.title = fmt::format("{}, {}", attack, norm);
-    curve.add(row.at("size"), measured_share(row.at(field).get<double>(), images));
+  for (const SizeScore& score : scores) {
+    const AtSize& place = score.place;
+    if (place.who.test != kExact || !place.size || !(score.*value)) continue;
+    fewest = std::min(fewest, place.images), most = std::max(most, place.images);
+    Series& curve = series[{place.attack, place.norm}];
+    curve.title = fmt::format("{}, {}", place.attack, place.norm);
+    curve.add(*place.size, measured_share((score.*value)->mean, place.images));
   }
   figure.note = fmt::format("each point: {} to {} images of its own; lines: 95 % intervals",
                             std::min(fewest, most), most);
   for (auto& [key, curve] : series) figure.series.push_back(std::move(curve));
-  return write_figure(folder, stem + field, figure);
+  return write_figure(folder, stem, figure);
 }
 
 }  // namespace
 
 std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study,
-                                            const Json& sizes) {
-  const Subject subject = subject_of(study);
+                                            const std::vector<SizeScore>& scores) {
   const std::string stem = study.dataset + "-sizes-";
   return {
-      draw_sizes(folder, stem, study, sizes, "fooled",
+      draw_sizes(folder, stem + "fooled", scores, &SizeScore::fooled,
                  fmt::format("Attacked images that the undefended network gets wrong, {}", study.dataset)),
-      draw_sizes(folder, stem, study, sizes, "recall",
-                 fmt::format("Detected by the {}, {}", subject.model, study.dataset))};
+      draw_sizes(folder, stem + "recall", scores, &SizeScore::recall,
+                 fmt::format("Detected by the {}, {}", subject_of(study).model, study.dataset))};
 }
 
 bool is_defence_figure(int number) {
@@ -275,7 +248,7 @@ bool is_defence_figure(int number) {
 }
 
 bool needs_vote(int number) {
-  return number == kFirst || std::string_view(learning_figure(number).stage) == "bootstrap";
+  return number == kFirst || learning_figure(number).stage == kBootstrap;
 }
 
 std::vector<std::string> datasets_of_figure(int number) {

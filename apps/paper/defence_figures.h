@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/paper/defence.h"
+#include "apps/paper/defence_tables.h"
 
 namespace caltrop {
 
@@ -20,8 +21,7 @@ std::vector<std::string> datasets_of_figure(int number);
 // Nothing where the figure is about another data set.
 std::vector<std::string> write_defence_figure(const RunFolder& folder, int number, const DefenceStudy& study);
 // Beside the paper's: by size, how many attacked images fool the undefended network and how many are detected.
-// `sizes`: of size_scores.
 std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study,
-                                            const Json& sizes);
+                                            const std::vector<SizeScore>& scores);
 
 }  // namespace caltrop

@@ -2,61 +2,60 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <functional>
 
-#include "apps/paper/defence_numbers.h"
+#include "apps/paper/defence_claims.h"
 #include "apps/paper/defence_report.h"
 #include "apps/paper/defence_tables.h"
+#include "apps/paper/printed.h"
+#include "defense/evaluation.h"
 #include "tests/apps/program.h"
+#include "tests/files.h"
 
 namespace caltrop::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-Json summary_row(const std::string& model, const std::string& stage, const std::string& test, double accuracy,
-                 double detection_accuracy, double detection_rate) {
-  return {{"model", model},
-          {"stage", stage},
-          {"test", test},
-          {"accuracy", accuracy},
-          {"detection_accuracy", detection_accuracy},
-          {"detection_rate", detection_rate},
-          {"false_alarms", 0.01}};
+Detection row(const std::string& model, const std::string& stage, const std::string& test, double accuracy,
+              double detection_accuracy, double detection_rate) {
+  Detection row;
+  row.who = {model, stage, test};
+  row.accuracy = accuracy;
+  row.detection_accuracy = detection_accuracy;
+  row.detection_rate = detection_rate;
+  row.false_alarms = 0.01;
+  return row;
 }
 
 // A run in which everything that the paper says holds, `worse` by this much where a control decides.
-Json made_up_run(double worse) {
-  Json summary = {summary_row("vote", "bootstrap", "exact", 0.998, 0.999, 0.999),
-                  summary_row("vote", "bootstrap", "8 bits", 0.998, 0.999, 0.999 - worse),
-                  summary_row("vote", "bootstrap", kExactLeft, 0.998, 0.999, 0.999),
-                  summary_row("off-grid pixel", "no training", "exact", 0, 0.9 + worse, 1),
-                  summary_row("eat-3 wide", "cycle 40 % on", "exact", 0.97 + worse, 0.97, 0.97)};
+DefenceRun made_up_run(double worse) {
+  DefenceRun run;
+  run.summary = {row(kVote, kBootstrap, kExact, 0.998, 0.999, 0.999),
+                 row(kVote, kBootstrap, kRounded, 0.998, 0.999, 0.999 - worse),
+                 row(kVote, kBootstrap, kExactLeft, 0.998, 0.999, 0.999),
+                 row(kOffGrid, kUntrained, kExact, 0, 0.9 + worse, 1),
+                 row("eat-3 wide", kThirdLonger, kExact, 0.97 + worse, 0.97, 0.97)};
   for (const std::string& model : kPaperMembers) {
-    summary.push_back(summary_row(model, "bootstrap", "exact", 0.98 + worse, 0.98, 0.98));
-    summary.push_back(summary_row(model, "cycle 40 % again", "exact", 0.95, 0.95, 0.95));
-    summary.push_back(summary_row(model, "cycle 50 %", "exact", 0.951 + worse, 0.95, 0.95));
+    run.summary.push_back(row(model, kBootstrap, kExact, 0.98 + worse, 0.98, 0.98));
+    run.summary.push_back(row(model, kThirdAgain, kExact, 0.95, 0.95, 0.95));
+    run.summary.push_back(row(model, kFourthCycle, kExact, 0.951 + worse, 0.95, 0.95));
   }
-  Json attacks = Json::array();
   for (const std::string& attack : kPaperAttacks) {
-    attacks.push_back({{"model", "vote"},
-                       {"stage", "bootstrap"},
-                       {"test", "exact"},
-                       {"attack", attack},
-                       {"accuracy", 0.998 - worse},
-                       {"detection_accuracy", 0.998}});
+    UnderAttack under;
+    under.who = {kVote, kBootstrap, kExact};
+    under.attack = attack;
+    under.accuracy = 0.998 - worse;
+    under.detection_accuracy = 0.998;
+    run.attacks.push_back(under);
   }
-  return {{"summary", summary},
-          {"attacks", attacks},
-          {"leave_out",
-           {{{"left_out", "cw"},
-             {"seen", 0.9},
-             {"seen_false_alarms", 0.01},
-             {"unseen", 0.98},  // more is found, and more clean images are called attacked
-             {"false_alarms", 0.1 + worse}}}},
-          {"adaptive",
-           {{{"attack", "none"}, {"wrong", 0.2}},
-            {{"attack", "any"}, {"wrong", 0.21 + worse}},
-            {{"attack", "pgd"}, {"wrong", 0.9}}}}};
+  run.left_out = {{.what = "cw",
+                   .seen = 0.9,
+                   .unseen = 0.98,  // more is found, and more clean images are called attacked
+                   .seen_false_alarms = 0.01,
+                   .false_alarms = 0.1 + worse}};
+  run.adaptive = {{"none", {}, {}, 0.2}, {"any", {}, {}, 0.21 + worse}, {"pgd", {}, {}, 0.9}};
+  return run;
 }
 
 TEST_SUITE("apps") {
@@ -79,32 +78,55 @@ TEST_SUITE("apps") {
     // Margins of seeds that lie on both sides of the threshold decide nothing; one seed's sign does.
     DefenceStudy apart{.dataset = "mnist"};
     apart.runs = {made_up_run(0.0), made_up_run(0.1)};
+    apart.rounded = {made_up_run(0.0), made_up_run(0.2)};
     for (const DefenceClaim& claim : defence_claims(apart)) {
       CAPTURE(claim.claim);
       CHECK(claim.verdict() == "undecided");
     }
     apart.runs.pop_back();
+    apart.rounded.pop_back();
     for (const DefenceClaim& claim : defence_claims(apart)) CHECK(claim.verdict() == "survives");
-    // Where a control was not run, nothing is said.
+    // A control that was not run, or is called something else, is named; no claim is dropped in silence.
+    const auto lacking = [](const std::function<void(DefenceRun&)>& change) {
+      DefenceStudy study{.dataset = "mnist"};
+      study.runs = study.rounded = {made_up_run(0.0)};
+      change(study.runs[0]);
+      return refusal([&] { (void)defence_claims(study); });
+    };
+    CHECK(lacking([](DefenceRun&) {}).empty());
+    CHECK(lacking([](DefenceRun& run) {
+            run.summary[4].who.stage = "cycle 40 % longer";
+          }).find("nothing of eat-3 wide after cycle 40 % on") != std::string::npos);
+    CHECK(lacking([](DefenceRun& run) { run.attacks.pop_back(); }).find("under cw") != std::string::npos);
+    CHECK(lacking([](DefenceRun& run) { run.adaptive.clear(); }).find("knows the vote") != std::string::npos);
+    CHECK(lacking([](DefenceRun& run) { run.left_out.clear(); }).find("left out") != std::string::npos);
+    CHECK(lacking([](DefenceRun& run) {
+            run.summary[3].detection_accuracy.reset();
+          }).find("detection accuracy") != std::string::npos);
     DefenceStudy bare{.dataset = "mnist"};
-    bare.runs = {{{"summary", Json::array()}, {"attacks", Json::array()}}};
-    CHECK(defence_claims(bare).empty());
+    bare.runs = {made_up_run(0.0)};
+    CHECK(refusal([&] { (void)defence_claims(bare); }).find("rounded images") != std::string::npos);
   }
 
-  TEST_CASE("paper: means over seeds, of the rows that match in all of them") {
-    const std::vector<Json> runs = {
-        {{"t", {{{"a", "x"}, {"v", 0.5}}, {{"a", "y"}, {"v", 0.7}}}}},
-        {{"t", {{{"a", "x"}, {"v", 0.6}}}}},
+  TEST_CASE("paper: means over seeds, where every seed has the number; the paper's numbers") {
+    std::vector<DefenceRun> runs(2);
+    UnderAttack row;
+    row.who = {kVote, kBootstrap, kExact};
+    row.attack = "pgd";
+    runs[0].attacks = runs[1].attacks = {row};
+    const auto f1 = [](const DefenceRun& run) {
+      return run.under({kVote, kBootstrap, kExact}, "pgd").f1;
     };
-    const auto x = over_runs(runs, "t", {{"a", "x"}}, "v");
-    REQUIRE(x);
-    CHECK(x->mean == doctest::Approx(0.55));
-    CHECK(x->deviation.value_or(0) == doctest::Approx(0.0707107));
-    CHECK(in_percent(x) == "55.00 ± 7.07");
-    CHECK(in_percent(over_runs({runs[0]}, "t", {{"a", "y"}}, "v")) == "70.00");
-    CHECK_FALSE(over_runs(runs, "t", {{"a", "y"}}, "v"));
-    CHECK_FALSE(over_runs(runs, "t", {{"a", "x"}}, "w"));
-    CHECK_FALSE(over_runs(runs, "u", {}, "v"));
+    runs[0].attacks[0].f1 = 0.5;
+    CHECK_FALSE(over_runs(runs, f1));
+    CHECK(in_percent(over_runs(runs, f1)) == "-");
+    runs[1].attacks[0].f1 = 0.6;
+    const Mean mean = over_runs(runs, f1);
+    REQUIRE(mean);
+    CHECK(mean->mean == doctest::Approx(0.55));
+    CHECK(mean->deviation.value_or(0) == doctest::Approx(0.0707107));
+    CHECK(in_percent(mean) == "55.00 ± 7.07");
+    CHECK(in_percent(over_runs({runs[0]}, f1)) == "50.00");
     CHECK(printed_vote("mnist", "cw").f1 == doctest::Approx(0.9920));
     CHECK(printed_vote("fashion-mnist", "gma").accuracy == doctest::Approx(0.9976));
     CHECK(printed_network("mnist", "eat-3", 3, "gma").f1 == doctest::Approx(0.9869));

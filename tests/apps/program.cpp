@@ -43,19 +43,6 @@ void write_idx(const fs::path& folder, const std::string& part, const ImageSet& 
   if (!images.flush() || !labels.flush()) fail("cannot write the data set of the tests");
 }
 
-// $CALTROP_DATA for the program: a small "mnist" of 500 + 200 drawn digits, quicker to read than to draw.
-std::string small_data() {
-  static const Workplace place;
-  static const bool written = [] {
-    fs::create_directory(place.file("mnist"));
-    write_idx(place.file("mnist"), "train", draw_digits(1, 0, 500));
-    write_idx(place.file("mnist"), "t10k", draw_digits(1, 500, 200));
-    return true;
-  }();
-  static_cast<void>(written);
-  return place.path().string();
-}
-
 // fork and exec, in `folder`, with both outputs in files there.
 pid_t launch(const fs::path& folder, const std::vector<std::string>& words) {
   std::vector<char*> arguments;
@@ -98,6 +85,18 @@ std::vector<std::string> command(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
+
+std::string small_data() {
+  static const Workplace place;
+  static const bool written = [] {
+    fs::create_directory(place.file("mnist"));
+    write_idx(place.file("mnist"), "train", draw_digits(1, 0, 500));
+    write_idx(place.file("mnist"), "t10k", draw_digits(1, 500, 200));
+    return true;
+  }();
+  static_cast<void>(written);
+  return place.path().string();
+}
 
 Workplace::Workplace() {
   std::string name = (fs::temp_directory_path() / "caltrop-test-XXXXXX").string();

@@ -45,6 +45,9 @@ class Workplace {
 // Sends SIGKILL and waits. False where the process had ended by itself.
 bool stop(pid_t process);
 
+// A folder that stands for $CALTROP_DATA: a small "mnist" of 500 + 200 drawn digits, quicker to read than to draw.
+std::string small_data();
+
 // Every file below `folder`: its relative path and bytes.
 std::map<std::string, std::string> contents(const std::filesystem::path& folder);
 

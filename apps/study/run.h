@@ -1,0 +1,113 @@
+// A study as data, and what runs it.
+//
+//   Study     a data set; arms: networks to train; seeds; attacks with their sizes
+//   cells     each arm with each seed
+//   results   of each cell what every attack did to it at every size, all counts kept: tables, figures and claims are
+//             made of these, never of one another
+//
+// A paper's experiment is one Study or several, and a page that shows their results (docs/adding_a_study.md).
+//
+// In the run folder:
+//   STEM.safetensors    the trained network. STEM is DATASET-ARM, with -seed-N where there are several seeds
+//   STEM-attacks.json   what attacks did to it so far, each with all that decides it ("about")
+// A run that was cut off goes on behind the last network or attack that was finished, and ends with the same bytes;
+// what comes from other weights, images or options is made again.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
+#include "apps/core/setup.h"
+#include "apps/study/statistics.h"
+#include "attacks/gma.h"
+
+namespace caltrop {
+
+struct StudyAttack {
+  std::string name;            // in tables: "pgd"
+  AttackOptions options;       // but for the seed, which is the cell's
+  std::vector<GmaSize> sizes;  // GMA's, or those of plain_sizes()
+  int64_t tries = 1;           // of Algorithm 2 (attacks/gma.h), 1 to 3
+};
+std::vector<GmaSize> plain_sizes(std::span<const float> eps);
+
+struct StudyArm {
+  std::string name;                         // of the zoo, where `line` is empty
+  std::string line = {}, initializer = {};  // as engine/architecture.h and Initializer read them
+  int64_t train_images = 0, epochs = 1;     // 0 images: all
+  int64_t attacked = 0;                     // test images; 0: all
+};
+
+struct Study {
+  std::string dataset, data_dir;  // data_dir: "" searches, as DatasetRequest does
+  std::vector<StudyArm> arms;
+  std::vector<int64_t> seeds;
+  std::vector<StudyAttack> attacks;
+};
+
+struct StudyCell {
+  std::string dataset, data_dir;
+  StudyArm arm;
+  int64_t seed = 0;
+  std::vector<StudyAttack> attacks;
+  std::string stem;  // of its files
+
+  std::string title() const { return arm.name + " on " + dataset; }
+};
+std::vector<StudyCell> cells_of(const Study& study);
+
+struct CellResult {
+  StudyCell cell;
+  // In the order of the cell's attacks. An attack that seeks the smallest perturbation runs once, and an image falls
+  // at the sizes that its perturbation fits.
+  std::vector<GmaAnalysis> attacks = {};
+
+  // An Error where the cell has no such attack.
+  const GmaAnalysis& under(std::string_view attack) const;
+  int64_t attacked() const { return attacks.at(0).images; }
+  double clean() const { return attacks.at(0).baseline; }  // accuracy on the attacked images
+};
+
+// A number of each cell of an arm, over its seeds; an Error where there is no such cell.
+template <typename OfCell>
+MeanAndDeviation over_cells(const std::vector<CellResult>& results, std::string_view dataset,
+                            std::string_view arm, const OfCell& of_cell) {
+  std::vector<double> values;
+  for (const CellResult& result : results) {
+    if (result.cell.dataset == dataset && result.cell.arm.name == arm) values.push_back(of_cell(result));
+  }
+  if (values.empty()) fail("[study] there is no result of {} on {}", arm, dataset);
+  return over_seeds(values);
+}
+
+struct StudiedNetwork {
+  DataInfo data;
+  Images test;
+  Model model;
+  double test_accuracy = 0;
+};
+
+// Where a study runs.
+struct StudyPlace {
+  const RunFolder& folder;
+  Backend& backend;
+  Console& console;
+};
+
+// The network of a cell: that of the folder, or else trained and written there.
+StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place, const Progress& progress = {});
+
+struct StudyResults {
+  std::vector<CellResult> cells = {};
+  std::vector<std::string> skipped = {};  // why a data set is left out
+};
+// All cells, one after the other, under one progress line. A data set that is not found is left out, with a warning;
+// anything else that fails ends the study.
+StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& place);
+
+}  // namespace caltrop
