@@ -77,7 +77,7 @@ Tensor straight_through(const Tensor& value, const Tensor& surrogate) {
                 [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g}; });
 }
 
-Tensor Defended::logits(const Tensor& x, const Query& query) const {
+Tensor Preprocessed::logits(const Tensor& x, const Query& query) const {
   const Tensor seen = transform_.apply(x, query);
   return network_.logits(surrogate_ ? straight_through(seen, surrogate_(x)) : seen, query);
 }

@@ -1,7 +1,7 @@
 // Attacks that know the defence (Athalye, Carlini, Wagner: "Obfuscated gradients give a false sense of
 // security", ICML 2018), as wrappers of a classifier: any attack runs through them.
 //
-//   a defence in front of a network     Defended: z(x) = network(transform(x))
+//   a defence in front of a network     Preprocessed: z(x) = network(transform(x))
 //   ... that draws random numbers       Averaged (EOT): the gradient averaged over draws, section 4.2
 //   ... that masks the gradient         BPDA: the transform forward, another function backward, section 4.1
 #pragma once
@@ -34,10 +34,10 @@ Tensor straight_through(const Tensor& value, const Tensor& surrogate);
 
 // The network behind a transform, as the defender runs it; with `surrogate`, as an attacker differentiates
 // it.
-class Defended final : public Classifier {
+class Preprocessed final : public Classifier {
  public:
   using Surrogate = std::function<Tensor(const Tensor& x)>;
-  Defended(const Classifier& network, const Transform& transform, Surrogate surrogate = {})
+  Preprocessed(const Classifier& network, const Transform& transform, Surrogate surrogate = {})
       : network_(network), transform_(transform), surrogate_(std::move(surrogate)) {}
 
   Tensor logits(const Tensor& x, const Query& query) const override;

@@ -25,14 +25,14 @@ std::vector<TestSet> make_test_sets(const DefenceTask& task, const TestOptions& 
 
 // The answers of one judge to the clean images, then to those of the pool: classes, or `attacked`; -1 where a
 // detector that knows no classes finds nothing.
-struct Judged {
+struct JudgedTest {
   std::string model, stage;
   size_t test = 0;
   std::vector<int32_t> answers;
 };
 
 struct DefenceEvaluation {
-  std::vector<Judged> judged;  // test set by test set, in the order of the judges
+  std::vector<JudgedTest> judged;  // test set by test set, in the order of the judges
   std::vector<AdaptiveRow> adaptive;
   // The price: weights, and passes through a network for an answer.
   int64_t parameters = 0, passes = 0;

@@ -120,8 +120,8 @@ class Seen {
     if (options.bpda && !transform_)
       usage_error("--bpda differentiates a defence: add --noise or --quantize");
     if (transform_) {
-      add(std::make_unique<Defended>(classifier(), *transform_,
-                                     options.bpda ? identity : Defended::Surrogate()));
+      add(std::make_unique<Preprocessed>(classifier(), *transform_,
+                                         options.bpda ? identity : Preprocessed::Surrogate()));
     }
     if (options.eot.value_or(1) > 1) add(std::make_unique<Averaged>(classifier(), *options.eot));
   }

@@ -159,7 +159,7 @@ Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
 
 Json DefendRun::tables(const RunFolder& folder) {
   DetectionReport report(attacked(), sizes_of(tests_, watch_.pools), defended_.detects);
-  for (const Judged& judged : evaluation_.judged)
+  for (const JudgedTest& judged : evaluation_.judged)
     report.add(judged, target_.test, tests_.at(judged.test).name, tests_.at(judged.test).pool);
   Json result;
   const auto show = [&](const std::string& name, const Table& table, bool say = true) {

@@ -11,7 +11,7 @@ namespace {
 
 using Kind = Column::Kind;
 
-bool knows_classes(const Judged& judged) {
+bool knows_classes(const JudgedTest& judged) {
   return std::none_of(judged.answers.begin(), judged.answers.end(), [](int32_t p) { return p < 0; });
 }
 
@@ -32,7 +32,7 @@ struct DetectionReport::Recall {
 
 // Labels and answers with classes: the clean images, then those of the pool that `takes` accepts.
 template <typename Takes>
-Metrics DetectionReport::metrics_over(const Judged& judged, const Images& clean, const AttackedPool& pool,
+Metrics DetectionReport::metrics_over(const JudgedTest& judged, const Images& clean, const AttackedPool& pool,
                                       Takes takes) const {
   std::vector<int32_t> labels = clean.labels(),
                        said(judged.answers.begin(), judged.answers.begin() + clean.count());
@@ -45,7 +45,7 @@ Metrics DetectionReport::metrics_over(const Judged& judged, const Images& clean,
 }
 
 template <typename Takes>
-DetectionReport::Recall DetectionReport::recall_over(const Judged& judged, const Images& clean,
+DetectionReport::Recall DetectionReport::recall_over(const JudgedTest& judged, const Images& clean,
                                                      const AttackedPool& pool, Takes takes) const {
   Recall recall;
   for (size_t i = 0; i < pool.images.size(); ++i) {
@@ -96,7 +96,7 @@ DetectionReport::DetectionReport(int32_t attacked, std::vector<float> sizes, boo
               {"fooled", "fool the undefended", Kind::percent},
               {"recall", "detected", Kind::percent}}) {}
 
-void DetectionReport::add(const Judged& judged, const Images& clean, const std::string& test,
+void DetectionReport::add(const JudgedTest& judged, const Images& clean, const std::string& test,
                           const AttackedPool& pool) {
   const int64_t n = clean.count(), attacked = pool.count();
   if (static_cast<int64_t>(judged.answers.size()) != n + attacked) {
@@ -131,7 +131,7 @@ void DetectionReport::add(const Judged& judged, const Images& clean, const std::
   add_sizes(judged, clean, test, pool);
 }
 
-void DetectionReport::add_attacks(const Judged& judged, const Images& clean, const std::string& test,
+void DetectionReport::add_attacks(const JudgedTest& judged, const Images& clean, const std::string& test,
                                   const AttackedPool& pool) {
   std::vector<std::string> names;
   for (const PoolAttack& attack : pool.attacks) {
@@ -159,7 +159,7 @@ void DetectionReport::add_attacks(const Judged& judged, const Images& clean, con
   }
 }
 
-void DetectionReport::add_sizes(const Judged& judged, const Images& clean, const std::string& test,
+void DetectionReport::add_sizes(const JudgedTest& judged, const Images& clean, const std::string& test,
                                 const AttackedPool& pool) {
   std::map<std::pair<int64_t, float>, Recall> cells;
   for (size_t i = 0; i < pool.images.size(); ++i) {

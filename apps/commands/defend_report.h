@@ -21,7 +21,7 @@ class DetectionReport {
   // is its class.
   DetectionReport(int32_t attacked, std::vector<float> sizes, bool detects = true);
 
-  void add(const Judged& judged, const Images& clean, const std::string& test, const AttackedPool& pool);
+  void add(const JudgedTest& judged, const Images& clean, const std::string& test, const AttackedPool& pool);
 
   // One row per judge and test set: 11-way accuracy and macro F1 (Eq. 7-10), then detection alone, in
   // which attacked is positive: its accuracy, F1 and rate (recall), the rate among images that fool the
@@ -38,13 +38,14 @@ class DetectionReport {
   // What became of attacked images. Those that had fooled the undefended network are the ones that matter.
   struct Recall;
   template <typename Takes>
-  Recall recall_over(const Judged& judged, const Images& clean, const AttackedPool& pool, Takes takes) const;
+  Recall recall_over(const JudgedTest& judged, const Images& clean, const AttackedPool& pool,
+                     Takes takes) const;
   template <typename Takes>
-  Metrics metrics_over(const Judged& judged, const Images& clean, const AttackedPool& pool,
+  Metrics metrics_over(const JudgedTest& judged, const Images& clean, const AttackedPool& pool,
                        Takes takes) const;
-  void add_attacks(const Judged& judged, const Images& clean, const std::string& test,
+  void add_attacks(const JudgedTest& judged, const Images& clean, const std::string& test,
                    const AttackedPool& pool);
-  void add_sizes(const Judged& judged, const Images& clean, const std::string& test,
+  void add_sizes(const JudgedTest& judged, const Images& clean, const std::string& test,
                  const AttackedPool& pool);
 
   int32_t attacked_;

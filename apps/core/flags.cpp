@@ -223,7 +223,7 @@ bool Flags::parse(const std::vector<std::string>& arguments) {
   } catch (const CLI::ArgumentMismatch&) {  // the one case: where the arguments end
     usage_error("{} needs a value", arguments.back());
   } catch (const CLI::ParseError& problem) {
-    usage_error("{}", shown(problem.what(), 400));
+    usage_error("{}", shown(problem.what(), 2000));
   }
   refuse_extras();
   if (const std::filesystem::path config = config_file(); !config.empty()) read_config(config);
@@ -313,7 +313,7 @@ void Flags::read_config(const std::filesystem::path& path) {
       flag->option->add_result(fmt::format("{}", fmt::join(parts, ",")));
       flag->option->run_callback();
     } catch (const CLI::ParseError& problem) {
-      fail("{}: {}", where, shown(problem.what(), 400));
+      fail("{}: {}", where, shown(problem.what(), 2000));
     }
   }
 }

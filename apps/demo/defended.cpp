@@ -25,7 +25,7 @@ class Verdict {
         undefended_(argmax_rows(predict(target, set.images), target.outputs())) {
     add("Target alone", undefended_);
     std::vector<int32_t> checked = undefended_;
-    for (const Judged& judged : evaluation.judged) {
+    for (const JudgedTest& judged : evaluation.judged) {
       if (judged.test != number) continue;
       if (judged.model == "off-grid pixel") {  // in front of the undefended network
         for (size_t i = 0; i < checked.size(); ++i) {

@@ -160,7 +160,7 @@ TEST_SUITE("apps") {
       CHECK_FALSE(std::filesystem::exists(place.file("no")));
     };
     refused({"train", "-q", "--weights", "first/model.safetensors", "--init", "torch", "--out", "no"},
-            "not both");
+            "--weights excludes --init");
     refused({"train", "-q", "--weights", "none.safetensors", "--out", "no"}, "none.safetensors");
     refused({"train", "-q", "--weights", "first/model.safetensors", "--model", "target", "--out", "no"},
             "holds the network");

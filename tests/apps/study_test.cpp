@@ -119,9 +119,13 @@ TEST_SUITE("apps") {
     CHECK(again["attacks"][0]["sizes"][0]["tries"][0]["correct"] == 19);
     CHECK(again["attacks"][1] == Json::parse(whole.at("mnist-wide-seed-0-attacks.json"))["attacks"][1]);
 
-    place.write("cut/mnist-wide-seed-0-attacks.json", "{\"attacks\": [{}]");
-    const std::string damaged = refusal([&] { run_example(cut, study, true); });
-    CHECK(damaged.find("damaged") != std::string::npos);
+    for (const auto& [text, says] : {std::pair("{\"attacks\": [{}]", "expected JSON"), std::pair("{}", "damaged")}) {
+      place.write("cut/mnist-wide-seed-0-attacks.json", text);
+      const std::string refused = refusal([&] { run_example(cut, study, true); });
+      CAPTURE(refused);
+      CHECK(refused.find(says) != std::string::npos);
+      CHECK(refused.find("mnist-wide-seed-0-attacks.json") != std::string::npos);
+    }
   }
 
   TEST_CASE("study: an attack that seeks the smallest perturbation runs once for all sizes") {

@@ -58,7 +58,7 @@ TEST_SUITE("attacks") {
     const Model model = make_model("flatten | dense 3", {2, 2, 1});
     const Network network(model);
     const Scaled scaling;
-    const Defended defended(network, scaling);
+    const Preprocessed defended(network, scaling);
     const Averaged averaged(defended, 4);
     const Tensor x = Tensor::full(cpu_backend(), {2, 2, 2, 1}, 0.25f);
     const std::vector<int64_t> images = {0, 1};
@@ -76,7 +76,7 @@ TEST_SUITE("attacks") {
     const Model model = brightness();
     const Network network(model);
     const Flickering flicker;
-    const Defended defended(network, flicker);
+    const Preprocessed defended(network, flicker);
     const Tensor x = Tensor::full(cpu_backend(), {1, 2, 2, 1}, 0.7f);
     const std::vector<int64_t> images = {3};
     CHECK(same_bytes(network.verdict(x, {.images = images}).to_host(), network.logits(x, {}).to_host()));
@@ -91,7 +91,7 @@ TEST_SUITE("attacks") {
     const Model model = brightness();
     const Network network(model);
     const Flickering flicker;
-    const Defended defended(network, flicker);
+    const Preprocessed defended(network, flicker);
     AttackBatch batch{Tensor::full(cpu_backend(), {8, 2, 2, 1}, 0.7f), row_range(0, 8), {}, {}};
     batch.labels.assign(8, 1);
     for (const AttackKind kind :
@@ -129,7 +129,7 @@ TEST_SUITE("attacks") {
     const Model model = small_model();
     const Network network(model);
     const auto noise = gaussian_noise(0.1f, 7);
-    const Defended defended(network, *noise);
+    const Preprocessed defended(network, *noise);
     const Averaged averaged(defended, 3);
     const Images images = random_images(model.input(), 10, 10);
     for (const AttackKind kind : {AttackKind::pgd, AttackKind::cw, AttackKind::deepfool, AttackKind::apgd_ce,
@@ -167,14 +167,14 @@ TEST_SUITE("attacks") {
     CHECK(eight[3] == doctest::Approx(125.0 / 255.0));  // 124.95
 
     const std::vector<float> bare = network.differentiate(x, sum_of_logits(), {}).gradients[0].to_host();
-    const Defended masked(network, *rounding);
+    const Preprocessed masked(network, *rounding);
     const std::vector<float> none = masked.differentiate(x, sum_of_logits(), {}).gradients[0].to_host();
     CHECK(std::count(none.begin(), none.end(), 0.0f) == 9);
-    const Defended open(network, *rounding, identity);
+    const Preprocessed open(network, *rounding, identity);
     CHECK(open.differentiate(x, sum_of_logits(), {}).gradients[0].to_host() == bare);
     CHECK(open.logits(x, {}).to_host() == masked.logits(x, {}).to_host());
     // A declared surrogate: as if the defence halved the image.
-    const Defended halved(network, *rounding, [](const Tensor& y) { return y * 0.5f; });
+    const Preprocessed halved(network, *rounding, [](const Tensor& y) { return y * 0.5f; });
     const std::vector<float> half = halved.differentiate(x, sum_of_logits(), {}).gradients[0].to_host();
     for (size_t k = 0; k < 9; ++k) CHECK(half[k] == doctest::Approx(0.5 * bare[k]));
   }
@@ -187,12 +187,12 @@ TEST_SUITE("attacks") {
     CHECK(doubts(sound, false).empty());
     CHECK(sound.images == 20);
     const auto noise = gaussian_noise(0.5f, 1);
-    const Defended noisy(network, *noise);
+    const Preprocessed noisy(network, *noise);
     CHECK(diagnose(noisy, images).random);
     CHECK(doubts(diagnose(noisy, images), false).size() == 1);
     CHECK(doubts(diagnose(noisy, images), true).empty());
     const auto rounding = quantization(2);
-    CHECK(diagnose(Defended(network, *rounding), images).zero_gradients == 20);
+    CHECK(diagnose(Preprocessed(network, *rounding), images).zero_gradients == 20);
     const Model soft = make_model("flatten | dense 4 | softmax", {4, 4, 1});
     CHECK(diagnose(Network(soft), random_images(soft.input(), 5, 4)).probabilities);
   }

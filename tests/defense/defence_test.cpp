@@ -161,7 +161,7 @@ TEST_SUITE("defense") {
                             before = evaluate(undefended, task, tests, adaptive);
     REQUIRE(hardened.judged.size() ==
             3);  // itself on each test set; no detector beside one that detects nothing
-    for (const Judged& judged : hardened.judged)
+    for (const JudgedTest& judged : hardened.judged)
       CHECK(judged.answers.size() == static_cast<size_t>(tests[judged.test].images.count()));
     CHECK(hardened.passes == 1);
     REQUIRE((hardened.adaptive.size() == 4 && before.adaptive.size() == 4));  // none, two attacks, any
@@ -204,7 +204,7 @@ TEST_SUITE("defense") {
                                    rung = attack_defended(always, trial.test, 10, adaptive, trial.watch);
     CHECK(past[1].exact.wrong > 10);
     CHECK((rung[0].exact.flagged == 20 && rung[1].exact.flagged == 20 && rung[1].exact.wrong == 0));
-    // Judged beside the detector that needs no training.
+    // JudgedTest beside the detector that needs no training.
     const std::vector<TestSet> tests = make_test_sets(task, {.attacked = 30});
     const DefenceEvaluation evaluation = evaluate(quiet, task, tests, {});
     CHECK((evaluation.judged.size() == 6 && evaluation.judged[1].model == "off-grid pixel"));
