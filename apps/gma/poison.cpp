@@ -13,7 +13,7 @@
 #include "apps/gma/poison_check.h"
 #include "apps/study/study.h"
 #include "attacks/attack.h"
-#include "attacks/poison.h"
+#include "attacks/poison/poison.h"
 #include "data/npz.h"
 #include "engine/random.h"
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <tuple>
 
-#include "attacks/forward_over_reverse.h"
+#include "attacks/poison/forward_over_reverse.h"
 #include "engine/error.h"
 
 namespace caltrop {

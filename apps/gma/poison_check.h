@@ -2,7 +2,7 @@
 #pragma once
 
 #include "apps/core/console.h"
-#include "attacks/poison.h"
+#include "attacks/poison/poison.h"
 
 namespace caltrop {
 

@@ -1,5 +1,5 @@
 // Poisoning: the ways to the meta-gradient agree, crafted images keep their budget and climb the target loss.
-#include "attacks/poison.h"
+#include "attacks/poison/poison.h"
 
 #include <doctest/doctest.h>
 

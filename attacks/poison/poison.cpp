@@ -1,10 +1,10 @@
-#include "attacks/poison.h"
+#include "attacks/poison/poison.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "attacks/forward_over_reverse.h"
+#include "attacks/poison/forward_over_reverse.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/named.h"

@@ -1,4 +1,4 @@
-#include "attacks/forward_over_reverse.h"
+#include "attacks/poison/forward_over_reverse.h"
 
 #include <algorithm>
 

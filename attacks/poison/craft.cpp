@@ -4,7 +4,7 @@
 #include <mutex>
 
 #include "attacks/attack.h"
-#include "attacks/poison.h"
+#include "attacks/poison/poison.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/random.h"
