@@ -13,6 +13,7 @@
 #include "apps/commands/attack_flags.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
+#include "apps/core/flags.h"
 #include "apps/core/text_layout.h"
 #include "defense/defence.h"
 #include "engine/text.h"

@@ -8,9 +8,11 @@
 #include "apps/bench/jobs.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
+#include "apps/report/table.h"
 #include "engine/metrics.h"
 
 namespace caltrop {

@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "apps/commands/evaluation.h"
+#include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
+#include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
 #include "engine/autograd.h"

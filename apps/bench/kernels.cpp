@@ -8,9 +8,11 @@
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
+#include "apps/report/table.h"
 #include "engine/metrics.h"
 #include "kernels/ladder/check.h"
 

@@ -1,5 +1,6 @@
 #include "apps/commands/attack_flags.h"
 
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "attacks/attack_info.h"
 

@@ -4,7 +4,10 @@
 #include <cmath>
 #include <map>
 
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/table.h"
 #include "data/image_grid.h"
 #include "engine/metrics.h"
 

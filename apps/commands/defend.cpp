@@ -6,7 +6,11 @@
 #include "apps/commands/defend_report.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/table.h"
 #include "defense/cycles.h"
 
 namespace caltrop {

@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "apps/commands/defend.h"
+#include "apps/core/flags.h"
 
 namespace caltrop {
 namespace {

@@ -1,4 +1,5 @@
 #include "apps/commands/defend_report.h"
+#include "apps/report/table.h"
 
 #include <algorithm>
 #include <cmath>

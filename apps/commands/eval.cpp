@@ -4,8 +4,11 @@
 
 #include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/table.h"
 #include "data/npz.h"
 
 namespace caltrop {

@@ -1,4 +1,5 @@
 #include "apps/commands/evaluation.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {

@@ -2,6 +2,8 @@
 
 #include "data/export.h"
 #include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"

@@ -4,9 +4,12 @@
 
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/table.h"
 #include "engine/zoo.h"
 #include "kernels/devices.h"
 

@@ -10,6 +10,7 @@
 #include "apps/commands/verify_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"

@@ -1,4 +1,5 @@
 #include "apps/commands/verify_set.h"
+#include "apps/core/flags.h"
 
 #include <algorithm>
 #include <filesystem>

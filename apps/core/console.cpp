@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "engine/atomic_file.h"
 
@@ -68,6 +69,10 @@ void say_when_interrupted(const std::string& line) {
 Console::Console(std::string json, bool quiet)
     : json_(std::move(json)), quiet_(quiet), speaks_(json_ != "-"), terminal_(::isatty(STDERR_FILENO) == 1) {
   if (!json_.empty() && json_ != "-") check_writable(json_);
+}
+
+void Console::say(const Table& table) {
+  if (speaks_) print(table.text());
 }
 
 void Console::print(const std::string& text) {

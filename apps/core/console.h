@@ -8,9 +8,10 @@
 #include <string>
 
 #include "apps/core/json.h"
-#include "apps/report/table.h"
 
 namespace caltrop {
+
+class Table;
 
 class ProgressLine;
 
@@ -30,9 +31,7 @@ class Console {
   void say(fmt::format_string<Args...> text, Args&&... args) {
     if (speaks_) print(fmt::format(text, std::forward<Args>(args)...) + "\n");
   }
-  void say(const Table& table) {
-    if (speaks_) print(table.text());
-  }
+  void say(const Table& table);
   void blank() {
     if (speaks_) print("\n");
   }

@@ -1,4 +1,5 @@
 #include "apps/core/options.h"
+#include "apps/core/flags.h"
 
 #include <cstdio>
 

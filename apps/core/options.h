@@ -5,10 +5,11 @@
 #include <optional>
 #include <string>
 
-#include "apps/core/flags.h"
 #include "engine/architecture.h"
 
 namespace caltrop {
+
+class Flags;
 
 // Limits against absurd input.
 inline constexpr int64_t kMaxEpochs = 100000;

@@ -11,6 +11,8 @@
 
 #include "apps/core/build_info.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/report/table.h"
 #include "engine/atomic_file.h"
 
 namespace caltrop {

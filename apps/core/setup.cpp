@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/text_layout.h"
 #include "data/dataset.h"
 #include "engine/text.h"

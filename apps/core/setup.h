@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/core/console.h"
+#include "apps/core/json.h"
 #include "apps/core/options.h"
 #include "data/dataset.h"
 #include "engine/images.h"
@@ -15,6 +15,8 @@
 #include "engine/safetensors.h"
 
 namespace caltrop {
+
+class Console;
 
 // The device that --device and --threads ask for; `options.device` then holds its name.
 Backend& open_backend(CommonOptions& options, Console& console);

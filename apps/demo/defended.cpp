@@ -1,4 +1,6 @@
 #include "apps/demo/defended.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
 
 #include <algorithm>
 #include <cctype>

@@ -6,6 +6,7 @@
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
@@ -14,6 +15,7 @@
 #include "apps/demo/examples.h"
 #include "apps/demo/page.h"
 #include "apps/demo/result.h"
+#include "apps/report/table.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
 

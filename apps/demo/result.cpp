@@ -1,6 +1,7 @@
 #include "apps/demo/result.h"
 
 #include "apps/commands/attack_report.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {

@@ -8,9 +8,11 @@
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/table.h"
 #include "engine/text.h"
 #include "kernels/emulation/tool/kernels.h"
 

@@ -7,12 +7,14 @@
 #include "apps/commands/attack_report.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
+#include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/gma/flags.h"
 #include "apps/gma/set.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {

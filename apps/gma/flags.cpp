@@ -1,4 +1,5 @@
 #include "apps/gma/flags.h"
+#include "apps/core/flags.h"
 
 namespace caltrop {
 

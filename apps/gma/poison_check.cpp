@@ -1,4 +1,6 @@
 #include "apps/gma/poison_check.h"
+#include "apps/core/console.h"
+#include "apps/report/table.h"
 
 #include <chrono>
 #include <cmath>

@@ -1,4 +1,5 @@
 #include "apps/gma/set.h"
+#include "apps/core/run_folder.h"
 
 #include <algorithm>
 #include <array>

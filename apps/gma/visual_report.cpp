@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
 #include "apps/paper/attack_study.h"
 #include "apps/report/image_sheet.h"
 #include "apps/report/table.h"

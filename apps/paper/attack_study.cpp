@@ -5,9 +5,12 @@
 #include <cmath>
 
 #include "apps/commands/attack_report.h"
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/paper/printed.h"
 #include "apps/report/figure.h"
+#include "apps/report/table.h"
+#include "apps/study/run.h"
 #include "defense/pool/recipe.h"
 
 namespace caltrop {

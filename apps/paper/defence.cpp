@@ -4,8 +4,12 @@
 #include <fstream>
 
 #include "apps/commands/defend.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
+#include "apps/study/run.h"
 #include "defense/cycles.h"
 
 namespace caltrop {

@@ -11,9 +11,11 @@
 
 #include "apps/core/options.h"
 #include "apps/study/defence_run.h"
-#include "apps/study/run.h"
 
 namespace caltrop {
+
+class Flags;
+struct StudyPlace;
 
 inline const std::vector<std::string> kPaperAttacks = {"gma", "pgd", "fgsm", "cw"};  // columns of its tables
 inline const std::vector<std::string> kPaperMembers = {"eat-1", "eat-2", "eat-3"};

@@ -6,6 +6,7 @@
 
 #include "apps/paper/defence_tables.h"
 #include "apps/paper/printed.h"
+#include "apps/report/table.h"
 #include "defense/evaluation.h"
 
 namespace caltrop {

@@ -6,10 +6,12 @@
 #include <limits>
 #include <map>
 
+#include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
 #include "apps/paper/printed.h"
 #include "apps/report/figure.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {

@@ -13,6 +13,8 @@
 
 namespace caltrop {
 
+class RunFolder;
+
 bool is_defence_figure(int number);
 bool needs_vote(int number);
 std::vector<std::string> datasets_of_figure(int number);

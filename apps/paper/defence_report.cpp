@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <map>
 
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/core/run_folder.h"
 #include "apps/paper/attack_study.h"
 #include "apps/paper/defence_claims.h"
 #include "apps/paper/defence_figures.h"
 #include "apps/paper/defence_tables.h"
+#include "apps/report/table.h"
+#include "apps/study/run.h"
 
 namespace caltrop {
 namespace {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/core/json.h"
 #include "apps/paper/defence.h"
 
 namespace caltrop {

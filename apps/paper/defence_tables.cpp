@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apps/paper/printed.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {

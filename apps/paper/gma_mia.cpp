@@ -3,10 +3,15 @@
 #include <algorithm>
 
 #include "apps/core/commands.h"
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/core/run_folder.h"
 #include "apps/gma/visual_report.h"
 #include "apps/paper/attack_study.h"
 #include "apps/paper/defence_report.h"
 #include "apps/paper/gma_mia_flags.h"
+#include "apps/report/table.h"
+#include "apps/study/run.h"
 
 namespace caltrop {
 namespace {

@@ -1,5 +1,6 @@
 #include "apps/paper/gma_mia_flags.h"
 
+#include "apps/core/flags.h"
 #include "apps/paper/attack_study.h"
 
 namespace caltrop {

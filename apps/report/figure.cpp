@@ -1,4 +1,5 @@
 #include "apps/report/figure.h"
+#include "apps/core/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>

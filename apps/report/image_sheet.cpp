@@ -1,5 +1,6 @@
 #include "apps/report/image_sheet.h"
 
+#include "apps/core/run_folder.h"
 #include "apps/report/figure.h"
 
 namespace caltrop {

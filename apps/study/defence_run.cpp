@@ -1,4 +1,5 @@
 #include "apps/study/defence_run.h"
+#include "engine/error.h"
 
 #include <algorithm>
 #include <tuple>

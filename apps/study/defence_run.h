@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/core/flags.h"
+#include "apps/core/json.h"
 #include "apps/study/statistics.h"
 
 namespace caltrop {

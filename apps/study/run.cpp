@@ -8,6 +8,8 @@
 #include <optional>
 
 #include "apps/commands/evaluation.h"
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
 #include "apps/study/study.h"
 #include "engine/zoo.h"
 

@@ -20,13 +20,14 @@
 #include <string_view>
 #include <vector>
 
-#include "apps/core/console.h"
-#include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/study/statistics.h"
 #include "attacks/gma.h"
 
 namespace caltrop {
+
+class Console;
+class RunFolder;
 
 struct StudyAttack {
   std::string name;            // in tables: "pgd"

@@ -1,4 +1,5 @@
 #include "apps/study/study.h"
+#include "apps/core/console.h"
 
 #include "engine/training.h"
 

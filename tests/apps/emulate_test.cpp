@@ -1,6 +1,7 @@
 // caltrop emulate, as a student would call it.
 #include <doctest/doctest.h>
 
+#include "apps/core/flags.h"
 #include "kernels/emulation/tool/kernels.h"
 #include "tests/apps/program.h"
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "apps/core/run_folder.h"
 #include "apps/report/page.h"
 #include "apps/report/page_parts.h"
 #include "engine/error.h"

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "apps/core/run_folder.h"
 #include "data/digits.h"
 
 namespace caltrop::test {

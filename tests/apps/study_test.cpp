@@ -7,6 +7,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
 #include "apps/report/table.h"
 #include "apps/study/defence_run.h"
 #include "tests/apps/program.h"
@@ -119,7 +121,8 @@ TEST_SUITE("apps") {
     CHECK(again["attacks"][0]["sizes"][0]["tries"][0]["correct"] == 19);
     CHECK(again["attacks"][1] == Json::parse(whole.at("mnist-wide-seed-0-attacks.json"))["attacks"][1]);
 
-    for (const auto& [text, says] : {std::pair("{\"attacks\": [{}]", "expected JSON"), std::pair("{}", "damaged")}) {
+    for (const auto& [text, says] :
+         {std::pair("{\"attacks\": [{}]", "expected JSON"), std::pair("{}", "damaged")}) {
       place.write("cut/mnist-wide-seed-0-attacks.json", text);
       const std::string refused = refusal([&] { run_example(cut, study, true); });
       CAPTURE(refused);
