@@ -166,10 +166,11 @@ std::string script_of(const BarFigure& figure, const Canvas& canvas) {
                     i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, kColours[i], quoted(figure.series[i]));
   script += fmt::format(
       ",\\\n    {0} using 1:(100*$3):(0):(100*($4-$3)) with vectors nohead lw 1.2 lc rgb '{1}' notitle"
-      // The value above each bar: one of 0 would not be seen.
-      ",\\\n    {0} using 1:(100*$6):(sprintf('%.1f', 100*$2)) with labels offset 0,0.6{2} tc rgb '{1}' "
+      // The value above each bar: one of 0 would not be seen. On a page, whose letters are large on a phone, the
+      // table below has the decimals.
+      ",\\\n    {0} using 1:(100*$6):(sprintf('{2}', 100*$2)) with labels offset 0,0.6{3} tc rgb '{1}' "
       "notitle",
-      canvas.data(), kInk, canvas.page() ? "" : " font ',10'");
+      canvas.data(), kInk, canvas.page() ? "%.0f" : "%.1f", canvas.page() ? "" : " font ',10'");
   if (printed)
     script += fmt::format(
         ",\\\n    {} using 1:(100*$5) with points pt 12 ps 1.6 lw 1.8 lc rgb '{}' title 'as the paper prints "

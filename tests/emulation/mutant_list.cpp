@@ -1,7 +1,10 @@
 #include "tests/emulation/mutant_list.h"
 
 #include <fstream>
+#include <functional>
+#include <map>
 #include <sstream>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -53,6 +56,9 @@ std::string read_text(const std::string& path) {
 
 std::string with_mutants(std::string source, const std::string& file,
                          const std::vector<SourceMutant>& mutants, std::vector<std::string>& stale) {
+  // Where an expression begins and how long it is, the last first, so that those before it keep their places; and
+  // what comes there: of several mutants of one expression each is a choice around those before.
+  std::map<std::pair<size_t, size_t>, std::string, std::greater<>> choices;
   for (const SourceMutant& mutant : mutants) {
     if (mutant.file != file) continue;
     const size_t found = source.find(mutant.where);
@@ -60,10 +66,11 @@ std::string with_mutants(std::string source, const std::string& file,
       stale.push_back(mutant.where);
       continue;
     }
-    source.replace(found + mutant.at, mutant.expression.size(),
-                   fmt::format("(caltrop_is_mutant({}) ? ({}) : ({}))", mutant.number, mutant.replacement,
-                               mutant.expression));
+    const auto place = std::pair(found + mutant.at, mutant.expression.size());
+    std::string& text = choices.try_emplace(place, mutant.expression).first->second;
+    text = fmt::format("(caltrop_is_mutant({}) ? ({}) : ({}))", mutant.number, mutant.replacement, text);
   }
+  for (const auto& [place, text] : choices) source.replace(place.first, place.second, text);
   return source;
 }
 
