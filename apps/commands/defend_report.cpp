@@ -1,10 +1,10 @@
 #include "apps/commands/defend_report.h"
-#include "apps/report/table.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
+#include "apps/report/table.h"
 #include "engine/metrics.h"
 
 namespace caltrop {
@@ -210,8 +210,7 @@ Table pool_table(const std::vector<TestSet>& tests, const NamedPools& trained) {
         fooled += image.fooled;
       }
       table.row({part, pool.attacks[k].name, to_string(pool.attacks[k].options.norm), images,
-                 pool.unchanged[k],
-                 images > 0 ? Cell(static_cast<double>(fooled) / static_cast<double>(images)) : Cell()});
+                 pool.unchanged[k], quotient(fooled, images)});
     }
   };
   for (const auto& [name, of] : trained) add(name, of);

@@ -1,10 +1,10 @@
 #include "apps/commands/verify_set.h"
-#include "apps/core/flags.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "apps/core/flags.h"
 #include "attacks/attack.h"
 #include "engine/text.h"
 

@@ -207,9 +207,13 @@ bool Flags::given(std::string_view name) const {
   return flag != nullptr && flag->option->count() > 0;
 }
 
+bool Flags::typed(const CLI::Option* option) const {
+  return std::ranges::count(app_->parse_order(), option) > 0;
+}
+
 bool Flags::on_command_line(std::string_view name) const {
   const Flag* flag = find(name);
-  return flag != nullptr && std::ranges::count(app_->parse_order(), flag->option) > 0;
+  return flag != nullptr && typed(flag->option);
 }
 
 bool Flags::parse(const std::vector<std::string>& arguments) {
@@ -299,10 +303,10 @@ void Flags::read_config(const std::filesystem::path& path) {
       for (const Flag& known : flags_) keys.push_back(known.name);
       fail("{}: unknown key '{}'{}", where, shown(key), did_you_mean(key, keys));
     }
-    const auto typed = [this](const CLI::Option* option) {
-      return std::ranges::count(app_->parse_order(), option) > 0;
+    const auto is_typed = [this](const CLI::Option* option) {
+      return typed(option);
     };
-    if (typed(flag->option) || std::ranges::any_of(flag->option->get_excludes(), typed)) continue;
+    if (is_typed(flag->option) || std::ranges::any_of(flag->option->get_excludes(), is_typed)) continue;
     std::vector<std::string> parts;
     for (const Json& part : value.is_array() ? value : Json::array({value})) {
       if (!part.is_primitive() || part.is_null())

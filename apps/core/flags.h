@@ -123,6 +123,7 @@ class Flags {
            const std::string& value_name, const std::string& help, const std::string& fallback,
            const Read& read);
   const Flag* find(std::string_view name) const;
+  bool typed(const CLI::Option* option) const;  // on the command line
   void refuse_extras() const;
   void check_outputs() const;
   std::filesystem::path config_file() const;

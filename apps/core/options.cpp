@@ -1,8 +1,8 @@
 #include "apps/core/options.h"
-#include "apps/core/flags.h"
 
 #include <cstdio>
 
+#include "apps/core/flags.h"
 #include "engine/text.h"
 
 namespace caltrop {

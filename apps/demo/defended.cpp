@@ -1,10 +1,10 @@
 #include "apps/demo/defended.h"
-#include "apps/core/console.h"
-#include "apps/core/flags.h"
 
 #include <algorithm>
-#include <cctype>
 
+#include "apps/core/console.h"
+#include "apps/core/flags.h"
+#include "apps/core/text_layout.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
 #include "defense/cycles.h"
@@ -35,10 +35,7 @@ class Verdict {
         }
         continue;
       }
-      std::string name = judged.model;
-      if (name != "vote")
-        std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::toupper(c); });
-      add(name, judged.answers);
+      add(judged.model == "vote" ? judged.model : upper(judged.model), judged.answers);
       vote_ = judged.answers;  // the last
     }
     add("pixel check", checked);

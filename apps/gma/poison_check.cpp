@@ -1,11 +1,11 @@
 #include "apps/gma/poison_check.h"
-#include "apps/core/console.h"
-#include "apps/report/table.h"
 
 #include <chrono>
 #include <cmath>
 #include <tuple>
 
+#include "apps/core/console.h"
+#include "apps/report/table.h"
 #include "attacks/poison/forward_over_reverse.h"
 #include "engine/error.h"
 

@@ -1,5 +1,4 @@
 #include "apps/gma/set.h"
-#include "apps/core/run_folder.h"
 
 #include <algorithm>
 #include <array>
@@ -8,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "apps/core/run_folder.h"
 #include "data/png.h"
 #include "engine/atomic_file.h"
 #include "engine/autograd.h"

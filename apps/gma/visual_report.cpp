@@ -6,6 +6,7 @@
 
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
+#include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
 #include "apps/report/image_sheet.h"
 #include "apps/report/table.h"
@@ -233,14 +234,10 @@ class Visual {
   void add_numbers(const VisualAttack& attack, size_t s, const Similarity& sum) {
     const auto n = static_cast<double>(std::max<int64_t>(1, sum.images));
     const double mse = sum.squares / (n * static_cast<double>(input_.images.image_size()));
-    const auto share = [](int64_t part, int64_t whole) -> Cell {
-      if (whole == 0) return {};
-      return static_cast<double>(part) / static_cast<double>(whole);
-    };
     table_.row({attack.name, to_string(attack.how.norm), attack.size_names[s],
                 static_cast<double>(attack.sizes[s]), sum.l2 / n, sum.linf / n,
                 mse > 0 ? Cell{peak_signal_to_noise(mse)} : Cell{}, sum.ssim / n, sum.changed / n,
-                share(sum.fooled, sum.correct), share(sum.fooled_rounded, sum.fooled)});
+                quotient(sum.fooled, sum.correct), quotient(sum.fooled_rounded, sum.fooled)});
   }
 
   const VisualInput& input_;
@@ -276,12 +273,10 @@ std::vector<VisualAttack> visual_attacks(const std::vector<Norm>& norms, const s
   }
   for (const StudyAttack& one : big_attacks(dataset)) {
     std::vector<float> big = eps_of(one.sizes);
-    VisualAttack attack{.name = one.name, .how = one.options};
+    VisualAttack attack{.name = upper(one.name), .how = one.options};
     // It seeks the smallest perturbation, whatever the size, which only bounds what counts.
     if (is_minimum_norm(attack.how.kind)) big.erase(big.begin(), big.end() - 1);
     attack.sizes = big;
-    std::transform(one.name.begin(), one.name.end(), attack.name.begin(),
-                   [](char c) { return static_cast<char>(c - 'a' + 'A'); });
     attack.how.seed = seed;
     for (const float size : big) attack.size_names.push_back(fmt::format("{:g}", size));
     attack.shown.assign(big.size(), false);

@@ -1,5 +1,4 @@
 #include "apps/report/figure.h"
-#include "apps/core/run_folder.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -14,6 +13,7 @@
 #include <optional>
 #include <regex>
 
+#include "apps/core/run_folder.h"
 #include "engine/error.h"
 
 namespace caltrop {

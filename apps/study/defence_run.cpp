@@ -1,24 +1,27 @@
 #include "apps/study/defence_run.h"
-#include "engine/error.h"
 
 #include <algorithm>
 #include <tuple>
+
+#include "engine/error.h"
 
 namespace caltrop {
 namespace {
 
 // A cell of a row; null is an absent one.
-template <typename T>
-void take(const Json& row, const char* key, T& to) {
+const Json& cell(const Json& row, const char* key) {
   const auto found = row.find(key);
   if (found == row.end()) fail("a defence's result lacks '{}' in {}", key, row.dump());
-  to = found->get<T>();
+  return *found;
+}
+template <typename T>
+void take(const Json& row, const char* key, T& to) {
+  to = cell(row, key).get<T>();
 }
 template <typename T>
 void take(const Json& row, const char* key, std::optional<T>& to) {
-  const auto found = row.find(key);
-  if (found == row.end()) fail("a defence's result lacks '{}' in {}", key, row.dump());
-  if (!found->is_null()) to = found->get<T>();
+  const Json& value = cell(row, key);
+  if (!value.is_null()) to = value.get<T>();
 }
 void take(const Json& row, Detector& who) {
   take(row, "model", who.model);

@@ -45,24 +45,11 @@ std::string crc_of(const std::string& bytes) {
   return fmt::format("{:08x}", crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
-// Every option of an attack: one that is left out would bring back another attack's results.
-std::string in_words(const AttackOptions& o) {
-  return fmt::format(
-      "{} {} steps {} step_size {} random_start {} restarts {} first_try {} targeted {} predicted_labels {} "
-      "decay {} cross_entropy {} target_classes {} cw {} {} {} {} {} deepfool {} {} apgd {} {} fab {} {} {} "
-      "square {} {} version {} seed {} box {} {}",
-      to_string(o.kind), to_string(o.norm), o.steps, o.step_size, o.random_start, o.restarts, o.first_try,
-      o.targeted, o.predicted_labels, o.decay, static_cast<int>(o.cross_entropy), o.target_classes,
-      o.cw.rounds, o.cw.first_constant, o.cw.confidence, o.cw.learning_rate, o.cw.abort_early,
-      o.deepfool.candidates, o.deepfool.overshoot, o.apgd.rho, o.apgd.authors_quirks, o.fab.alpha_max,
-      o.fab.eta, o.fab.beta, o.square.share, o.square.rescaled, to_string(o.version), o.seed, o.low, o.high);
-}
-
 // Everything that decides what an attack does to a network.
 Json about(const StudyAttack& attack, const AttackOptions& how, int64_t images, const std::string& weights,
            const Json& data) {
-  return {{"version", kAttackVersion}, {"weights", weights},      {"data", data},
-          {"images", images},          {"attack", in_words(how)}, {"sizes", eps_of(attack.sizes)},
+  return {{"version", kAttackVersion}, {"weights", weights},     {"data", data},
+          {"images", images},          {"attack", to_text(how)}, {"sizes", eps_of(attack.sizes)},
           {"tries", attack.tries}};
 }
 

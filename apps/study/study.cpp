@@ -1,6 +1,6 @@
 #include "apps/study/study.h"
-#include "apps/core/console.h"
 
+#include "apps/core/console.h"
 #include "engine/training.h"
 
 namespace caltrop {
