@@ -1,7 +1,6 @@
 #include "data/idx_directory.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <array>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "data/idx.h"
+#include "engine/checksum.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -44,12 +44,8 @@ fs::path need_file(const fs::path& directory, std::string_view stem) {
   return path;
 }
 
-uint32_t checksum(std::span<const uint8_t> bytes) {
-  return static_cast<uint32_t>(crc32_z(crc32_z(0, nullptr, 0), bytes.data(), bytes.size()));
-}
-
 uint32_t label_checksum(std::span<const int32_t> labels) {
-  return checksum(std::vector<uint8_t>(labels.begin(), labels.end()));
+  return checksum(std::span<const uint8_t>(std::vector<uint8_t>(labels.begin(), labels.end())));
 }
 
 // The value of an environment variable; empty where it is not set.
@@ -131,7 +127,8 @@ Dataset read_idx_directory(const fs::path& directory, const PublishedSet& set) {
     }
   }
   if (labels != set.train_labels || label_checksum(data.test.labels) != set.test_labels ||
-      checksum(data.train.pixels) != set.train_images || checksum(data.test.pixels) != set.test_images) {
+      checksum(std::span(data.train.pixels)) != set.train_images ||
+      checksum(std::span(data.test.pixels)) != set.test_images) {
     data.notices.push_back(
         fmt::format("the files in {} are not those of the published {}", directory.string(), set.title));
   }

@@ -1,7 +1,5 @@
 #include "apps/core/setup.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <filesystem>
 
@@ -9,6 +7,7 @@
 #include "apps/core/flags.h"
 #include "apps/core/text_layout.h"
 #include "data/dataset.h"
+#include "engine/checksum.h"
 #include "engine/text.h"
 #include "engine/torch_layout.h"
 #include "engine/zoo.h"
@@ -19,14 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-template <typename T>
-uint32_t crc_of(std::span<const T> values, uint32_t crc = 0) {
-  return static_cast<uint32_t>(
-      crc32_z(crc, reinterpret_cast<const Bytef*>(values.data()), values.size_bytes()));
-}
-
 Json fingerprint(const ImageSet& set) {
-  const uint32_t crc = crc_of(std::span(set.labels), crc_of(std::span(set.pixels)));
+  const uint32_t crc = checksum(std::span(set.labels), checksum(std::span(set.pixels)));
   return {{"images", set.count()},
           {"shape", {set.height, set.width, set.channels}},
           {"classes", set.classes},
@@ -144,7 +137,7 @@ void expect_input(const Model& model, const ModelOptions& options, ImageShape sh
 
 std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
   const std::string bytes = serialize_safetensors(file, options.weights);
-  return fmt::format("{:08x}", crc_of(std::span<const char>(bytes)));
+  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
 }
 
 // --weights, after which the data flags name what they were trained on unless the user chose other images.

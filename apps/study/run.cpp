@@ -1,7 +1,5 @@
 #include "apps/study/run.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -11,6 +9,7 @@
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/study/study.h"
+#include "engine/checksum.h"
 #include "engine/zoo.h"
 
 namespace caltrop {
@@ -39,10 +38,6 @@ DataOptions data_of(const StudyCell& cell) {
 
 int64_t attacked_of(const StudyArm& arm, int64_t test_images) {
   return arm.attacked > 0 ? std::min(arm.attacked, test_images) : test_images;
-}
-
-std::string crc_of(const std::string& bytes) {
-  return fmt::format("{:08x}", crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 // Everything that decides what an attack does to a network.
@@ -222,7 +217,8 @@ CellResult run_cell(const StudyCell& cell, const DataSize& data, const StudyPlac
   if (cell.attacks.empty()) return result;
 
   const int64_t images = attacked_of(cell.arm, network.test.count());
-  const std::string weights = crc_of(serialize_safetensors(network.model.state(), cell.stem));
+  const std::string bytes = serialize_safetensors(network.model.state(), cell.stem),
+                    weights = fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
   const Json facts = network.data.facts.at("data").at("test");
   const Json stored = stored_attacks(cell, place.folder);
   Json done = Json::array();

@@ -1,12 +1,12 @@
 #include "defense/pool/crafter.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cmath>
 #include <system_error>
 
+#include "engine/checksum.h"
 #include "engine/error.h"
 #include "engine/safetensors.h"
 
@@ -19,11 +19,6 @@ namespace fs = std::filesystem;
 constexpr int kCraftVersion = 2;
 constexpr size_t kImagesPerFile = 500;
 
-template <typename T>
-uLong crc_of(std::span<const T> values, uLong before = 0) {
-  return crc32_z(before, reinterpret_cast<const Bytef*>(values.data()), values.size_bytes());
-}
-
 std::string about(const PoolAttack& attack, std::span<const PlannedImage> planned) {
   std::vector<int64_t> which;
   std::vector<float> sizes;
@@ -32,7 +27,7 @@ std::string about(const PoolAttack& attack, std::span<const PlannedImage> planne
     sizes.push_back(one.size);
   }
   return fmt::format("craft {}\n{}\n{} images {:08x}", kCraftVersion, to_text(attack.options), planned.size(),
-                     crc_of(std::span<const float>(sizes), crc_of(std::span<const int64_t>(which))));
+                     checksum(std::span<const float>(sizes), checksum(std::span<const int64_t>(which))));
 }
 
 Crafted read_crafted(const fs::path& path, const std::string& about, std::span<const PlannedImage> planned,
@@ -112,7 +107,7 @@ Crafted Crafter::craft_part(const Images& images, const PoolAttack& attack,
   const fs::path path =
       folder_ / fmt::format("{}-{}-{}-{}-{:08x}.safetensors", origin_.name,
                             subset == Subset::train ? "train" : "test", attack.name,
-                            to_string(attack.options.norm), crc_of(std::span<const char>(key)));
+                            to_string(attack.options.norm), checksum(std::span<const char>(key)));
   std::error_code error;
   if (fs::exists(path, error)) {
     try {
