@@ -43,10 +43,6 @@ Tensor project_to_hyperplane(Norm norm, const Tensor& x, const Tensor& w, std::s
   const Tensor toward = w * per_row(backend, sides);  // w.x grows along it where it must grow, else shrinks
   const Tensor v = norm == Norm::linf ? sign(toward) : toward;
   const Tensor speed = toward * v;  // of w.x along v, of each pixel while it is inside the box
-  const Tensor floor = Tensor::full(backend, {}, low), ceiling = Tensor::full(backend, {}, high);
-  const auto clip = [&](const Tensor& y) {
-    return -maximum(-maximum(y, floor), -ceiling);
-  };
 
   Tensor d = Tensor::zeros(backend, x.shape()), free = speed;
   for (int k = 0; k < kNewtonSteps; ++k) {
@@ -59,7 +55,7 @@ Tensor project_to_hyperplane(Norm norm, const Tensor& x, const Tensor& w, std::s
     }
     if (std::all_of(ways.begin(), ways.end(), [](const Way& way) { return way.arrived; })) break;
     const Tensor y = x + v * per_row(backend, s);
-    const Tensor inside = clip(y);
+    const Tensor inside = clamp(y, low, high);
     d = inside - x;
     free = speed * equal(inside, y);
   }

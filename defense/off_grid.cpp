@@ -9,8 +9,7 @@ namespace caltrop {
 
 Tensor rounded_to_8_bits(const Tensor& x) {
   const NoGrad values_only;
-  const Tensor zero = Tensor::zeros(x.backend(), {}), top = Tensor::full(x.backend(), {}, -255.0f);
-  const Tensor level = -maximum(-maximum(x * 255.0f, zero), top);  // in [0,255]
+  const Tensor level = clamp(x * 255.0f, 0.0f, 255.0f);
   // From 2^23 on, floats are whole numbers: adding it rounds, halves to the even neighbour. Those that went
   // down are put right.
   constexpr float kWhole = 8388608.0f;

@@ -35,6 +35,7 @@ Tensor square(const Tensor& x);
 Tensor reciprocal(const Tensor& x);
 Tensor relu(const Tensor& x);  // derivative 0 at 0
 Tensor leaky_relu(const Tensor& x, float slope);
+Tensor clamp(const Tensor& x, float low, float high);  // on a bound the gradient passes; NaN stays
 Tensor sigmoid(const Tensor& x);
 Tensor tanh(const Tensor& x);
 Tensor erf(const Tensor& x);

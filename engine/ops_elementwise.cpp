@@ -209,6 +209,13 @@ Tensor leaky_relu(const Tensor& x, float slope) {
   return relu(x) - relu(-x) * slope;
 }
 
+Tensor clamp(const Tensor& x, float low, float high) {
+  const auto bound = [&](float value) {
+    return Tensor::full(x.backend(), {}, value);
+  };
+  return -maximum(-maximum(x, bound(low)), bound(-high));
+}
+
 Tensor sigmoid(const Tensor& x) {
   return unary_op("sigmoid", Unary::sigmoid, x, [](const Tensor& y) { return y * (1.0f - y); });
 }

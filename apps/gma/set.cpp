@@ -71,8 +71,7 @@ Predictions show_part(const Model& model, const AttackedSet& part, const Progres
     const Tensor delta = Tensor::from(
         backend, {n, sizes, pixels},
         std::span(part.delta).subspan(static_cast<size_t>(begin * stride), static_cast<size_t>(n * stride)));
-    const Tensor low = Tensor::full(backend, {}, 0.0f), high = Tensor::full(backend, {}, 1.0f);
-    const Tensor attacked = -maximum(-maximum(x.view({n, 1, pixels}) + delta, low), -high);
+    const Tensor attacked = clamp(x.view({n, 1, pixels}) + delta, 0.0f, 1.0f);
     const ImageShape& shape = part.shape;
     const auto say = [&](const Tensor& shown, std::vector<int32_t>& to, int64_t at) {
       const std::vector<int32_t> words = argmax(model.forward(shown)).to_host();

@@ -74,8 +74,7 @@ Attacked attacked_of(const Images& images, std::span<const PlannedImage> plan,
   }
   Backend& backend = images.backend();
   const Tensor clean = images.pixels(rows), delta = Tensor::from(backend, clean.shape(), deltas);
-  const Tensor low = Tensor::zeros(backend, {}), high = Tensor::full(backend, {}, -1.0f);
-  Tensor x = -maximum(-maximum(clean + delta, low), high);
+  Tensor x = clamp(clean + delta, 0.0f, 1.0f);
   if (eight_bits) x = rounded_to_8_bits(x);
   std::vector<RowStats> stats(plan.size());
   backend.row_stats(static_cast<int64_t>(plan.size()), images.image_size(), (x - clean).data(), stats.data());

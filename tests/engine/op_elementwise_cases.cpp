@@ -159,6 +159,15 @@ std::vector<OpCase> elementwise_cases() {
   list.push_back(unary(
       "leaky_relu(Tensor,float)", one([](const Tensor& x) { return leaky_relu(x, 0.1f); }),
       [](double x) { return x > 0 ? x : 0.1f * x; }, {}, true));
+  OpCase clamped =
+      unary("clamp(Tensor,float,float)", one([](const Tensor& x) { return clamp(x, -0.5f, 0.75f); }),
+            [](double x) { return std::clamp(x, -0.5, 0.75); }, {});
+  clamped.kink = [](const Inputs& x) {
+    double nearest = HUGE_VAL;
+    for (const double v : x[0]) nearest = std::min({nearest, std::fabs(v + 0.5), std::fabs(v - 0.75)});
+    return nearest;
+  };
+  list.push_back(clamped);
   list.push_back(unary("sigmoid(Tensor)", sigmoid, reference::sigmoid, {-4.0, 4.0}));
   list.push_back(unary("tanh(Tensor)", tanh, [](double x) { return std::tanh(x); }, {}));
   list.push_back(unary("erf(Tensor)", erf, [](double x) { return std::erf(x); }, {}));

@@ -131,10 +131,6 @@ std::vector<double> double_trace(const Images& images, const SafeTensorFile& sta
 
 // Objectives of other kinds than cross-entropy, as a user would write them.
 
-Tensor clamp(const Tensor& x, float low, float high) {
-  return high - relu(high - (relu(x - low) + low));
-}
-
 // The soft labels of a teacher at a temperature (Hinton et al. 2015): what the images' own labels say does not count.
 class Distillation final : public Objective {
  public:
