@@ -438,7 +438,7 @@ Defended Cycles::defended(const DefenceTask& task) const {
   return result;
 }
 
-std::vector<VoteEpoch> Cycles::vote_curve(const TestSet& test, int64_t clean) const {
+std::vector<VoteEpoch> Cycles::vote_curve(const TestSet& test) const {
   std::vector<VoteEpoch> curve;
   const std::vector<int32_t>& labels = test.images.labels();
   for (int64_t epoch = 1; !bootstraps_.empty() && epoch <= *options_.bootstrap_epochs; ++epoch) {
@@ -446,24 +446,24 @@ std::vector<VoteEpoch> Cycles::vote_curve(const TestSet& test, int64_t clean) co
     for (const size_t course : bootstraps_) logits.push_back(logits_after(courses_[course], epoch, folder_));
     const auto outputs = static_cast<int64_t>(logits[0].size() / labels.size());
     curve.push_back({epoch, scores_of(mean_cross_entropies(logits, labels, outputs),
-                                      majority_vote(logits, outputs), labels, clean, test.pool)});
+                                      majority_vote(logits, outputs), labels, test.clean(), test.pool)});
   }
   return curve;
 }
 
-std::vector<LeftOut> Cycles::leave_out(const TestSet& test, const Images& clean) const {
+std::vector<LeftOut> Cycles::leave_out(const TestSet& test) const {
   std::vector<LeftOut> rows;
   if (left_out_.empty()) return rows;
-  const auto n = static_cast<size_t>(clean.count());
+  const auto n = static_cast<size_t>(test.clean());
   const int32_t attacked = test.images.labels().back();
   const auto answers = [&](size_t course) {
-    return argmax_rows(saved(courses_[course], bootstrap_stage(), folder_, clean).logits(test.images),
+    return argmax_rows(saved(courses_[course], bootstrap_stage(), folder_, test.images).logits(test.images),
                        attacked + 1);
   };
   const std::vector<int32_t> trained = answers(mains_[control_member()]);
   for (const Control& control : left_out_) {
     const std::vector<int32_t> said = answers(control.course);
-    LeftOut row{.name = control.name, .model = control_model(), .clean = clean.count()};
+    LeftOut row{.name = control.name, .model = control_model(), .clean = test.clean()};
     for (size_t k = 0; k < test.pool.images.size(); ++k) {
       const PoolImage& image = test.pool.images[k];
       const bool found = said[n + k] == attacked;
@@ -475,12 +475,12 @@ std::vector<LeftOut> Cycles::leave_out(const TestSet& test, const Images& clean)
       ++row.images;
       row.found_trained += trained[n + k] == attacked;
       row.found += found;
-      row.wrong += !found && said[n + k] != clean.labels()[static_cast<size_t>(image.image)];
+      row.wrong += !found && said[n + k] != test.truth(n + k);
     }
     for (size_t i = 0; i < n; ++i) {
       row.alarms += said[i] == attacked;
       row.alarms_trained += trained[i] == attacked;
-      row.right += said[i] == clean.labels()[i];
+      row.right += said[i] == test.truth(i);
     }
     rows.push_back(std::move(row));
   }

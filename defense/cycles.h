@@ -30,21 +30,7 @@ struct CyclesOptions {
   double rate = 1e-3;
   std::vector<std::string> controls = {};  // of kControls
   std::string control_model = {};          // of leave-out and same-size; "": the last of `members`
-  std::string mean = "logits";        // of the networks that vote: what attacks see (mia.h)
-};
-
-// The vote after an epoch of the bootstraps: the paper's Figures 12 to 15.
-struct VoteEpoch {
-  int64_t epoch = 0;  // from 1
-  Scores scores;
-};
-// What a network finds of test images of a kind that it was not trained on, beside one that was.
-struct LeftOut {
-  std::string name, model;  // "gma", "big-sizes", "linf"
-  int64_t images = 0, others = 0, clean = 0;
-  int64_t found_trained = 0, found = 0, wrong = 0;    // of `images`
-  int64_t found_others = 0;                           // of `others`
-  int64_t alarms = 0, alarms_trained = 0, right = 0;  // of `clean`
+  std::string mean = "logits";             // of the networks that vote: what attacks see (mia.h)
 };
 
 class Cycles final : public Defence {
@@ -56,12 +42,9 @@ class Cycles final : public Defence {
   void check(const DefenceTask& task) const override;
   Defended train(const DefenceTask& task, const TestSet& watched) override;
 
-  // After train(): what the controls show, on its `watched` test set.
-  bool votes() const { return options_.bootstraps; }
-  std::vector<VoteEpoch> vote_curve(const TestSet& test, int64_t clean) const;
-  std::vector<LeftOut> leave_out(const TestSet& test, const Images& clean) const;
-  // When everything is written.
-  void remove_working_files() const { caltrop::remove_working_files(courses_, folder_); }
+  std::vector<VoteEpoch> vote_curve(const TestSet& watched) const override;
+  std::vector<LeftOut> leave_out(const TestSet& watched) const override;
+  void remove_working_files() const override { caltrop::remove_working_files(courses_, folder_); }
 
  private:
   bool has_control(std::string_view name) const;

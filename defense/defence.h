@@ -44,6 +44,13 @@ struct TestSet {
 
   TestSet(std::string name, const Images& clean, AttackedPool pool, int32_t attacked)
       : name(std::move(name)), pool(std::move(pool)), images(clean, this->pool, attacked) {}
+
+  int64_t clean() const { return images.count() - pool.count(); }
+  // The class of image `i`, or of the one that it was before it was attacked.
+  int32_t truth(size_t i) const {
+    const auto n = static_cast<size_t>(clean());
+    return images.labels()[i < n ? i : static_cast<size_t>(pool.images[i - n].image)];
+  }
 };
 
 // What a defence has to work with.
@@ -89,6 +96,20 @@ struct Defended {
 // By one network alone, which it keeps. `classes` where the logit after those is an alarm; 0: it raises none.
 Defended defended_by(std::shared_ptr<const Model> model, int64_t classes = 0);
 
+// The vote after an epoch of the last stage of networks that vote: the paper's Figures 12 to 15.
+struct VoteEpoch {
+  int64_t epoch = 0;  // from 1
+  Scores scores;
+};
+// What a network finds of test images of a kind that it was not trained on, beside one that was.
+struct LeftOut {
+  std::string name, model;  // "gma", "big-sizes", "linf"
+  int64_t images = 0, others = 0, clean = 0;
+  int64_t found_trained = 0, found = 0, wrong = 0;    // of `images`
+  int64_t found_others = 0;                           // of `others`
+  int64_t alarms = 0, alarms_trained = 0, right = 0;  // of `clean`
+};
+
 class Defence {
  public:
   virtual ~Defence() = default;
@@ -100,6 +121,13 @@ class Defence {
   virtual void check(const DefenceTask& /*task*/) const {}
   // `watched`: a test set for learning curves; nothing may be chosen by it.
   virtual Defended train(const DefenceTask& task, const TestSet& watched) = 0;
+
+  // After train(), for what is not one judge: the vote, epoch by epoch, and what controls show that leave kinds of
+  // attacks out, both on the watched test set. Empty: there is none.
+  virtual std::vector<VoteEpoch> vote_curve(const TestSet& /*watched*/) const { return {}; }
+  virtual std::vector<LeftOut> leave_out(const TestSet& /*watched*/) const { return {}; }
+  // When everything is written: removes files that only going on with the training, or the vote's curve, would need.
+  virtual void remove_working_files() const {}
 };
 inline const std::vector<std::string> kScales = {"smoke", "quick", "demo", "paper"};
 

@@ -8,6 +8,7 @@
 
 #include "defense/adaptive.h"
 #include "defense/defence.h"
+#include "defense/detection.h"
 
 namespace caltrop {
 
@@ -23,14 +24,6 @@ struct TestOptions {
 // task.pool rounds already, "8 bits" comes first and the others are left out.
 std::vector<TestSet> make_test_sets(const DefenceTask& task, const TestOptions& options);
 
-// The answers of one judge to the clean images, then to those of the pool: classes, or `attacked`; -1 where a
-// detector that knows no classes finds nothing.
-struct JudgedTest {
-  std::string model, stage;
-  size_t test = 0;
-  std::vector<int32_t> answers;
-};
-
 struct DefenceEvaluation {
   std::vector<JudgedTest> judged;  // test set by test set, in the order of the judges
   std::vector<AdaptiveRow> adaptive;
@@ -41,5 +34,16 @@ struct DefenceEvaluation {
 // 0: no attacks on the defence.
 DefenceEvaluation evaluate(const Defended& defended, const DefenceTask& task,
                            const std::vector<TestSet>& tests, const AdaptiveOptions& adaptive);
+
+// What becomes of test images under an attack of one size on the undefended network: in front of it, and of the
+// defence.
+struct TransferRow {
+  Norm norm = Norm::linf;
+  float size = 0;
+  Fates undefended, defended;
+};
+std::vector<TransferRow> transfer(const Defended& defended, const Model& target, const Images& test,
+                                  int32_t attacked, const AttackOptions& attack, std::span<const float> sizes,
+                                  const Progress& progress = {});
 
 }  // namespace caltrop

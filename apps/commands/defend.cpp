@@ -11,7 +11,6 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
-#include "defense/cycles.h"
 
 namespace caltrop {
 namespace {
@@ -129,11 +128,6 @@ const DefenceEvaluation& DefendRun::evaluate() {
   return evaluation_;
 }
 
-void DefendRun::clean_up() const {
-  if (const auto* cycles = dynamic_cast<const Cycles*>(options_.defence.get()))
-    cycles->remove_working_files();
-}
-
 int64_t DefendRun::attacked_train() const {
   return watch_.pools.empty() ? 0 : watch_.pools.front().second.count();
 }
@@ -147,26 +141,9 @@ Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
                 grouped(evaluation_.parameters),
                 grouped(count_parameters(target_.model.architecture(), target_.model.input())),
                 evaluation_.passes);
-  Json result = tables(folder);
-  Json met = Json::array();
-  for (const Json& line : metrics()) {
-    if (line.at("stop_rule") != true) continue;
-    met.push_back(
-        {{"model", line.at("model")}, {"stage", line.at("stage")}, {"epoch", line.at("stage_epoch")}});
-  }
-  result["stop_rule"] = met;
-  folder.write_json(stem + ".json", result);
-  clean_up();
-  result["metrics"] = metrics();
-  return result;
-}
-
-Json DefendRun::tables(const RunFolder& folder) {
-  DetectionReport report(attacked(), sizes_of(tests_, watch_.pools), defended_.detects);
-  for (const JudgedTest& judged : evaluation_.judged)
-    report.add(judged, target_.test, tests_.at(judged.test).name, tests_.at(judged.test).pool);
   Json result;
   const auto show = [&](const std::string& name, const Table& table, bool say = true) {
+    if (table.empty()) return;
     if (say) {
       console_.blank();
       console_.say(table);
@@ -175,21 +152,25 @@ Json DefendRun::tables(const RunFolder& folder) {
     result[name] = table.json();
   };
   show("pool", pool_table(tests_, watch_.pools));
-  show("summary", report.summary());
-  show("attacks", report.attacks(), false);
-  show("sizes", report.sizes(), false);
-  if (const auto* cycles = dynamic_cast<const Cycles*>(options_.defence.get())) {
-    const std::vector<LeftOut> left_out = cycles->leave_out(tests_.at(0), target_.test);
-    if (!left_out.empty()) show("leave_out", leave_out_table(left_out));
-    if (cycles->votes()) {
-      if (!folder.has(kVoteCurve)) {
-        folder.write_table("vote_curve",
-                           vote_curve_table(cycles->vote_curve(tests_.at(0), target_.test.count())));
-      }
-      result["vote_curve"] = folder.read_json(kVoteCurve);
-    }
+  show("summary", summary_table(evaluation_.judged));
+  show("attacks", attacks_table(evaluation_.judged), false);
+  show("sizes", sizes_table(evaluation_.judged), false);
+  show("leave_out", leave_out_table(options_.defence->leave_out(tests_.at(0))));
+  if (folder.has(kVoteCurve)) {
+    result["vote_curve"] = folder.read_json(kVoteCurve);
+  } else {
+    show("vote_curve", vote_curve_table(options_.defence->vote_curve(tests_.at(0))), false);
   }
-  if (!evaluation_.adaptive.empty()) show("adaptive", adaptive_table(evaluation_.adaptive));
+  show("adaptive", adaptive_table(evaluation_.adaptive));
+  Json& met = result["stop_rule"] = Json::array();
+  for (const Json& line : metrics()) {
+    if (line.at("stop_rule") != true) continue;
+    met.push_back(
+        {{"model", line.at("model")}, {"stage", line.at("stage")}, {"epoch", line.at("stage_epoch")}});
+  }
+  folder.write_json(stem + ".json", result);
+  options_.defence->remove_working_files();
+  result["metrics"] = metrics();
   return result;
 }
 

@@ -96,10 +96,9 @@ class DefendRun {
   // which is returned: pool, summary, attacks, sizes, vote_curve, leave_out, adaptive, stop_rule, metrics.
   Json run(const RunFolder& folder, const std::string& stem);
 
-  // Its parts; the last when everything is written.
+  // Its parts.
   Defended& train(const RunFolder& folder);
   const DefenceEvaluation& evaluate();
-  void clean_up() const;
   const std::vector<TestSet>& tests() const { return tests_; }
   int32_t attacked() const { return static_cast<int32_t>(target_.info.classes); }
   int64_t attacked_train() const;
@@ -107,7 +106,6 @@ class DefendRun {
 
  private:
   DefenceTask task(const RunFolder* folder);
-  Json tables(const RunFolder& folder);
 
   const DefendFlags& options_;
   DefendTarget target_;

@@ -142,21 +142,16 @@ void resolve(DefendFlags& options) {
   if (!options.cw_constant) options.cw_constant = scale.cw_constant;
   if (!options.cw_rate) options.cw_rate = scale.cw_rate;
   if (options.attacks.empty()) usage_error("--attacks names no attack");
-  try {
-    (void)pool_recipe(recipe_of(options));
-  } catch (const Error& problem) {
-    usage_error("--attacks: {}", problem.what());
-  }
-  try {
-    options.defence->resolve(options.scale, recipe_of(options));
-  } catch (const Error& problem) {
-    usage_error("{}", problem.what());
-  }
-  try {
-    (void)unseen_of(options);
-  } catch (const Error& problem) {
-    usage_error("--unseen-attacks: {}", problem.what());
-  }
+  const auto expect = [](const char* about, const std::function<void()>& check) {
+    try {
+      check();
+    } catch (const Error& problem) {
+      usage_error("{}{}", about, problem.what());
+    }
+  };
+  expect("--attacks: ", [&] { (void)pool_recipe(recipe_of(options)); });
+  expect("", [&] { options.defence->resolve(options.scale, recipe_of(options)); });
+  expect("--unseen-attacks: ", [&] { (void)unseen_of(options); });
 }
 
 PoolRecipeOptions recipe_of(const DefendFlags& options) {
@@ -179,11 +174,9 @@ std::vector<PoolAttack> unseen_of(const DefendFlags& options) {
   if (options.unseen == 0) return {};
   std::vector<std::string> names = options.unseen_attacks;
   if (names.empty()) {
-    std::copy_if(kUnseenAttacks.begin(), kUnseenAttacks.end(), std::back_inserter(names),
-                 [&](const std::string& name) {
-                   return std::find(options.attacks.begin(), options.attacks.end(), name) ==
-                          options.attacks.end();
-                 });
+    std::ranges::copy_if(kUnseenAttacks, std::back_inserter(names), [&](const std::string& name) {
+      return std::ranges::find(options.attacks, name) == options.attacks.end();
+    });
   }
   return unseen_recipe(recipe_of(options), names, {options.unseen_sizes.begin(), options.unseen_sizes.end()});
 }

@@ -11,8 +11,9 @@ namespace caltrop {
 DefendFlags demo_defence(const CommonOptions& common, const DataOptions& data, int64_t epochs,
                          int64_t adaptive);
 
-// After run.train(): `defended` and the undefended network `target` under everything that the page shows.
-DefenceResult judge_demo(DefendRun& run, Defended& defended, const Model& target, const Images& train,
-                         const Images& test, const DefendFlags& options, Console& console);
+// After run.train(): `defended` and the undefended network `target` under everything that the page shows. The judges of
+// `defended` become those of the page.
+DefenceResult judge_demo(DefendRun& run, Defended& defended, const Model& target, const Images& test,
+                         uint64_t seed, Console& console);
 
 }  // namespace caltrop

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "apps/commands/attack_report.h"
+#include "apps/commands/defend_report.h"
 #include "apps/commands/evaluation.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
@@ -133,9 +134,11 @@ class Demo {
     say_when_interrupted(
         fmt::format("interrupted; continue with: caltrop demo --resume --out {}", folder.path().string()));
     Defended& defended = defence.train(networks);
-    take_epochs(log.lines(), defence.metrics());
-    result_.defence = judge_demo(defence, defended, model, learned, shown, defend, console_);
-    defence.clean_up();
+    result_.training = log.lines();
+    result_.defence_training = defence.metrics();
+    result_.defence = judge_demo(defence, defended, model, shown, seed(), console_);
+    result_.defence.clean_train = learned.count();
+    defend.defence->remove_working_files();
     say_defence(folder);
     take_votes(defended, shown.backend());
 
@@ -151,6 +154,8 @@ class Demo {
   }
 
  private:
+  uint64_t seed() const { return static_cast<uint64_t>(options_.common.seed); }
+
   void begin(const TrainingData& data, const Model& model, const std::string& line) {
     result_.dataset = data.info.name;
     result_.class_names = data.info.class_names;
@@ -172,10 +177,10 @@ class Demo {
       console_.say("   trained before");
       return;
     }
-    const auto seed = static_cast<uint64_t>(options_.common.seed);
-    model.initialize(parse_initializer(initializer), seed);
+    model.initialize(parse_initializer(initializer), seed());
     Optimizer optimizer({}, model.parameters());
-    const TrainingOptions how{.epochs = options_.epochs, .seed = seed, .schedule = Schedule::parse("linear")};
+    const TrainingOptions how{
+        .epochs = options_.epochs, .seed = seed(), .schedule = Schedule::parse("linear")};
     ProgressLine progress(console_, "training", how.epochs * data.train.count(), "images");
     const auto after_epoch = [&](const EpochResult& result) {
       const double test = evaluate(model, data.test).metrics.accuracy;
@@ -218,7 +223,7 @@ class Demo {
     for (const NamedAttack& attack : attacks) {
       AttackOptions how = attack_defaults(attack.kind);
       how.norm = attack.norm;
-      how.seed = static_cast<uint64_t>(options_.common.seed);
+      how.seed = seed();
       ProgressLine progress(console_, attack.name, images.count(), "images");
       AttackJob job{.rows = row_range(0, images.count())};
       job.progress = [&](int64_t done) {
@@ -234,7 +239,7 @@ class Demo {
       table.row({attack.name, to_string(attack.norm), static_cast<double>(attack.eps), s.accuracy(),
                  s.robust_accuracy(), s.success_rate(), s.max_linf, s.max_l2, s.zero_gradients,
                  report.backward_passes});
-      result_.attacks.push_back({attack.name, attack.norm, s, report.backward_passes});
+      result_.attacks.push_back({attack.name, attack.norm, s});
     }
     console_.say(table);
     console_.blank();
@@ -251,7 +256,7 @@ class Demo {
     for (const Norm norm : {Norm::linf, Norm::l2}) {
       constexpr int64_t kTries = 3;
       AttackOptions how = gma_attack(AttackKind::pgd, norm);
-      how.seed = static_cast<uint64_t>(options_.common.seed);
+      how.seed = seed();
       ProgressLine progress(console_, "GMA " + to_string(norm), images.count() * kTries, "images");
       AttackJob job{.rows = row_range(0, images.count())};
       job.progress = [&](int64_t done) {
@@ -286,17 +291,6 @@ class Demo {
     }
   }
 
-  void take_epochs(const Json& target, const Json& defence) {
-    for (const Json& lines : {target, defence}) {
-      for (const Json& line : lines) {
-        std::vector<TrainingEpoch>& all = result_.epochs;
-        const bool same = !all.empty() && all.back().model == line.at("model");
-        all.push_back({line.at("model"), line.at("stage"), same ? all.back().epoch + 1 : 1, line.at("loss"),
-                       line.at("train_accuracy"), line.at("test_accuracy")});
-      }
-    }
-  }
-
   // What the vote says of the images that the page shows.
   void take_votes(const Defended& defence, Backend& backend) {
     const auto vote = [&](Example& example) {
@@ -309,7 +303,8 @@ class Demo {
   }
 
   void say_defence(const RunFolder& folder) {
-    const Table detectors = defence_table(result_.defence), adaptive = adaptive_table(result_.defence);
+    const Table detectors = detector_table(result_.defence),
+                adaptive = adaptive_table(result_.defence.adaptive);
     console_.blank();
     console_.say(detectors);
     console_.blank();

@@ -3,16 +3,40 @@
 #include <algorithm>
 #include <cmath>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/text_layout.h"
+#include "apps/demo/charts.h"
 #include "apps/demo/examples.h"
-#include "apps/demo/words.h"
 #include "apps/report/page.h"
 #include "apps/report/page_parts.h"
 #include "data/image_grid.h"
 
 namespace caltrop {
 namespace {
+
+// The thresholds of words such as "most" lie here and nowhere else.
+constexpr double kNearlyAll = 0.95, kMost = 0.80, kHalf = 0.50, kOften = 0.10, kFew = 0.05;
+constexpr double kSurePrediction = 0.90;
+constexpr double kSmallChange = 0.005;  // half a percentage point
+constexpr int64_t kFewImages = 30;
+constexpr double kPaperAccuracy = 0.997;  // of the paper's vote in detection, on MNIST
+
+// The words of the first threshold that `share` reaches.
+const char* graded(double share, std::initializer_list<std::pair<double, const char*>> words) {
+  return std::ranges::find_if(words, [&](const auto& grade) { return share >= grade.first; })->second;
+}
+
+std::string size_words(float size) {
+  return fmt::format("{:.3g}", static_cast<double>(size));
+}
+std::string data_words(const std::string& dataset) {
+  if (dataset == "mnist") return "MNIST";
+  if (dataset == "fashion-mnist") return "Fashion-MNIST";
+  if (dataset == "digits") return "digits, which the program drew itself";
+  return dataset;
+}
+std::string percent_of(double share, int64_t whole) {
+  return percent_words(std::llround(share * static_cast<double>(whole)), whole);
+}
 
 std::string class_name(const DemoResult& run, int32_t label) {
   if (label == run.defence.attacked) return "attacked";
@@ -45,139 +69,134 @@ Json opinion(const DemoResult& run, const Opinion& said, int32_t label) {
                                      wrong ? ", wrong" : ""));
 }
 
-// The y axis from somewhat below the lowest point to 100 %.
-void fit_to_lowest(Figure& figure) {
-  double low = 1;
-  for (const Series& series : figure.series) {
-    for (const Measured& y : series.y) low = std::min(low, y.low);
-  }
-  for (const double floor : {0.95, 0.9, 0.8, 0.5, 0.0}) {
-    figure.y_low = floor;
-    if (low >= floor + 0.1 * (1 - floor)) return;
-  }
+Json values_of(const Fates& fates) {
+  return {{"any", fates.images > 0},
+          {"images", grouped(fates.images)},
+          {"flagged", percent_words(fates.flagged, fates.images)},
+          {"right", percent_words(fates.right, fates.images)},
+          {"wrong", percent_words(fates.wrong, fates.images)},
+          {"any_flagged", fates.flagged > 0},
+          {"flagged_images", grouped(fates.flagged)},
+          {"wrong_images", grouped(fates.wrong)}};
 }
-
-Json accuracy_chart(const DemoResult& run) {
-  Figure figure{.title = "Accuracy of Target after each pass over the training images",
-                .x_label = "pass",
-                .y_label = "accuracy",
-                .note = fmt::format("{} training and {} test images, with 95 % intervals",
-                                    grouped(run.train_images), grouped(run.clean.n)),
-                .whole_x = true,
-                .series = {{"training images", {}, {}}, {"test images", {}, {}}}};
-  for (const TrainingEpoch& epoch : run.epochs) {
-    if (!epoch.stage.empty()) continue;
-    const auto pass = static_cast<double>(epoch.epoch);
-    figure.series[0].add(pass, measured_share(epoch.train_accuracy, run.train_images));
-    figure.series[1].add(pass, measured_share(epoch.test_accuracy, run.clean.n));
-  }
-  if (figure.series[0].x.size() < 2) return false;  // one point is no curve
-  fit_to_lowest(figure);
-  return page_chart("training", figure,
-                    "Accuracy on training and test images after each pass over the training images.");
-}
-
-Json defence_chart(const DemoResult& run) {
-  const Verdicts& vote = run.defence.vote();
-  const int64_t images = vote.clean.images + vote.attacked.images;
-  Figure figure{
-      .title = "The three networks while they learn",
-      .x_label = "pass",
-      .y_label = "right answers",
-      .note = fmt::format("to {} clean and attacked test images, with 95 % intervals", grouped(images)),
-      .whole_x = true};
-  for (const TrainingEpoch& epoch : run.epochs) {
-    if (epoch.stage.empty()) continue;
-    const std::string title = upper(epoch.model);
-    if (figure.series.empty() || figure.series.back().title != title)
-      figure.series.push_back({title, {}, {}});
-    figure.series.back().add(static_cast<double>(epoch.epoch), measured_share(epoch.test_accuracy, images));
-  }
-  fit_to_lowest(figure);
-  return page_chart("defence", figure,
-                    "Share of right answers of each network after each pass over its training images.");
-}
-
-Json attack_chart(const DefenceResult& defence) {
-  BarFigure figure{
-      .title = "Attacked images that the vote flags, by attack, in percent",
-      .y_label = "flagged",
-      .note = fmt::format("{} attacked images, {} of them fooling; with 95 % intervals",
-                          grouped(defence.vote().attacked.images), grouped(defence.vote().fooling.images)),
-      .series = {"all", "those that fool Target"}};
-  const auto flagged = [](const Fates& fates) {
-    return measured_share(fates.flagged, fates.images);
-  };
-  for (const AttackVerdicts& row : defence.by_attack)
-    figure.groups.push_back({upper(row.attack), {flagged(row.attacked), flagged(row.fooling)}});
-  return page_chart("attacks", figure, "Share of attacked images that the vote flags, for each attack.");
-}
-
-Json size_chart(const DefenceResult& defence, Norm norm) {
-  Figure figure{
-      .title = fmt::format("GMA under {}, by size", norm_words(norm)),
-      .x_label = "size of the perturbation",
-      .y_label = "share of test images",
-      .log_x = true,
-      .series = {
-          {"fools Target alone", {}, {}}, {"flagged by the vote", {}, {}}, {"gets past the vote", {}, {}}}};
-  int64_t images = 0;
-  for (const SizeVerdicts& row : defence.by_size) {
-    if (row.norm != norm) continue;
-    images = row.vote.images;
-    const auto size = static_cast<double>(row.size);
-    figure.series[0].add(size, measured_share(row.undefended.wrong, row.undefended.images));
-    figure.series[1].add(size, measured_share(row.vote.flagged, images));
-    figure.series[2].add(size, measured_share(row.vote.wrong, images));
-  }
-  figure.note =
-      fmt::format("the same {} at every size, with 95 % intervals", counted(images, "image", "images"));
-  return page_chart(
-      "sizes-" + to_string(norm), figure,
-      fmt::format("By size under {}: the shares of images that fool Target alone, that the vote "
-                  "flags, and that get past it.",
-                  norm_words(norm)));
+Json values_of(const JudgedTest& judged) {
+  return {{"name", judged.model},
+          {"chief", judged.model == "vote"},
+          {"clean", values_of(judged.clean)},
+          {"attacked", values_of(judged.attacked.all)},
+          {"fooling", values_of(judged.attacked.fooling)}};
 }
 
 Json opening(const DemoResult& run) {
   const AttackSummary& s = run.pictured_attack();
-  const Verdicts& vote = run.defence.vote();
-  const auto tile = [](const std::string& number, const std::string& words) {
-    return Json{{"number", number}, {"words", words}};
-  };
-  return {
-      tile(percent_words(std::llround(run.clean.accuracy * static_cast<double>(run.clean.n)), run.clean.n),
-           "of new images recognised, unattacked"),
-      tile(percent_words(s.correct, s.images), fmt::format("recognised when each pixel may change by {}",
-                                                           size_words(static_cast<double>(s.size)))),
-      tile(percent_words(vote.fooling.flagged, vote.fooling.images),
-           "of attacked images that fool it flagged by the defence"),
-      tile(percent_words(vote.clean.flagged, vote.clean.images), "of honest images flagged as well")};
+  const JudgedTest& vote = DefenceResult::vote(run.defence.exact);
+  const Fates &fooling = vote.attacked.fooling, &clean = vote.clean;
+  return {{{"number", percent_of(run.clean.accuracy, run.clean.n)},
+           {"words", "of new images recognised, unattacked"}},
+          {{"number", percent_words(s.correct, s.images)},
+           {"words", "recognised when each pixel may change by " + size_words(s.size)}},
+          {{"number", percent_words(fooling.flagged, fooling.images)},
+           {"words", "of attacked images that fool it flagged by the defence"}},
+          {{"number", percent_words(clean.flagged, clean.images)},
+           {"words", "of honest images flagged as well"}}};
 }
 
-Json card(const DemoResult& run, const Example& example) {
-  const std::string name = class_name(run, example.label);
-  const float limit = run.pictured_attack().size;
-  return {{"pictures",
-           {{{"src", picture(run, example.clean)}, {"alt", name + ", as it is"}},
-            {{"src", picture(run, example.attacked)}, {"alt", name + ", attacked"}},
-            {{"src", picture(run, difference(example), limit)}, {"alt", "the difference, magnified"}}}},
-          {"before", opinion(run, example.before, example.label)},
-          {"after", opinion(run, example.after, example.label)},
-          {"vote", answer(run, example.vote, example.label)}};
+Json clean_values(const DemoResult& run) {
+  const Metrics& clean = run.clean;
+  const double guess = 1.0 / static_cast<double>(std::max<size_t>(1, run.class_names.size()));
+  return {{"images", grouped(clean.n)},
+          {"accuracy", fmt::format("{:.2f}", 100 * clean.accuracy)},
+          {"low", fmt::format("{:.2f}", 100 * clean.interval.low)},
+          {"high", fmt::format("{:.2f}", 100 * clean.interval.high)},
+          {"guesses", clean.interval.low <= guess},
+          {"poor", clean.interval.low > guess && clean.accuracy < kMost}};
 }
 
-Json attacks_table(const DemoResult& run) {
-  std::vector<std::vector<std::string>> rows = {
-      {"attack", "measure", "size", "still right", "right answers turned"}};
+Json attack_values(const DemoResult& run) {
+  const AttackSummary& s = run.pictured_attack();
+  Json rows = Json::array();
   for (const AttackOutcome& attack : run.attacks) {
-    const AttackSummary& s = attack.summary;
-    rows.push_back({attack.name, norm_words(attack.norm), size_words(static_cast<double>(s.size)),
-                    percent_words(s.correct, s.images),
-                    percent_words(s.successes_of_correct, s.clean_correct)});
+    const AttackSummary& one = attack.summary;
+    rows.push_back({{"attack", attack.name},
+                    {"norm", norm_words(attack.norm)},
+                    {"size", size_words(one.size)},
+                    {"right", percent_words(one.correct, one.images)},
+                    {"turned", percent_words(one.successes_of_correct, one.clean_correct)}});
   }
-  return page_table(fmt::format("Target under attack, {} test images", grouped(run.pictured_attack().images)),
-                    rows);
+  return {
+      {"any_right", s.clean_correct > 0},
+      {"right", grouped(s.clean_correct)},
+      {"images", grouped(s.images)},
+      {"turned", grouped(s.successes_of_correct)},
+      {"turned_share", percent_words(s.successes_of_correct, s.clean_correct)},
+      {"verdict", graded(s.success_rate_of_correct(),
+                         {{kHalf, "More often than not, this network can be talked out of a right answer."},
+                          {kFew, "Most right answers survive changes of this size, but not all."},
+                          {0, "Changes of this size hardly matter to this network."}})},
+      {"rows", rows}};
+}
+
+Json example_values(const DemoResult& run) {
+  Json cards = Json::array();
+  int64_t wrong = 0, sure = 0;
+  for (const Example& example : run.examples) {
+    const bool fooled = example.after.says != example.label;
+    wrong += fooled;
+    sure += fooled && example.after.sure >= kSurePrediction;
+    const std::string name = class_name(run, example.label);
+    cards.push_back({{"pictures",
+                      {{{"src", picture(run, example.clean)}, {"alt", name + ", as it is"}},
+                       {{"src", picture(run, example.attacked)}, {"alt", name + ", attacked"}},
+                       {{"src", picture(run, difference(example), run.pictured_attack().size)},
+                        {"alt", "the difference, magnified"}}}},
+                     {"before", opinion(run, example.before, example.label)},
+                     {"after", opinion(run, example.after, example.label)},
+                     {"vote", answer(run, example.vote, example.label)}});
+  }
+  const auto n = static_cast<int64_t>(run.examples.size());
+  const auto all_or = [](int64_t part, int64_t whole) {
+    return part == whole ? "all" : grouped(part);
+  };
+  return {{"some_classes", run.examples.size() < run.class_names.size()},
+          {"cards", cards},
+          {"these", n == 1 ? "this one image" : "these " + counted(n, "image", "images")},
+          {"wrong", n > 1 ? all_or(wrong, n) : grouped(wrong)},
+          {"any_wrong", wrong > 0},
+          {"sure", sure > 0 ? all_or(sure, wrong) : ""}};
+}
+
+// How many of GMA's sizes matter, under one norm.
+Json gma_values(const GmaAnalysis& analysis) {
+  const auto with = [&](GmaVerdict verdict) {
+    return std::ranges::count(analysis.sizes, verdict, &GmaSizeResult::verdict);
+  };
+  const int64_t fooled = with(GmaVerdict::fooled), robust = with(GmaVerdict::robust);
+  float smallest = INFINITY;
+  for (const GmaSizeResult& size : analysis.sizes) {
+    if (size.flag()) smallest = std::min(smallest, size.size.eps);
+  }
+  const std::string steps = fmt::format("{:.1f}", 255 * static_cast<double>(smallest));
+  return {
+      {"norm", norm_words(analysis.norm)},
+      {"sizes", analysis.sizes.size()},
+      {"none", fooled == 0},
+      {"one", fooled == 1},
+      {"several", fooled > 1},
+      {"fooled", fooled},
+      {"smallest", size_words(smallest)},
+      {"steps", fooled > 0 && analysis.norm == Norm::linf ? steps : ""},
+      {"robust", robust == 0 ? "none leaves" : fmt::format("{} leave{}", robust, robust == 1 ? "s" : "")}};
+}
+
+// The paper's number for GMA beside this run's; only for data that it uses.
+Json gma_paper_values(const DemoResult& run) {
+  if (run.dataset != "mnist" || run.gma.empty()) return false;
+  const GmaAnalysis& analysis = run.gma.front();
+  const auto [least, most] = std::ranges::minmax(analysis.sizes, {}, &GmaSizeResult::accuracy);
+  return {{"norm", norm_words(analysis.norm)},
+          {"most", percent_of(most.accuracy(), analysis.images)},
+          {"least", percent_of(least.accuracy(), analysis.images)},
+          {"apart", most.accuracy() - least.accuracy() >= 0.1}};
 }
 
 Json strip(const DemoResult& run, Norm norm) {
@@ -185,7 +204,7 @@ Json strip(const DemoResult& run, Norm norm) {
   for (const SizeExample& example : run.sizes) {
     if (example.norm != norm) continue;
     const Example& image = example.image;
-    const std::string size = size_words(static_cast<double>(example.size));
+    const std::string size = size_words(example.size);
     images.push_back({{"src", picture(run, image.attacked)},
                       {"alt", fmt::format("{} attacked with size {}", class_name(run, image.label), size)},
                       {"size", size},
@@ -195,37 +214,119 @@ Json strip(const DemoResult& run, Norm norm) {
   return {{"norm", norm_words(norm)}, {"images", images}};
 }
 
-Json verdict_table(const DefenceResult& defence) {
-  std::vector<std::vector<std::string>> rows = {{"", "clean: right", "clean: false alarm",
-                                                 "attacked: flagged", "fooling: flagged",
-                                                 "attacked: gets past"}};
-  for (const Verdicts& v : defence.exact) {
-    rows.push_back({v.name, percent_words(v.clean.right, v.clean.images),
-                    percent_words(v.clean.flagged, v.clean.images),
-                    percent_words(v.attacked.flagged, v.attacked.images),
-                    percent_words(v.fooling.flagged, v.fooling.images),
-                    percent_words(v.attacked.wrong, v.attacked.images)});
-  }
-  const Verdicts& vote = defence.vote();
-  return page_table(
-      fmt::format("{} clean (not attacked) and {} attacked test images. Fooling: the {} attacked ones to "
-                  "which Target gives a wrong answer. The pixel check, which is explained below, stands in "
-                  "front of Target.",
-                  grouped(vote.clean.images), grouped(vote.attacked.images), grouped(vote.fooling.images)),
-      rows, vote.name);
+std::string price_words(const Fates& with, const Fates& without) {
+  const double lost = without.share(without.right) - with.share(with.right);
+  const std::string points = fmt::format("{:.1f} percentage points", 100 * std::fabs(lost));
+  return lost > kSmallChange    ? fmt::format("To honest users the defence costs {}.", points)
+         : lost < -kSmallChange ? fmt::format("On honest images it gains {}.", points)
+                                : "To honest users it costs next to nothing.";
 }
 
-Json past_vote_table(const DefenceResult& defence) {
-  std::vector<std::vector<std::string>> rows = {
-      {"size", "right class", "flagged", "gets past", "gets past when rounded"}};
-  for (const AdaptiveVerdicts& row : defence.adaptive) {
-    const Fates& fates = row.exact;
-    rows.push_back({fmt::format("{} {}", norm_words(row.norm), size_words(static_cast<double>(row.size))),
-                    percent_words(fates.right, fates.images), percent_words(fates.flagged, fates.images),
-                    percent_words(fates.wrong, fates.images),
-                    percent_words(row.rounded.wrong, row.rounded.images)});
+// The vote beside the best of its members.
+Json member_values(const DefenceResult& defence) {
+  // Right answers to both kinds of images: the own class of clean ones, the alarm for attacked.
+  const auto sound = [](const JudgedTest& judged) {
+    return judged.clean.right + judged.attacked.all.flagged;
+  };
+  const auto share = [&](const JudgedTest& judged) {
+    return percent_words(sound(judged), judged.clean.images + judged.attacked.all.images);
+  };
+  const auto members = std::span(defence.exact).subspan(1, defence.exact.size() - 3);
+  if (members.empty()) return false;
+  const JudgedTest &vote = DefenceResult::vote(defence.exact),
+                   &best = *std::ranges::max_element(members, {}, sound);
+  const int64_t ahead = sound(vote) - sound(best);
+  return {{"together", share(vote)},
+          {"best", best.model},
+          {"alone", share(best)},
+          {"verdict", ahead > 0    ? "Here the vote is ahead."
+                      : ahead == 0 ? "Here it gains nothing."
+                                   : "Here it is not: one network alone does better."}};
+}
+
+// Only for data that the paper uses.
+Json paper_values(const DemoResult& run) {
+  if (run.dataset != "mnist") return false;
+  const JudgedTest& vote = DefenceResult::vote(run.defence.exact);
+  const Fates &attacked = vote.attacked.all, &clean = vote.clean;
+  const int64_t right = attacked.flagged + clean.images - clean.flagged, all = attacked.images + clean.images;
+  const bool reached = static_cast<double>(right) >= kPaperAccuracy * static_cast<double>(all);
+  return {{"accuracy", percent_words(right, all)}, {"reaches", reached ? "reaches" : "does not reach"}};
+}
+
+// Whether `a` finds at least as much as `b` with no more false alarms. Shares of different wholes are compared as the
+// products that they stand for, so that equal ones are equal.
+bool no_worse(const JudgedTest& a, const JudgedTest& b) {
+  const auto at_least = [](const Fates& x, const Fates& y) {
+    return x.flagged * y.images >= y.flagged * x.images;
+  };
+  return at_least(a.attacked.all, b.attacked.all) && at_least(b.clean, a.clean);
+}
+
+Json check_values(const DefenceResult& defence) {
+  const JudgedTest &check = DefenceResult::pixel_check(defence.exact),
+                   &vote = DefenceResult::vote(defence.exact);
+  const Fates& rounded = DefenceResult::pixel_check(defence.rounded).attacked.all;
+  const bool ahead = no_worse(check, vote), behind = no_worse(vote, check);
+  Json values = values_of(check);
+  values["wins"] = ahead;
+  values["defeated"] = rounded.images > 0 && rounded.flagged == 0;  // it finds nothing any more
+  values["verdict"] =
+      ahead && behind ? "On these images the trained defence is no better than one comparison per pixel."
+      : ahead  ? "On these images one comparison per pixel, with nothing learned, beats the trained defence."
+      : behind ? "On these images the trained defence beats it."
+               : "Neither is better in both.";
+  return values;
+}
+
+std::string rounding_words(const Fates& exact, const Fates& rounded) {
+  if (rounded.images == 0) return "";
+  // Rounding undoes the smallest changes, which are the hardest to find: the vote should gain by that.
+  return rounded.share(rounded.flagged) >= exact.share(exact.flagged) - kFew
+             ? "The two shares are not of the same images: what rounding undoes are the smallest changes, "
+               "which the "
+               "vote finds least often."
+             : "The vote, too, loses by it: part of what it had learned was the rounding.";
+}
+
+// Attacks that know the defence: the one that gets most past it.
+Json adaptive_values(const DefenceResult& defence) {
+  const auto most =
+      std::ranges::max_element(defence.adaptive, {}, [](const AdaptiveRow& row) { return row.exact.wrong; });
+  if (most == defence.adaptive.end() || most->exact.images == 0) return false;
+  const Fates& fates = most->exact;
+  const Interval past = wilson_interval(fates.wrong, fates.images);
+  const auto budget = [](const AdaptiveRow& row) {
+    return fmt::format("{} {}", norm_words(*row.norm), size_words(row.size));
+  };
+  Json rows = Json::array();
+  for (const AdaptiveRow& row : defence.adaptive) {
+    rows.push_back(
+        {{"budget", budget(row)}, {"exact", values_of(row.exact)}, {"rounded", values_of(row.rounded)}});
   }
-  return page_table("The vote under an attack that knows it", rows);
+  return {
+      {"any_past", fates.wrong > 0},
+      {"counted", counted(fates.images, "image", "images")},
+      {"images", grouped(fates.images)},
+      {"budgets", defence.adaptive.size()},
+      {"norm", norm_words(*most->norm)},
+      {"size", size_words(most->size)},
+      {"past", grouped(fates.wrong)},
+      {"share", percent_words(fates.wrong, fates.images)},
+      {"low", fmt::format("{:.1f}", 100 * past.low)},
+      {"high", fmt::format("{:.1f}", 100 * past.high)},
+      {"rounded", grouped(most->rounded.wrong)},
+      {"verdict",
+       fates.images < kFewImages
+           ? "So few images say little."
+           : graded(
+                 fates.share(fates.wrong),
+                 {{kHalf, "An attacker who knows this defence defeats it."},
+                  {kOften, "An attacker who knows this defence gets past it often enough to rely on."},
+                  {0,
+                   "That is few, but it is one attack with one loss: a lower bound on what an attacker can "
+                   "do, and no proof of safety."}})},
+      {"rows", rows}};
 }
 
 Json galleries(const DemoResult& run) {
@@ -246,75 +347,72 @@ Json galleries(const DemoResult& run) {
   return shown;
 }
 
-std::string cycles_words(const std::vector<double>& cycles) {
-  std::string shares;
-  for (size_t k = 0; k < cycles.size(); ++k)
-    shares += fmt::format("{}{:g}", k == 0 ? "" : k + 1 == cycles.size() ? " and " : ", ", 100 * cycles[k]);
-  return shares;
-}
-
 }  // namespace
 
-std::string demo_page(const DemoResult& run) {
+std::string percent_words(int64_t part, int64_t whole) {
+  if (whole <= 0) return "–";
+  if (part <= 0) return "0 %";
+  if (part >= whole) return "100 %";
+  const double share = 100 * static_cast<double>(part) / static_cast<double>(whole);
+  if (share < 0.05) return "< 0.1 %";
+  if (share >= 99.95) return "> 99.9 %";
+  return fmt::format("{:.1f} %", share);
+}
+
+std::string demo_page(const DemoResult& run, bool drawn) {
   const DefenceResult& defence = run.defence;
-  const auto passes = std::count_if(run.epochs.begin(), run.epochs.end(),
-                                    [](const TrainingEpoch& epoch) { return epoch.stage.empty(); });
-  const int64_t tested = defence.vote().clean.images;
-  const Interval half = wilson_interval(tested / 2, tested);
+  const JudgedTest &target = DefenceResult::undefended(defence.exact),
+                   &vote = DefenceResult::vote(defence.exact),
+                   &rounded = DefenceResult::vote(defence.rounded);
+  const Fates& fooling = vote.attacked.fooling;
+  const Interval half = wilson_interval(vote.clean.images / 2, vote.clean.images);
   Json values = {
-      {"data", data_words(run)},
+      {"data", data_words(run.dataset)},
       {"tiles", opening(run)},
-      {"short", short_words(run)},
       {"parameters", grouped(run.parameters)},
       {"train_images", grouped(run.train_images)},
       {"class_count", run.class_names.size()},
-      {"passes", passes == 1 ? "each once" : fmt::format("each {} times", passes)},
-      {"clean", clean_words(run)},
-      {"accuracy_chart", accuracy_chart(run)},
+      {"passes", run.training.size() == 1 ? "each once" : fmt::format("each {} times", run.training.size())},
+      {"clean", clean_values(run)},
       {"network", run.network},
-      {"some_classes", run.examples.size() < run.class_names.size()},
-      {"size", size_words(static_cast<double>(run.pictured_attack().size))},
+      {"size", size_words(run.pictured_attack().size)},
       {"grey", run.shape.channels == 1},
       {"width", run.shape.width},
       {"height", run.shape.height},
-      {"cards", Json::array()},
-      {"examples", examples_words(run)},
-      {"attack", attack_words(run)},
-      {"attacks_table", attacks_table(run)},
+      {"examples", example_values(run)},
+      {"attack", attack_values(run)},
       {"gma", Json::array()},
       {"strips", {strip(run, Norm::linf), strip(run, Norm::l2)}},
-      {"gma_paper", gma_paper_words(run)},
+      {"gma_paper", gma_paper_values(run)},
       {"clean_train", grouped(defence.clean_train)},
       {"attacked_train", grouped(defence.attacked_train)},
-      {"cycles", cycles_words(defence.cycles)},
-      {"defence_chart", defence_chart(run)},
-      {"found", found_words(defence)},
-      {"missed", missed_words(defence)},
-      {"price", price_words(defence)},
-      {"verdict_table", verdict_table(defence)},
-      {"members", members_words(defence)},
-      {"paper", paper_words(run)},
-      {"attack_chart", attack_chart(defence)},
-      {"size_charts", {size_chart(defence, Norm::linf), size_chart(defence, Norm::l2)}},
+      {"judges", Json::array()},
+      {"target", values_of(target)},
+      {"vote", values_of(vote)},
+      {"found", graded(fooling.share(fooling.flagged), {{1, ", all of them."},
+                                                        {kNearlyAll, ", nearly all."},
+                                                        {kMost, ", most of them."},
+                                                        {kHalf, ", more than half, and far from all."},
+                                                        {0, ": it misses more than it finds."}})},
+      {"price", price_words(vote.clean, target.clean)},
+      {"members", member_values(defence)},
+      {"paper", paper_values(run)},
       {"galleries", galleries(run)},
-      {"off_grid", off_grid_words(defence)},
-      {"rounding", rounding_words(defence)},
-      {"adaptive_images", grouped(defence.adaptive.empty() ? 0 : defence.adaptive[0].exact.images)},
-      {"adaptive", adaptive_words(defence)},
-      {"adaptive_table", past_vote_table(defence)},
-      {"tested", grouped(tested)},
+      {"check", check_values(defence)},
+      {"vanished", grouped(defence.vanished)},
+      {"rounded_vote", values_of(rounded)},
+      {"rounded_check", values_of(DefenceResult::pixel_check(defence.rounded))},
+      {"rounding", rounding_words(vote.attacked.all, rounded.attacked.all)},
+      {"adaptive", adaptive_values(defence)},
       {"uncertain", fmt::format("{:.1f}", 50 * (half.high - half.low))},
       {"seed", run.seed},
       {"command", run.command},
       {"version", run.version},
       {"commit", run.commit},
       {"device", run.device == "cpu" ? "the CPU" : "a GPU"}};
-  for (const Example& example : run.examples) values["cards"].push_back(card(run, example));
-  for (const GmaAnalysis& analysis : run.gma) values["gma"].push_back(gma_words(analysis));
-  Figure by_size = gma_figure(run.gma, "Target");
-  for (size_t k = 0; k < run.gma.size(); ++k) by_size.series[k].title = norm_words(run.gma[k].norm);
-  values["gma_chart"] =
-      page_chart("gma", by_size, "Accuracy of Target under attacks of growing size, by both measures.");
+  for (const JudgedTest& judged : defence.exact) values["judges"].push_back(values_of(judged));
+  for (const GmaAnalysis& analysis : run.gma) values["gma"].push_back(gma_values(analysis));
+  values["charts"] = demo_charts(run, drawn);
   return fill_page(demo_template(), values);
 }
 

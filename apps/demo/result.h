@@ -1,4 +1,4 @@
-// All that a run of `caltrop demo` found out: what demo.json holds and report.html tells.
+// All that a run of `caltrop demo` found out: what report.html tells and the tables and demo.json hold.
 #pragma once
 
 #include <cstdint>
@@ -9,34 +9,13 @@
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
-#include "defense/fates.h"
+#include "defense/evaluation.h"
 #include "engine/architecture.h"
 #include "engine/metrics.h"
 
 namespace caltrop {
 
-// One detector on one test set.
-struct Verdicts {
-  std::string name;
-  Fates clean, attacked;
-  Fates fooling;  // of the attacked images, those to which the undefended network gives a wrong class
-};
-struct AttackVerdicts {
-  std::string attack;
-  Fates attacked, fooling;
-};
-// GMA at one size.
-struct SizeVerdicts {
-  Norm norm = Norm::linf;
-  float size = 0;
-  Fates undefended, vote;
-};
-// An attack that knows the defence, judged by the vote: the images as they are, and rounded to 8 bits.
-struct AdaptiveVerdicts {
-  Norm norm = Norm::linf;
-  float size = 0;
-  Fates exact, rounded;
-};
+// A mistake of the defence.
 struct Picture {
   std::vector<float> pixels;  // (h,w,c)
   int32_t label = 0, undefended = 0, vote = 0;
@@ -47,26 +26,24 @@ struct DefenceResult {
   int64_t clean_train = 0;     // images that the networks learn from
   int64_t attacked_train = 0;  // in the last cycle
   int64_t vanished = 0;        // attacked test images that rounding turns back into their clean image
-  std::vector<double> cycles;  // shares of attacked images
   // The undefended network, each network of the ensemble, the vote, and the check for pixels that are no
-  // multiple of 1/255 in front of the undefended network.
-  std::vector<Verdicts> exact, rounded;
-  std::vector<AttackVerdicts> by_attack;  // of the vote
-  std::vector<SizeVerdicts> by_size;
-  std::vector<AdaptiveVerdicts> adaptive;
+  // multiple of 1/255 in front of the undefended network: on test images as they are, and rounded to 8 bits.
+  std::vector<JudgedTest> exact, rounded;
+  std::vector<TransferRow> by_size;   // GMA
+  std::vector<AdaptiveRow> adaptive;  // by the vote: attacks that know it
   // The first ones: attacked images that get past the vote, and clean ones that it flags.
   std::vector<Picture> missed, alarms;
 
-  const Verdicts& undefended() const { return exact.front(); }
-  const Verdicts& vote() const { return exact.at(exact.size() - 2); }
-  const Verdicts& off_grid() const { return exact.back(); }
+  static const JudgedTest& undefended(const std::vector<JudgedTest>& rows) { return rows.front(); }
+  static const JudgedTest& vote(const std::vector<JudgedTest>& rows) { return rows.at(rows.size() - 2); }
+  static const JudgedTest& pixel_check(const std::vector<JudgedTest>& rows) { return rows.back(); }
 };
+
 // One attack of one size on the undefended network.
 struct AttackOutcome {
   std::string name;
   Norm norm = Norm::linf;
   AttackSummary summary;
-  int64_t gradients = 0;  // taken for all images together
 };
 
 // What a network says of an image, and how sure it is (softmax).
@@ -86,19 +63,13 @@ struct SizeExample {
   Example image;
 };
 
-struct TrainingEpoch {
-  std::string model, stage;  // stage: "" for the undefended network
-  int64_t epoch = 0;         // from 1
-  double loss = 0, train_accuracy = 0, test_accuracy = 0;
-};
-
 struct DemoResult {
   std::string dataset, network;  // the line
   std::vector<std::string> class_names;
   ImageShape shape;
   int64_t train_images = 0, parameters = 0;
-  std::vector<TrainingEpoch> epochs;
-  Metrics clean;  // on all test images
+  Json training, defence_training;  // metrics.jsonl, and that of the defence
+  Metrics clean;                    // on all test images
   std::vector<AttackOutcome> attacks;
   size_t pictured = 0;  // the attack of `examples`
   std::vector<Example> examples;
@@ -112,12 +83,10 @@ struct DemoResult {
   const AttackSummary& pictured_attack() const { return attacks.at(pictured).summary; }
 };
 
-Json to_json(const DefenceResult& result);
 Json to_json(const DemoResult& result);
 
 // One row for each detector and test set, exact and 8 bits.
-Table defence_table(const DefenceResult& result);
-Table by_size_table(const DefenceResult& result);   // of the undefended network and of the vote
-Table adaptive_table(const DefenceResult& result);  // of the vote
+Table detector_table(const DefenceResult& result);
+Table by_size_table(const DefenceResult& result);  // of the undefended network and of the vote
 
 }  // namespace caltrop

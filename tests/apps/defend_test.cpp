@@ -248,6 +248,35 @@ TEST_SUITE("apps") {
     for (const Json& row : rounded) CHECK(row["test"] != "exact");
   }
 
+  TEST_CASE("defend: the tables, counted by hand") {
+    JudgedTest one{.model = "m",
+                   .stage = "s",
+                   .test = "exact",
+                   .clean = {.images = 4, .flagged = 1, .right = 2, .wrong = 1},
+                   .attacked = {{.images = 3, .flagged = 2, .right = 1}, {.images = 1, .flagged = 1}}};
+    one.metrics.accuracy = 4.0 / 7;
+    one.attacks = {{"fgsm", {{.images = 2, .flagged = 2}, {.images = 1, .flagged = 1}}, {}},
+                   {"cw", {{.images = 1, .right = 1}, {}}, {}}};
+    one.sizes = {{"fgsm", Norm::linf, 0.5f, one.attacks[0].fates},
+                 {"cw", Norm::l2, {}, one.attacks[1].fates}};
+    JudgedTest other = one;
+    other.knows_classes = false;
+    CHECK(summary_table({one, other}).csv() ==
+          "model,stage,test,clean,attacked,accuracy,f1,detection_accuracy,detection_f1,detection_rate,"
+          "fooling_detected,wrong,false_alarms,clean_accuracy\n"
+          "m,s,exact,4,3,0.5714285714285714,0,0.7142857142857143,0.6666666666666666,0.6666666666666666,1,0,0."
+          "25,0.5\n"
+          "m,s,exact,4,3,,,0.7142857142857143,0.6666666666666666,0.6666666666666666,1,,0.25,\n");
+    // Two of two found beside one false alarm among four clean images; one of one missed.
+    CHECK(attacks_table({one}).csv() ==
+          "model,stage,test,attack,images,fooled,recall,fooling_recall,wrong,accuracy,f1,detection_accuracy,"
+          "detection_f1\n"
+          "m,s,exact,fgsm,2,0.5,1,1,0,0,0,0.8333333333333334,0.8\nm,s,exact,cw,1,0,0,,0,0,0,0.6,0\n");
+    CHECK(sizes_table({one}).csv() ==
+          "model,stage,test,attack,norm,size,images,fooled,recall\n"
+          "m,s,exact,fgsm,linf,0.5,2,0.5,1\nm,s,exact,cw,l2,,1,0,0\n");
+  }
+
   TEST_CASE("defend: what cannot be done is refused before any work") {
     const Trained place;
     struct Case {
@@ -368,53 +397,6 @@ TEST_SUITE("apps") {
     CHECK(contents(place.file("new-cache")).empty());
     go_on("early", "new-cache");
     CHECK(contents(place.file("new-cache")) == contents(place.file("cache")));
-  }
-
-  TEST_CASE("defend: the tables, counted by hand") {
-    // Two clean classes, four clean images; two attacks with three attacked images.
-    const Images clean(cpu_backend(), {1, 1, 1}, std::vector<uint8_t>{0, 1, 2, 3},
-                       std::vector<int32_t>{0, 0, 1, 1});
-    AttackedPool pool;
-    pool.attacks = {{"fgsm", attack_defaults(AttackKind::fgsm), {0.1f, 2.0f}},
-                    {"cw", attack_defaults(AttackKind::cw), {std::numeric_limits<float>::infinity()}}};
-    pool.images = {
-        {.position = 0, .attack = 0, .size = 0.1f, .fooled = true},
-        {.position = 1, .image = 2, .attack = 1, .size = std::numeric_limits<float>::infinity(), .l2 = 1.5f},
-        {.position = 2, .image = 1, .attack = 0, .size = 2.0f}};
-    DetectionReport report(2, {0.1f, 2.0f});
-    // Clean: right, right, a false alarm, wrong class. Attacked: found, missed, found.
-    report.add({"m", "s", 0, {0, 0, 2, 0, 2, 1, 2}}, clean, "exact", pool);
-    const Json row = report.summary().json()[0];
-    const auto is = [](const Json& value, double expected) {
-      return std::abs(value.get<double>() - expected) < 1e-12;
-    };
-    CHECK(is(row["accuracy"], 4.0 / 7));
-    CHECK(is(row["detection_accuracy"], 5.0 / 7));
-    CHECK(is(row["detection_rate"], 2.0 / 3));
-    CHECK(is(row["detection_f1"], 2.0 / 3));  // precision 2/3
-    CHECK(is(row["fooling_detected"], 1));    // the one that fooled
-    CHECK(is(row["wrong"], 0));               // the one that was missed got its class, 1
-    CHECK(is(row["false_alarms"], 0.25));
-    CHECK(is(row["clean_accuracy"], 0.5));
-    // F1: class 0: 2*2/(2+3), class 1: 0, attacked: 2*2/(3+3)
-    CHECK(is(row["f1"], (0.8 + 0 + 2.0 / 3) / 3));
-    const Json attacks = report.attacks().json();
-    REQUIRE(attacks.size() == 2);
-    CHECK((is(attacks[0]["recall"], 1) && is(attacks[0]["fooled"], 0.5) &&
-           is(attacks[0]["accuracy"], 4.0 / 6)));
-    CHECK((is(attacks[1]["recall"], 0) && is(attacks[1]["accuracy"], 2.0 / 5)));
-    // Two of two found beside one false alarm among four clean images; one of one missed.
-    CHECK((is(attacks[0]["detection_accuracy"], 5.0 / 6) && is(attacks[0]["detection_f1"], 0.8)));
-    CHECK((is(attacks[1]["detection_accuracy"], 3.0 / 5) && is(attacks[1]["detection_f1"], 0)));
-    const Json sizes = report.sizes().json();
-    REQUIRE(sizes.size() == 3);
-    CHECK((is(sizes[0]["recall"], 1) && sizes[0]["attack"] == "fgsm"));
-    CHECK((is(sizes[2]["size"], 2) && sizes[2]["attack"] == "cw"));  // 1.5 fits the size 2
-    report.add({"n", "s", 0, {0, 0, 1, 1, 0, 0, 1}}, clean, "exact", pool);
-    CHECK((is(report.summary().json()[1]["wrong"], 2.0 / 3) &&
-           is(report.summary().json()[1]["fooling_detected"], 0)));
-    CHECK(is(report.attacks().json()[3]["wrong"], 1));
-    CHECK_THROWS_AS(report.add({"m", "s", 0, {0}}, clean, "exact", pool), Error);
   }
 }
 

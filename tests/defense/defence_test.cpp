@@ -162,7 +162,8 @@ TEST_SUITE("defense") {
     REQUIRE(hardened.judged.size() ==
             3);  // itself on each test set; no detector beside one that detects nothing
     for (const JudgedTest& judged : hardened.judged)
-      CHECK(judged.answers.size() == static_cast<size_t>(tests[judged.test].images.count()));
+      CHECK((judged.clean.images == 60 &&
+             judged.attacked.all.images + 60 == static_cast<int64_t>(judged.answers.size())));
     CHECK(hardened.passes == 1);
     REQUIRE((hardened.adaptive.size() == 4 && before.adaptive.size() == 4));  // none, two attacks, any
     const Fates &clean = hardened.adaptive[0].exact, &any = hardened.adaptive[3].exact;
@@ -171,6 +172,16 @@ TEST_SUITE("defense") {
     // The defence is what makes the difference.
     CHECK(any.wrong + 10 <= before.adaptive[3].exact.wrong);
     CHECK(any.wrong >= hardened.adaptive[1].exact.wrong);
+    // What is made on the undefended network fools that more often than the defence.
+    const std::vector<float> sizes = {0.01f, 0.1f};
+    AttackOptions pgd = attack_defaults(AttackKind::pgd);
+    const std::vector<TransferRow> rows = transfer(defended, trial.target, trial.test, 10, pgd, sizes);
+    REQUIRE((rows.size() == 2 && rows[1].size == 0.1f && rows[1].norm == pgd.norm));
+    for (const TransferRow& row : rows) CHECK((row.undefended.images == 60 && row.defended.images == 60));
+    CHECK((rows[0].undefended.wrong < rows[1].undefended.wrong));
+    CHECK(rows[1].defended.wrong < rows[1].undefended.wrong);
+    const std::vector<TransferRow> itself = transfer(undefended, trial.target, trial.test, 10, pgd, sizes);
+    for (const TransferRow& row : itself) CHECK(row.defended.wrong == row.undefended.wrong);
   }
 
   TEST_CASE("defence: alarms are answers, and an attacker who knows them looks for a third way") {
