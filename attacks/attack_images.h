@@ -41,6 +41,27 @@ struct AttackSummary {
   }
 };
 
+// Every count of a summary by its name, for who writes them down and reads them again.
+template <typename Summary, typename Visit>
+void for_each_count(Summary& summary, const Visit& visit) {
+  auto& s = summary;
+  visit("images", s.images);
+  visit("clean_correct", s.clean_correct);
+  visit("correct", s.correct);
+  visit("robust", s.robust);
+  visit("successes", s.successes);
+  visit("successes_of_correct", s.successes_of_correct);
+  visit("loss", s.loss);
+  visit("sum_linf", s.sum_linf);
+  visit("sum_l2", s.sum_l2);
+  visit("max_linf", s.max_linf);
+  visit("max_l2", s.max_l2);
+  visit("zero_gradients", s.zero_gradients);
+  visit("nan_gradients", s.nan_gradients);
+  visit("box_violations", s.box_violations);
+  visit("ball_violations", s.ball_violations);
+}
+
 struct AttackReport {
   std::vector<AttackSummary> sizes;  // one for each eps, in the order asked for
   int64_t forward_passes = 0, backward_passes = 0;

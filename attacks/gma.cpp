@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "engine/error.h"
 #include "engine/named.h"
@@ -122,9 +123,38 @@ GmaAnalysis GmaTally::analysis() const {
   return done;
 }
 
+namespace {
+
+GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<const GmaSize> sizes,
+                            const AttackOptions& options, AttackJob job) {
+  GmaTally tally(sizes, options.norm);
+  job.sink = [&](int64_t first, const AttackResult& chunk) {
+    for (size_t i = 0; i < chunk.images.size(); ++i) {
+      const AttackedImage& image = chunk.images[i];
+      const AttackRow& found = chunk.rows[i];
+      const AttackRow unattacked{.prediction = image.clean_prediction,
+                                 .success = image.clean_prediction != image.label};
+      const float length = options.norm == Norm::linf ? found.linf : found.l2;
+      for (size_t s = 0; s < sizes.size(); ++s) {
+        tally.add(first + static_cast<int64_t>(i), static_cast<int64_t>(s), 0, image,
+                  length <= sizes[s].eps ? found : unattacked);
+      }
+    }
+  };
+  const float unbounded = std::numeric_limits<float>::infinity();
+  const AttackReport report = attack_images(model, images, std::span(&unbounded, 1), options, job);
+  GmaAnalysis done = tally.analysis();
+  done.forward_passes = report.forward_passes;
+  done.backward_passes = report.backward_passes;
+  return done;
+}
+
+}  // namespace
+
 GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
                         const AttackOptions& options, int64_t tries, const AttackJob& job) {
   if (tries < 1 || tries > 3) fail("--tries {} is out of range: Algorithm 2 attacks 1 to 3 times", tries);
+  if (is_minimum_norm(options.kind)) return analyze_nearest(model, images, sizes, options, job);
   GmaTally tally(sizes, options.norm);
   int64_t forward = 0, backward = 0;
   for (int64_t attempt = 0; attempt < tries; ++attempt) {

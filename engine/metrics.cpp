@@ -1,6 +1,7 @@
 #include "engine/metrics.h"
 
 #include <algorithm>
+#include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
 #include "engine/error.h"
@@ -86,6 +87,26 @@ double quantile(std::vector<double> values, double share) {
   const auto below = static_cast<size_t>(place);
   const size_t above = std::min(below + 1, values.size() - 1);
   return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+std::optional<double> MeanAndDeviation::half_width(double confidence) const {
+  if (!deviation) return std::nullopt;
+  const auto count = static_cast<double>(n);
+  const boost::math::students_t t(count - 1);
+  return boost::math::quantile(t, (1 + confidence) / 2) * *deviation / std::sqrt(count);
+}
+
+MeanAndDeviation over_seeds(const std::vector<double>& values) {
+  MeanAndDeviation result{.n = values.size()};
+  if (values.empty()) return result;
+  for (const double value : values) result.mean += value / static_cast<double>(values.size());
+  const auto [lowest, highest] = std::minmax_element(values.begin(), values.end());
+  result.lowest = *lowest, result.highest = *highest;
+  if (values.size() < 2) return result;
+  double squares = 0;
+  for (const double value : values) squares += (value - result.mean) * (value - result.mean);
+  result.deviation = std::sqrt(squares / static_cast<double>(values.size() - 1));
+  return result;
 }
 
 }  // namespace caltrop

@@ -1,7 +1,10 @@
-// How good predictions are: accuracy with its interval, and the macro averages of paper 1 (Eq. 7-10).
+// How good predictions are: accuracy with its interval, and the macro averages of paper 1 (Eq. 7-10); and what several
+// seeds say together.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -53,5 +56,17 @@ Metrics summarize(const Confusion& confusion);
 
 // The value below which `share` of `values` lie, linear between neighbours; the median at 0.5. Not empty.
 double quantile(std::vector<double> values, double share);
+
+// A number over seeds.
+struct MeanAndDeviation {
+  double mean = 0;
+  std::optional<double> deviation = {};  // of a sample: n - 1 in the denominator; of one value there is none
+  double lowest = 0, highest = 0;
+  size_t n = 0;
+
+  // Half the width of the mean's interval at `confidence` (Student's t); of one value none is known.
+  std::optional<double> half_width(double confidence = 0.95) const;
+};
+MeanAndDeviation over_seeds(const std::vector<double>& values);
 
 }  // namespace caltrop

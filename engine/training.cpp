@@ -231,6 +231,19 @@ std::vector<EpochResult> fit(Model& model, Optimizer& optimizer, const ImageSour
   return results;
 }
 
+Model train_network(const ZooEntry& network, const ImageSource& images, int64_t epochs, uint64_t seed,
+                    const Progress& progress) {
+  Model model(parse_architecture(network.line), images.shape(), images.backend());
+  model.initialize(parse_initializer(network.initializer), seed);
+  Optimizer optimizer({}, model.parameters());
+  const TrainingOptions how{.epochs = epochs, .seed = seed, .schedule = Schedule::parse("linear")};
+  CrossEntropy objective;
+  fit(model, optimizer, images, objective, how, {.progress = [&](int64_t, int64_t done) {
+        if (progress) progress(done);
+      }});
+  return model;
+}
+
 SafeTensorFile checkpoint(const Model& model, const Optimizer& optimizer, const Objective& objective) {
   SafeTensorFile file = model.state();
   optimizer.save(file);

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "engine/images.h"
+#include "engine/inference.h"
 #include "engine/model.h"
 #include "engine/optimizer.h"
+#include "engine/zoo.h"
 
 namespace caltrop {
 
@@ -97,6 +99,11 @@ struct TrainingCallbacks {
 std::vector<EpochResult> fit(Model& model, Optimizer& optimizer, const ImageSource& images,
                              Objective& objective, const TrainingOptions& options,
                              const TrainingCallbacks& callbacks = {});
+
+// A network by its line and the rule of its first weights, trained from scratch with cross-entropy: Adam, rate 0.001
+// falling linearly to 0, mini-batches of 128. `progress` receives images trained on, of all epochs.
+Model train_network(const ZooEntry& network, const ImageSource& images, int64_t epochs, uint64_t seed,
+                    const Progress& progress = {});
 
 // Everything that the next epoch depends on but its number, and back.
 SafeTensorFile checkpoint(const Model& model, const Optimizer& optimizer, const Objective& objective);

@@ -13,11 +13,11 @@
 #include "apps/core/text_layout.h"
 #include "apps/gma/poison_check.h"
 #include "apps/report/table.h"
-#include "apps/study/study.h"
 #include "attacks/attack.h"
 #include "attacks/poison/poison.h"
 #include "data/npz.h"
 #include "engine/random.h"
+#include "engine/training.h"
 
 namespace caltrop {
 namespace {
@@ -125,8 +125,8 @@ class Poisoning {
     Backend& backend = open_backend(options_.common, console_);
     const TrainingData data = load_training_data(options_.data, backend, console_);
     check_poison(how, data.train.image_size());
-    network_ = {network_line(options_.model, data.info.classes),
-                network_initializer(options_.model, data.info.classes)};
+    network_.line = network_line(options_.model, data.info.classes);
+    network_.initializer = network_initializer(options_.model, data.info.classes);
     {
       const Model probe(parse_architecture(network_.line), data.train.shape(), backend);
       expect_outputs(probe, data.info);
@@ -197,8 +197,13 @@ class Poisoning {
   }
 
   Model surrogate(const Images& images, const PoisonRoles& roles) {
-    return train_network(network_, images.at(roles.trained_on()), options_.surrogate_epochs,
-                         static_cast<uint64_t>(options_.common.seed), console_, "surrogate");
+    return train(images.at(roles.trained_on()), options_.surrogate_epochs, options_.common.seed, "surrogate");
+  }
+
+  Model train(const Images& images, int64_t epochs, int64_t seed, const std::string& label) {
+    ProgressLine progress(console_, label, epochs * images.count(), "images");
+    return train_network(network_, images, epochs, static_cast<uint64_t>(seed),
+                         [&](int64_t done) { progress.at(done); });
   }
 
   std::vector<float> craft(const Images& images, const PoisonRoles& roles, const std::vector<int32_t>& labels,
@@ -220,13 +225,12 @@ class Poisoning {
     file.close();
   }
 
-  Kind train_kind(const std::string& name, const TrainingData& data, const Images& train,
+  Kind train_kind(const std::string& name, const TrainingData& data, const Images& images,
                   const Images& targets) {
     Kind kind{name, {}, {}, std::vector<std::vector<double>>(static_cast<size_t>(data.info.classes))};
     for (int64_t s = 1; s <= options_.seeds; ++s) {
-      const Model model =
-          train_network(network_, train, options_.epochs, static_cast<uint64_t>(options_.common.seed + s),
-                        console_, fmt::format("{} {}/{}", name, s, options_.seeds));
+      const Model model = train(images, options_.epochs, options_.common.seed + s,
+                                fmt::format("{} {}/{}", name, s, options_.seeds));
       const Evaluation test = evaluate(model, data.test);
       kind.accuracy.push_back(test.metrics.accuracy);
       kind.on_targets.push_back(evaluate(model, targets).metrics.accuracy);
@@ -297,7 +301,7 @@ class Poisoning {
   PoisonCommand& options_;
   const Flags& flags_;
   Console console_;
-  StudyNetwork network_;
+  ZooEntry network_;
 };
 
 }  // namespace

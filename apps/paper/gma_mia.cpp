@@ -116,8 +116,8 @@ class PaperStudy {
       if (figure == 10)
         std::erase_if(attacks, [](const VisualAttack& attack) { return attack.name != "GMA"; });
       const VisualInput input{.model = network.model,
-                              .images = network.test,
-                              .class_names = network.data.class_names,
+                              .images = network.data.test,
+                              .class_names = network.data.info.class_names,
                               .title = fmt::format("{}: what it says", cell.title()),
                               .measured = images_measured(options_.scale, cell.arm.name)};
       const VisualReport report = write_visual(place.folder, fmt::format("figure-{}-{}", figure, cell.stem),

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "apps/core/json.h"
-#include "apps/study/statistics.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 

@@ -8,8 +8,8 @@
 #include "apps/commands/evaluation.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
-#include "apps/study/study.h"
 #include "engine/checksum.h"
+#include "engine/training.h"
 #include "engine/zoo.h"
 
 namespace caltrop {
@@ -22,22 +22,45 @@ std::string attacks_file(const StudyCell& cell) {
   return cell.stem + "-attacks.json";
 }
 
-StudyNetwork network_of(const StudyArm& arm, int64_t classes) {
-  if (!arm.line.empty()) return {arm.line, arm.initializer.empty() ? "he_uniform" : arm.initializer};
-  const ZooEntry entry = zoo(arm.name, classes);
-  return {entry.line, entry.initializer};
-}
+// Work as estimated, in millions of multiply-accumulates; a backward pass counts as two forward ones.
+constexpr double kPasses = 3, kUnit = 1e6;
 
-DataOptions data_of(const StudyCell& cell) {
+// A cell and what follows of its data set.
+struct PlannedCell {
+  const StudyCell& cell;
+  const TrainingData& data;
+  ZooEntry network = {};
+  int64_t trained = 0, attacked = 0;  // images
+  double macs = 0;
+
+  PlannedCell(const StudyCell& planned, const TrainingData& of) : cell(planned), data(of) {
+    const StudyArm& arm = cell.arm;
+    network = arm.line.empty() ? zoo(arm.name, data.info.classes)
+                               : ZooEntry{arm.name, arm.line, arm.initializer, ""};
+    const auto some = [](int64_t wanted, int64_t all) {
+      return wanted > 0 ? std::min(wanted, all) : all;
+    };
+    trained = some(arm.train_images, data.train.count());
+    attacked = some(arm.attacked, data.test.count());
+    macs = static_cast<double>(count_macs(parse_architecture(network.line), data.train.shape()));
+  }
+
+  double training_work() const {
+    return kPasses * macs * static_cast<double>(trained * cell.arm.epochs) / kUnit;
+  }
+  double attack_work(const StudyAttack& attack) const {
+    const AttackOptions& how = attack.options;
+    const auto sizes = is_minimum_norm(how.kind) ? 1.0 : static_cast<double>(attack.sizes.size());
+    const auto rounds = static_cast<double>(how.kind == AttackKind::cw ? how.cw.rounds : attack.tries);
+    return kPasses * macs * sizes * rounds * static_cast<double>(how.steps * how.restarts * attacked) / kUnit;
+  }
+};
+
+TrainingData load_data(const StudyCell& cell, const StudyPlace& place) {
   DataOptions options;
   options.dataset = cell.dataset;
   options.data_dir = cell.data_dir;
-  if (cell.arm.train_images > 0) options.limit = cell.arm.train_images;
-  return options;
-}
-
-int64_t attacked_of(const StudyArm& arm, int64_t test_images) {
-  return arm.attacked > 0 ? std::min(arm.attacked, test_images) : test_images;
+  return load_training_data(options, place.backend, place.console);
 }
 
 // Everything that decides what an attack does to a network.
@@ -48,33 +71,13 @@ Json about(const StudyAttack& attack, const AttackOptions& how, int64_t images, 
           {"tries", attack.tries}};
 }
 
-// The counts of a summary by name: one list for writing and reading.
-template <typename Summary, typename Visit>
-void visit_counts(Summary& s, const Visit& visit) {
-  visit("images", s.images);
-  visit("clean_correct", s.clean_correct);
-  visit("correct", s.correct);
-  visit("robust", s.robust);
-  visit("successes", s.successes);
-  visit("successes_of_correct", s.successes_of_correct);
-  visit("loss", s.loss);
-  visit("sum_linf", s.sum_linf);
-  visit("sum_l2", s.sum_l2);
-  visit("max_linf", s.max_linf);
-  visit("max_l2", s.max_l2);
-  visit("zero_gradients", s.zero_gradients);
-  visit("nan_gradients", s.nan_gradients);
-  visit("box_violations", s.box_violations);
-  visit("ball_violations", s.ball_violations);
-}
-
 Json to_json(const std::string& name, const GmaAnalysis& analysis, const Json& about) {
   Json sizes = Json::array();
   for (const GmaSizeResult& size : analysis.sizes) {
     Json tries = Json::array();
     for (const AttackSummary& attempt : size.tries) {
       Json counts;
-      visit_counts(attempt, [&](const char* key, const auto& count) { counts[key] = count; });
+      for_each_count(attempt, [&](const char* key, const auto& count) { counts[key] = count; });
       tries.push_back(std::move(counts));
     }
     sizes.push_back({{"eps", size.size.eps}, {"tries", std::move(tries)}});
@@ -104,7 +107,7 @@ GmaAnalysis analysis_from(const Json& json, const StudyAttack& attack) {
     GmaSizeResult size{attack.sizes[s], {}};
     for (const Json& counts : json.at("sizes").at(s).at("tries")) {
       AttackSummary attempt{.size = size.size.eps};
-      visit_counts(attempt, [&]<typename T>(const char* key, T& count) {
+      for_each_count(attempt, [&]<typename T>(const char* key, T& count) {
         const Json& value = counts.at(key);
         count = value.is_null() ? std::numeric_limits<T>::quiet_NaN() : value.get<T>();  // as JSON writes NaN
       });
@@ -121,51 +124,6 @@ Json stored_attacks(const StudyCell& cell, const RunFolder& folder) {
   const Json stored = folder.read_json(attacks_file(cell));
   if (!stored.contains("attacks")) fail("{} is damaged; delete it", folder.file(attacks_file(cell)).string());
   return stored.at("attacks");
-}
-
-GmaAnalysis nearest(const StudiedNetwork& network, const StudyAttack& attack, const AttackOptions& how,
-                    AttackJob job) {
-  GmaTally tally(attack.sizes, how.norm);
-  job.sink = [&](int64_t first, const AttackResult& chunk) {
-    for (size_t i = 0; i < chunk.images.size(); ++i) {
-      const AttackedImage& image = chunk.images[i];
-      const AttackRow& found = chunk.rows[i];
-      const AttackRow unattacked{.prediction = image.clean_prediction,
-                                 .success = image.clean_prediction != image.label};
-      const float length = how.norm == Norm::linf ? found.linf : found.l2;
-      for (size_t s = 0; s < attack.sizes.size(); ++s) {
-        tally.add(first + static_cast<int64_t>(i), static_cast<int64_t>(s), 0, image,
-                  length <= attack.sizes[s].eps ? found : unattacked);
-      }
-    }
-  };
-  const float unbounded = std::numeric_limits<float>::infinity();
-  const AttackReport report = attack_images(network.model, network.test, std::span(&unbounded, 1), how, job);
-  GmaAnalysis analysis = tally.analysis();
-  analysis.forward_passes = report.forward_passes;
-  analysis.backward_passes = report.backward_passes;
-  return analysis;
-}
-
-GmaAnalysis run_attack(const StudiedNetwork& network, const StudyAttack& attack, const AttackOptions& how,
-                       int64_t images, const Progress& progress) {
-  AttackJob job{.rows = row_range(0, images)};
-  job.progress = progress;
-  if (is_minimum_norm(how.kind)) return nearest(network, attack, how, std::move(job));
-  return gma_analyze(network.model, network.test, attack.sizes, how, attack.tries, job);
-}
-
-// Work as estimated, in millions of multiply-accumulates; a backward pass counts as two forward ones.
-constexpr double kPasses = 3, kUnit = 1e6;
-double training_work(const StudyArm& arm, double macs, int64_t train_images) {
-  const int64_t images = arm.train_images > 0 ? std::min(arm.train_images, train_images) : train_images;
-  return kPasses * macs * static_cast<double>(images * arm.epochs) / kUnit;
-}
-double attack_work(const StudyAttack& attack, double macs, int64_t images) {
-  const AttackOptions& how = attack.options;
-  const auto sizes = is_minimum_norm(how.kind) ? 1.0 : static_cast<double>(attack.sizes.size());
-  const auto rounds = static_cast<double>(how.kind == AttackKind::cw ? how.cw.rounds : attack.tries);
-  return kPasses * macs * sizes * rounds * static_cast<double>(how.steps * how.restarts * images) / kUnit;
 }
 
 // One line for the whole. What was there before counts as done before the line begins, so that the rate and the time
@@ -199,34 +157,50 @@ class WholeProgress {
   std::optional<ProgressLine> line_;
 };
 
-struct DataSize {
-  int64_t train = 0, test = 0, classes = 0;
-  ImageShape shape = {};
-};
+// The network of the folder, or else a new one.
+Model network_of(const PlannedCell& plan, const StudyPlace& place, const Progress& progress) {
+  const StudyCell& cell = plan.cell;
+  const TrainingData& data = plan.data;
+  const std::string file = cell.stem + ".safetensors";
+  Model model(parse_architecture(plan.network.line), data.train.shape(), place.backend);
+  if (place.folder.has(file)) {
+    model.load(read_safetensors(place.folder.file(file)));
+  } else {
+    const auto train = [&](const Images& images) {
+      return train_network(plan.network, images, cell.arm.epochs, static_cast<uint64_t>(cell.seed), progress);
+    };
+    const bool all = plan.trained == data.train.count();
+    model = all ? train(data.train) : train(data.train.at(row_range(0, plan.trained)));
+    SafeTensorFile weights = model.state();
+    DataOptions known;
+    known.dataset = data.info.name;
+    describe_data(weights, known);
+    write_safetensors(place.folder.file(file), weights);
+  }
+  place.console.say("{} {}: {} parameters, {} training images, {} epochs: test accuracy {}", cell.dataset,
+                    cell.arm.name, count_parameters(model.architecture(), model.input()), plan.trained,
+                    cell.arm.epochs, in_words(evaluate(model, data.test).metrics));
+  return model;
+}
 
-CellResult run_cell(const StudyCell& cell, const DataSize& data, const StudyPlace& place,
-                    WholeProgress& progress) {
-  const StudyNetwork line = network_of(cell.arm, data.classes);
-  const auto macs = static_cast<double>(count_macs(parse_architecture(line.line), data.shape));
+CellResult run_cell(const PlannedCell& plan, const StudyPlace& place, WholeProgress& progress) {
+  const StudyCell& cell = plan.cell;
   const std::string label = cell.dataset + " " + cell.arm.name;
-  const int64_t trained =
-      cell.arm.train_images > 0 ? std::min(cell.arm.train_images, data.train) : data.train;
-  progress.begin(label + " training", training_work(cell.arm, macs, data.train));
-  const StudiedNetwork network = study_network(cell, place, progress.at(trained * cell.arm.epochs));
+  progress.begin(label + " training", plan.training_work());
+  const Model model = network_of(plan, place, progress.at(plan.trained * cell.arm.epochs));
   CellResult result{.cell = cell};
   if (cell.attacks.empty()) return result;
 
-  const int64_t images = attacked_of(cell.arm, network.test.count());
-  const std::string bytes = serialize_safetensors(network.model.state(), cell.stem),
+  const std::string bytes = serialize_safetensors(model.state(), cell.stem),
                     weights = fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
-  const Json facts = network.data.facts.at("data").at("test");
+  const Json facts = plan.data.info.facts.at("data").at("test");
   const Json stored = stored_attacks(cell, place.folder);
   Json done = Json::array();
   for (const StudyAttack& attack : cell.attacks) {
     AttackOptions how = attack.options;
     how.seed = static_cast<uint64_t>(cell.seed);
-    const Json recipe = about(attack, how, images, weights, facts);
-    progress.begin(label + " " + attack.name, attack_work(attack, macs, images));
+    const Json recipe = about(attack, how, plan.attacked, weights, facts);
+    progress.begin(label + " " + attack.name, plan.attack_work(attack));
     const auto found = std::find_if(stored.begin(), stored.end(),
                                     [&](const Json& one) { return one.value("about", Json()) == recipe; });
     if (found != stored.end()) {
@@ -234,8 +208,9 @@ CellResult run_cell(const StudyCell& cell, const DataSize& data, const StudyPlac
       done.push_back(*found);
       continue;
     }
-    result.attacks.push_back(
-        run_attack(network, attack, how, images, progress.at(images * std::max<int64_t>(1, attack.tries))));
+    AttackJob job{.rows = row_range(0, plan.attacked)};
+    job.progress = progress.at(plan.attacked * attack.tries);
+    result.attacks.push_back(gma_analyze(model, plan.data.test, attack.sizes, how, attack.tries, job));
     done.push_back(to_json(attack.name, result.attacks.back(), recipe));
     place.folder.write_json(
         attacks_file(cell),
@@ -271,62 +246,33 @@ const GmaAnalysis& CellResult::under(std::string_view attack) const {
   fail("[study] {} was not attacked with {}", cell.title(), attack);
 }
 
-StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place, const Progress& progress) {
-  DataOptions options = data_of(cell);
-  TrainingData data = load_training_data(options, place.backend, place.console);
-  const StudyNetwork line = network_of(cell.arm, data.info.classes);
-  const std::string file = cell.stem + ".safetensors", label = cell.dataset + " " + cell.arm.name;
-  Model model(parse_architecture(line.line), data.train.shape(), place.backend);
-  if (place.folder.has(file)) {
-    model.load(read_safetensors(place.folder.file(file)));
-  } else {
-    model = train_network(line, data.train, cell.arm.epochs, static_cast<uint64_t>(cell.seed), progress);
-    SafeTensorFile weights = model.state();
-    describe_data(weights, options);
-    write_safetensors(place.folder.file(file), weights);
-  }
-  const Evaluation test = evaluate(model, data.test);
-  place.console.say("{}: {} parameters, {} training images, {} epochs: test accuracy {}", label,
-                    count_parameters(model.architecture(), model.input()), data.train.count(),
-                    cell.arm.epochs, in_words(test.metrics));
-  return {std::move(data.info), std::move(data.test), std::move(model), test.metrics.accuracy};
+StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place) {
+  TrainingData data = load_data(cell, place);
+  Model model = network_of({cell, data}, place, {});
+  return {std::move(data), std::move(model)};
 }
 
 StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& place) {
   StudyResults results;
-  // Every data set is looked at before the first network is trained.
-  std::map<std::string, std::optional<DataSize>> data;
+  // Every data set is read before the first network is trained, once for all of its cells.
+  std::map<std::pair<std::string, std::string>, std::optional<TrainingData>> sets;
+  std::vector<PlannedCell> plan;
   double work = 0;
   for (const StudyCell& cell : cells) {
-    if (data.contains(cell.dataset) && !data[cell.dataset]) continue;
-    if (!data.contains(cell.dataset)) {
-      try {
-        StudyCell whole = cell;
-        whole.arm.train_images = 0;
-        DataOptions options = data_of(whole);
-        Console silent("", true);  // what is to be said is said when it is loaded for good
-        const TrainingData found = load_training_data(options, place.backend, silent);
-        data[cell.dataset] =
-            DataSize{found.train.count(), found.test.count(), found.info.classes, found.train.shape()};
-      } catch (const DatasetNotFound& problem) {
-        place.console.warn("{} is left out: {}", cell.dataset, problem.what());
-        results.skipped.emplace_back(problem.what());
-        data[cell.dataset].reset();
-        continue;
-      }
+    const auto [at, unread] = sets.try_emplace({cell.dataset, cell.data_dir});
+    try {
+      if (unread) at->second = load_data(cell, place);
+    } catch (const DatasetNotFound& problem) {
+      place.console.warn("{} is left out: {}", cell.dataset, problem.what());
+      results.skipped.emplace_back(problem.what());
     }
-    const DataSize& size = *data[cell.dataset];
-    const auto macs = static_cast<double>(
-        count_macs(parse_architecture(network_of(cell.arm, size.classes).line), size.shape));
-    work += training_work(cell.arm, macs, size.train);
-    for (const StudyAttack& attack : cell.attacks)
-      work += attack_work(attack, macs, attacked_of(cell.arm, size.test));
+    if (!at->second) continue;
+    const PlannedCell& planned = plan.emplace_back(cell, *at->second);
+    work += planned.training_work();
+    for (const StudyAttack& attack : cell.attacks) work += planned.attack_work(attack);
   }
   WholeProgress progress(place.console, work);
-  for (const StudyCell& cell : cells) {
-    if (const std::optional<DataSize>& size = data.at(cell.dataset))
-      results.cells.push_back(run_cell(cell, *size, place, progress));
-  }
+  for (const PlannedCell& planned : plan) results.cells.push_back(run_cell(planned, place, progress));
   return results;
 }
 

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "apps/core/setup.h"
-#include "apps/study/statistics.h"
 #include "attacks/gma.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 
@@ -38,10 +38,10 @@ struct StudyAttack {
 std::vector<GmaSize> plain_sizes(std::span<const float> eps);
 
 struct StudyArm {
-  std::string name;                         // of the zoo, where `line` is empty
-  std::string line = {}, initializer = {};  // as engine/architecture.h and Initializer read them
-  int64_t train_images = 0, epochs = 1;     // 0 images: all
-  int64_t attacked = 0;                     // test images; 0: all
+  std::string name;                                   // of the zoo, where `line` is empty
+  std::string line = {}, initializer = "he_uniform";  // as engine/architecture.h and Initializer read them
+  int64_t train_images = 0, epochs = 1;               // 0 images: all
+  int64_t attacked = 0;                               // test images; 0: all
 };
 
 struct Study {
@@ -87,10 +87,8 @@ MeanAndDeviation over_cells(const std::vector<CellResult>& results, std::string_
 }
 
 struct StudiedNetwork {
-  DataInfo data;
-  Images test;
+  TrainingData data;
   Model model;
-  double test_accuracy = 0;
 };
 
 // Where a study runs.
@@ -101,7 +99,7 @@ struct StudyPlace {
 };
 
 // The network of a cell: that of the folder, or else trained and written there.
-StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place, const Progress& progress = {});
+StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place);
 
 struct StudyResults {
   std::vector<CellResult> cells = {};

@@ -159,17 +159,6 @@ TEST_SUITE("apps") {
     CHECK(none.skipped.size() == 1);
   }
 
-  TEST_CASE("study: Student's interval of a mean") {
-    const MeanAndDeviation three = over_seeds({1, 2, 3});
-    CHECK(three.mean == doctest::Approx(2));
-    CHECK(three.deviation.value_or(0) == doctest::Approx(1));
-    CHECK(three.half_width().value_or(0) ==
-          doctest::Approx(4.30265 / std::sqrt(3.0)));  // t of 2 degrees, 97.5 %
-    CHECK(over_seeds({1, 1.5}).half_width(0.9).value_or(0) ==
-          doctest::Approx(6.31375 * 0.353553 / std::sqrt(2.0)));
-    CHECK_FALSE(over_seeds({5}).half_width());
-  }
-
   TEST_CASE("study: a defence's result that lacks a row or a number is refused, not passed over") {
     const Json row = {{"model", "vote"}, {"stage", "bootstrap"}, {"test", "exact"},
                       {"attack", "pgd"}, {"norm", "l2"},         {"size", nullptr},

@@ -94,6 +94,26 @@ TEST_SUITE("attacks") {
     CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "got 0, 2 and 0"));
   }
 
+  TEST_CASE("an attack that seeks the smallest perturbation runs once for all sizes") {
+    const Model model = small_model(4);
+    const Images images = random_images(model.input(), 20, 10, 4);
+    AttackOptions deepfool = attack_defaults(AttackKind::deepfool);
+    deepfool.norm = Norm::l2;
+    std::vector<GmaSize> sizes(3);
+    sizes[0].eps = 1e-4f, sizes[1].eps = 0.1f, sizes[2].eps = 100;
+    const AttackJob job{.rows = row_range(0, 20)};
+    const GmaAnalysis all = gma_analyze(model, images, sizes, deepfool, 1, job);
+    const float unbounded = std::numeric_limits<float>::infinity();
+    const AttackReport once = attack_images(model, images, std::span(&unbounded, 1), deepfool, job);
+    CHECK(all.forward_passes == once.forward_passes);
+    CHECK(all.images == 20);
+    CHECK(all.sizes[0].accuracy() >= all.sizes[1].accuracy());
+    CHECK(all.sizes[2].tries[0].correct == once.sizes[0].correct);  // 100 takes an image anywhere
+    const GmaAnalysis least = gma_analyze(model, images, std::span(sizes).first(1), deepfool, 1, job);
+    CHECK(all.sizes[0].tries[0].correct == least.sizes[0].tries[0].correct);
+    CHECK(all.worst_accuracy <= least.worst_accuracy);
+  }
+
   TEST_CASE("analysis agrees with the attacks it is made of") {
     const Model model = small_model(4);
     Images random = random_images(model.input(), 20, 10, 4);

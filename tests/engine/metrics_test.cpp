@@ -71,6 +71,19 @@ TEST_SUITE("engine") {
     CHECK(all.high == 1.0);
     CHECK(near(all.low, 1 - none.high));
   }
+
+  TEST_CASE("a mean over seeds, its range and Student's interval") {
+    const MeanAndDeviation three = over_seeds({1, 2, 3});
+    CHECK(three.mean == doctest::Approx(2));
+    CHECK(three.deviation.value_or(0) == doctest::Approx(1));
+    CHECK(three.lowest == 1);
+    CHECK(three.highest == 3);
+    CHECK(three.half_width().value_or(0) ==
+          doctest::Approx(4.30265 / std::sqrt(3.0)));  // t of 2 degrees, 97.5 %
+    CHECK(over_seeds({1, 1.5}).half_width(0.9).value_or(0) ==
+          doctest::Approx(6.31375 * 0.353553 / std::sqrt(2.0)));
+    CHECK_FALSE(over_seeds({5}).half_width());
+  }
 }
 
 }  // namespace
