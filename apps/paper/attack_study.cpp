@@ -7,7 +7,6 @@
 #include "apps/commands/attack_report.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
-#include "apps/paper/printed.h"
 #include "apps/report/figure.h"
 #include "apps/report/table.h"
 #include "apps/study/run.h"
@@ -122,11 +121,8 @@ Table accuracy_table(const std::vector<CellResult>& results) {
       row("GMA, worst of sizes", to_string(norm), {}, gma.worst_accuracy, paper.gma);
     }
     for (const std::string& name : kBig) {
-      const auto printed = paper.others.find(name);
-      for (const GmaSizeResult& size : r.under(name).sizes) {
-        row(name, std::string("l2"), static_cast<double>(size.size.eps), size.accuracy(),
-            printed == paper.others.end() ? Cell{} : Cell{printed->second});
-      }
+      for (const GmaSizeResult& size : r.under(name).sizes)
+        row(name, "l2", static_cast<double>(size.size.eps), size.accuracy(), cell_of(paper.under(name)));
     }
   }
   return table;
@@ -185,13 +181,12 @@ void write_by_size(const RunFolder& folder, const CellResult& result) {
   write_figure(folder, result.cell.stem + "-sizes", gma_figure(analyses, result.cell.title()));
 }
 
-std::vector<std::string> write_attack_figure(const RunFolder& folder, int number,
+std::vector<std::string> write_attack_figure(const RunFolder& folder, const PaperItem& item,
                                              const std::vector<CellResult>& results,
                                              const std::string& scale) {
-  const bool success = number == 9;
+  const bool success = item.number == 9;
   std::vector<std::string> files;
-  for (const std::string& dataset : kPaperDatasets) {
-    if (!success && dataset != kPaperDatasets.at(static_cast<size_t>(number - 7))) continue;
+  for (const std::string& dataset : item.datasets) {
     BarFigure figure{
         .title = success ? fmt::format("Attack success on {} ({})", dataset, scale)
                          : fmt::format("Accuracy on {} before and after attacks ({})", dataset, scale),
@@ -214,15 +209,11 @@ std::vector<std::string> write_attack_figure(const RunFolder& folder, int number
       };
       if (!success) add(result.clean(), paper.clean);
       for (const Norm norm : kNorms) add(result.under(gma_name(norm)).pooled_accuracy, paper.gma);
-      for (const std::string& name : kBig) {
-        const auto printed = paper.others.find(name);
-        add(result.under(name).pooled_accuracy,
-            printed == paper.others.end() ? std::nullopt : std::optional(printed->second));
-      }
+      for (const std::string& name : kBig) add(result.under(name).pooled_accuracy, paper.under(name));
       figure.groups.emplace_back(fmt::format("{}, n = {}", result.cell.arm.name, grouped(result.attacked())),
                                  std::move(bars));
     }
-    const std::string stem = fmt::format("figure-{}{}", number, success ? "-" + dataset : "");
+    const std::string stem = fmt::format("figure-{}{}", item.number, success ? "-" + dataset : "");
     if (!figure.groups.empty()) files.push_back(write_figure(folder, stem, figure));
   }
   return files;

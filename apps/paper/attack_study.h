@@ -10,13 +10,11 @@
 #include <string_view>
 #include <vector>
 
+#include "apps/paper/printed.h"
 #include "apps/report/table.h"
 #include "apps/study/run.h"
 
 namespace caltrop {
-
-inline const std::vector<std::string> kPaperModels = {"vgg16", "vgg7", "resnet32", "resnet50", "target"};
-inline const std::vector<std::string> kPaperDatasets = {"mnist", "fashion-mnist"};
 
 // Nothing where the scale leaves this network out.
 std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model);
@@ -40,7 +38,7 @@ Table attack_claims(const std::vector<CellResult>& results);
 void write_by_size(const RunFolder& folder, const CellResult& result);
 // Figures 7, 8: accuracy before and after each attack, one group of bars for each network. Figure 9: success rates, one
 // picture for each data set. The files to open; none where no result is about the figure.
-std::vector<std::string> write_attack_figure(const RunFolder& folder, int number,
+std::vector<std::string> write_attack_figure(const RunFolder& folder, const PaperItem& item,
                                              const std::vector<CellResult>& results,
                                              const std::string& scale);
 

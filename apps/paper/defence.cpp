@@ -9,6 +9,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/paper/attack_study.h"
+#include "apps/study/defence_run.h"
 #include "apps/study/run.h"
 #include "defense/cycles.h"
 
@@ -17,14 +18,17 @@ namespace {
 
 constexpr const char* kStem = "defence";
 
-Json lines_of(const std::filesystem::path& path) {
+// As DefendRun::run returned it.
+DefenceRun stored_run(const RunFolder& folder, const std::string& stored) {
+  Json result = folder.read_json(stored);
+  const std::filesystem::path path = folder.file("metrics.jsonl");
   std::ifstream stream(path, std::ios::binary);
-  Json lines = Json::array();
   for (std::string line; std::getline(stream, line);) {
-    lines.push_back(Json::parse(line, nullptr, false));
-    if (lines.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), lines.size());
+    Json& metrics = result["metrics"];
+    metrics.push_back(Json::parse(line, nullptr, false));
+    if (metrics.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), metrics.size());
   }
-  return lines;
+  return read_defence_run(result);
 }
 
 // What one seed runs: `defend mia` with the paper's cycles, or `defend eat`.
@@ -77,9 +81,7 @@ DefenceRun run_seed(const std::string& dataset, DefendFlags options, const Study
   const std::string stored = std::string(kStem) + ".json";
   if (folder.has(stored)) {
     place.console.note("{} is done", folder.path().string());
-    Json result = folder.read_json(stored);
-    result["metrics"] = lines_of(folder.file("metrics.jsonl"));
-    return read_defence_run(result);
+    return stored_run(folder, stored);
   }
   place.console.blank();
   place.console.say("{}, seed {}{}", dataset, options.common.seed,
@@ -89,10 +91,6 @@ DefenceRun run_seed(const std::string& dataset, DefendFlags options, const Study
 }
 
 }  // namespace
-
-std::string stage_of(double cycle) {
-  return fmt::format("cycle {:g} %", cycle);
-}
 
 DefenceStudy study_defence(const std::string& dataset, const DefenceStudyOptions& options,
                            CommonOptions& common, const StudyPlace& place, const Flags& flags) {

@@ -10,22 +10,14 @@
 #include <vector>
 
 #include "apps/core/options.h"
-#include "apps/study/defence_run.h"
+#include "apps/paper/printed.h"
+#include "defense/results.h"
 
 namespace caltrop {
 
 class Flags;
 struct StudyPlace;
 
-inline const std::vector<std::string> kPaperAttacks = {"gma", "pgd", "fgsm", "cw"};  // columns of its tables
-inline const std::vector<std::string> kPaperMembers = {"eat-1", "eat-2", "eat-3"};
-inline const std::vector<double> kPaperCycles = {15, 25, 40, 50};  // per cent
-
-// The stages of training after which its networks are judged, as a run names them.
-inline const std::string kVote = "vote", kBootstrap = "bootstrap", kFirstCycle = "cycle 15 %",
-                         kThirdCycle = "cycle 40 %", kThirdAgain = "cycle 40 % again",
-                         kThirdLonger = "cycle 40 % on", kFourthCycle = "cycle 50 %";
-std::string stage_of(double cycle);
 // Its test images (kExactLeft: defense/evaluation.h), and the detector that needs no network.
 inline const std::string kExact = "exact", kRounded = "8 bits", kUnseen = "unseen";
 inline const std::string kOffGrid = "off-grid pixel", kUntrained = "no training";
@@ -39,9 +31,10 @@ struct DefenceStudyOptions {
 
 struct DefenceStudy {
   std::string dataset;
-  std::vector<DefenceRun> runs = {};  // of each seed
-  std::vector<DefenceRun> rounded =
-      {};  // with attacked images rounded before training; empty without the vote
+  std::vector<DefenceRun> runs = {};     // of each seed
+  std::vector<DefenceRun> rounded = {};  // attacked images rounded before training; empty without the vote
+
+  bool votes() const { return !rounded.empty(); }
 };
 
 DefenceStudy study_defence(const std::string& dataset, const DefenceStudyOptions& options,

@@ -6,123 +6,47 @@
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
-#include "apps/paper/attack_study.h"
-#include "apps/paper/defence_claims.h"
-#include "apps/paper/defence_figures.h"
-#include "apps/paper/defence_tables.h"
+#include "apps/paper/defence_shown.h"
 #include "apps/report/table.h"
+#include "apps/study/report.h"
 #include "apps/study/run.h"
 
 namespace caltrop {
 namespace {
 
-bool has(const std::vector<int>& numbers, int number) {
-  return std::find(numbers.begin(), numbers.end(), number) != numbers.end();
+void show_table(const PaperItem& item, const std::vector<DefenceStudy>& studies, StudyReport& report) {
+  const auto show = [&](const std::string& what, const ScoreTables& tables) {
+    const std::string title = fmt::format("Table {}: {}", item.number, what);
+    report.say(title + ", % (the paper's)", tables.layout);
+    report.keep(fmt::format("table-{}", item.number), tables.scores);  // for programs
+    report.part(title, tables.layout.markdown());                      // for people
+  };
+  if (item.vote) return show("the vote under each attack", vote_tables(studies));
+  for (const DefenceStudy& study : studies) {
+    if (study.dataset == item.datasets.at(0))
+      show("the networks after each cycle, " + study.dataset, network_tables(study));
+  }
 }
 
-class Writer {
- public:
-  Writer(const DefencePaper& paper, const std::vector<DefenceStudy>& studies, const RunFolder& folder,
-         Console& console)
-      : paper_(paper), studies_(studies), folder_(folder), console_(console) {}
-
-  Json run() {
-    if (paper_.needs_vote()) {
-      const Table claims = claims_table(studies_);
-      add("defence-claims", "Claims against controls", {claims, claims});
-    }
-    if (has(paper_.tables, 3)) {
-      add("table-3", "Table 3: the vote under each attack", vote_tables(studies_));
-    }
-    for (const DefenceStudy& study : studies_) {
-      const int number = study.dataset == "mnist" ? 5 : 6;
-      if (has(paper_.tables, number)) {
-        add(fmt::format("table-{}", number),
-            fmt::format("Table {}: the networks after each cycle, {}", number, study.dataset),
-            network_tables(study));
-      }
-    }
-    for (const DefenceStudy& study : studies_) {
-      add_quietly(study.dataset + "-detection", "Beside the eleven classes: detection, " + study.dataset,
-                  detection_table(study));
-      if (paper_.needs_vote())
-        add_quietly(study.dataset + "-controls", "The controls, " + study.dataset, controls_table(study));
-      // Hundreds of rows: for people, two pictures.
-      const std::vector<SizeScore> scores = size_scores(study);
-      const Table sizes = size_table(study, scores);
-      folder_.write_table(study.dataset + "-sizes", sizes);
-      result_[study.dataset + "-sizes"] = sizes.json();
-      const Detector subject = subject_of(study);
-      add_figures(fmt::format("Detection by size, {}: {}, {}", study.dataset, subject.model, subject.stage),
-                  write_size_figures(folder_, study, scores));
-    }
-    for (const int number : paper_.figures) {
-      std::vector<std::string> files;
-      for (const DefenceStudy& study : studies_) {
-        for (std::string& file : write_defence_figure(folder_, number, study))
-          files.push_back(std::move(file));
-      }
-      add_figures(fmt::format("Figure {}", number), files);
-    }
-    folder_.write("report.md", report_text(studies_, paper_.study.scale, paper_.needs_vote(), parts_));
-    result_["report"] = "report.md";
-    return result_;
-  }
-
- private:
-  // The scores for programs, the layout for people.
-  void add(const std::string& stem, const std::string& title, const ScoreTables& tables) {
-    console_.blank();
-    console_.say("{}, % (the paper's)", title);
-    console_.say(tables.layout);
-    folder_.write_table(stem, tables.scores);
-    parts_.push_back({title, tables.layout.markdown()});
-    result_[stem] = tables.scores.json();
-  }
-  void add_quietly(const std::string& stem, const std::string& title, const Table& table) {
-    folder_.write_table(stem, table);
-    parts_.push_back({title, table.markdown()});
-    result_[stem] = table.json();
-  }
-  void add_figures(const std::string& title, const std::vector<std::string>& files) {
-    std::string markdown;
-    for (const std::string& file : files) {
-      result_["figures"].push_back(file);
-      markdown += fmt::format("{}[{}]({})\n", file.ends_with(".png") ? "!" : "", file, file);
-    }
-    if (!files.empty()) parts_.push_back({title, markdown});
-  }
-
-  const DefencePaper& paper_;
-  const std::vector<DefenceStudy>& studies_;
-  const RunFolder& folder_;
-  Console& console_;
-  std::vector<ReportPart> parts_;
-  Json result_ = {{"figures", Json::array()}};
-};
+// What stands beside the paper's tables.
+void show_controls(const DefenceStudy& study, StudyReport& report, const RunFolder& folder) {
+  const auto add = [&](const std::string& name, const std::string& title, const Table& table) {
+    report.keep(study.dataset + name, table);
+    report.part(title + study.dataset, table.markdown());
+  };
+  add("-detection", "Beside the eleven classes: detection, ", detection_table(study));
+  if (study.votes()) add("-controls", "The controls, ", controls_table(study));
+  // Hundreds of rows: for people, two pictures.
+  const Detector subject = subject_of(study);
+  const std::vector<SizeScore> scores = over_sizes(study.runs, subject);
+  report.keep(study.dataset + "-sizes", size_table(study, scores));
+  report.figures(write_size_figures(folder, study, scores),
+                 fmt::format("Detection by size, {}: {}, {}", study.dataset, subject.model, subject.stage));
+}
 
 }  // namespace
 
-bool DefencePaper::needs_vote() const {
-  return has(tables, 3) || std::any_of(figures.begin(), figures.end(), caltrop::needs_vote);
-}
-
-std::vector<std::string> DefencePaper::needed_datasets() const {
-  std::vector<std::string> needed;
-  for (const std::string& dataset : kPaperDatasets) {
-    if (std::find(datasets.begin(), datasets.end(), dataset) == datasets.end()) continue;
-    const bool by_table = has(tables, 3) || has(tables, dataset == "mnist" ? 5 : 6);
-    const bool by_figure = std::any_of(figures.begin(), figures.end(), [&](int figure) {
-      const std::vector<std::string> about = datasets_of_figure(figure);
-      return std::find(about.begin(), about.end(), dataset) != about.end();
-    });
-    if (by_table || by_figure) needed.push_back(dataset);
-  }
-  return needed;
-}
-
-std::string report_text(const std::vector<DefenceStudy>& studies, const std::string& scale, bool vote,
-                        const std::vector<ReportPart>& parts) {
+std::string report_opening(const std::vector<DefenceStudy>& studies, const std::string& scale) {
   std::string text = "# The defence of GMA/MIA 2025, beside the paper\n\n";
   text += fmt::format(
       "Scale {} (see 'caltrop defend mia --help'); numbers in %, the paper's in brackets. {}\n\n", scale,
@@ -133,9 +57,9 @@ std::string report_text(const std::vector<DefenceStudy>& studies, const std::str
           : "One seed: how far chance moves these numbers is not known, and a verdict that hangs on a few "
             "points may fall the other way with another.");
   for (const DefenceStudy& study : studies) {
-    if (!vote) break;
+    if (!study.votes()) break;
     std::map<std::string, std::string> lists;
-    for (const DefenceClaim& claim : defence_claims(study)) {
+    for (const TestedClaim& claim : defence_claims(study)) {
       std::string& list = lists[claim.verdict()];
       list += fmt::format("{}{}", list.empty() ? "" : "; ", claim.claim);
     }
@@ -148,20 +72,16 @@ std::string report_text(const std::vector<DefenceStudy>& studies, const std::str
       text += fmt::format(" {} seeds do not decide: {}.", study.runs.size(), named("undecided"));
     text += "\n\n";
   }
-  for (const auto& [title, body] : parts) text += fmt::format("## {}\n\n{}\n", title, body);
-  text.pop_back();
   return text;
 }
 
-Json run_defence_paper(const DefencePaper& paper, CommonOptions& common, const StudyPlace& place,
-                       const Flags& flags) {
+Json run_defence_paper(const std::vector<PaperItem>& items, const DefenceStudyOptions& study,
+                       CommonOptions& common, const StudyPlace& place, const Flags& flags) {
   std::vector<DefenceStudy> studies;
   Json skipped = Json::array();
-  DefenceStudyOptions options = paper.study;
-  options.vote = paper.needs_vote();
-  for (const std::string& dataset : paper.needed_datasets()) {
+  for (const std::string& dataset : datasets_of(items)) {
     try {
-      studies.push_back(study_defence(dataset, options, common, place, flags));
+      studies.push_back(study_defence(dataset, study, common, place, flags));
     } catch (const DatasetNotFound& problem) {
       // Left out for all to see; anything else ends the study.
       place.console.warn("{} is left out: {}", dataset, problem.what());
@@ -169,7 +89,28 @@ Json run_defence_paper(const DefencePaper& paper, CommonOptions& common, const S
     }
   }
   if (studies.empty()) fail("nothing to show: {}", skipped.back().get<std::string>());
-  Json result = Writer(paper, studies, place.folder, place.console).run();
+  StudyReport report(place);
+  if (studies[0].votes()) {
+    const Table claims = claims_table(studies);
+    report.say("Claims against controls, % (the paper's)", claims);
+    report.keep("defence-claims", claims);
+    report.part("Claims against controls", claims.markdown());
+  }
+  for (const PaperItem& item : items) {
+    if (item.kind == "table") show_table(item, studies, report);
+  }
+  for (const DefenceStudy& one : studies) show_controls(one, report, place.folder);
+  for (const PaperItem& item : items) {
+    std::vector<std::string> files;
+    for (const DefenceStudy& one : studies) {
+      if (item.kind != "figure") continue;
+      for (std::string& file : write_defence_figure(place.folder, item, one))
+        files.push_back(std::move(file));
+    }
+    report.figures(files, fmt::format("Figure {}", item.number));
+  }
+  report.write(report_opening(studies, study.scale));
+  Json result = report.result();
   result["skipped"] = skipped;
   return result;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "apps/paper/defence.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -42,18 +41,53 @@ constexpr Rows kTable6 = {{{71.30, 71.21, 74.66, 74.63, 73.87, 73.54, 72.55, 73.
                            {96.54, 96.32, 96.66, 96.34, 96.30, 96.56, 96.23, 96.29},
                            {97.93, 97.38, 97.74, 97.67, 97.99, 97.67, 97.86, 97.63}}};
 
-size_t place_of(const std::vector<std::string>& names, const std::string& name) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) fail("[paper] the paper has no {}", name);
-  return static_cast<size_t>(found - names.begin());
-}
-
-PrintedScore cell(const Row& row, const std::string& attack) {
-  const size_t k = 2 * place_of(kPaperAttacks, attack);
-  return {row.at(k) / 100, row.at(k + 1) / 100};
+PrintedRow by_attack(const Row& row) {
+  PrintedRow scores;
+  for (size_t k = 0; k < kPaperAttacks.size(); ++k)
+    scores[kPaperAttacks[k]] = {row.at(2 * k) / 100, row.at(2 * k + 1) / 100};
+  return scores;
 }
 
 }  // namespace
+
+std::string stage_of(double cycle) {
+  return fmt::format("cycle {:g} %", cycle);
+}
+
+std::vector<PaperItem> paper_items() {
+  const std::vector<std::string> both = kPaperDatasets, mnist = {both[0]}, fashion = {both[1]};
+  std::vector<PaperItem> items = {{"table", 3, both, true, true},
+                                  {"table", 5, mnist, true},
+                                  {"table", 6, fashion, true},
+                                  {"figure", 6, both},
+                                  {"figure", 7, mnist},
+                                  {"figure", 8, fashion},
+                                  {"figure", 9, both},
+                                  {"figure", 10, both},
+                                  {"figure", 11, both, true, true}};
+  for (const std::string& stage : {kBootstrap, kFirstCycle, kThirdCycle}) {
+    for (const std::string& dataset : both) {
+      for (const bool loss : {false, true})
+        items.push_back(
+            {"figure", items.back().number + 1, {dataset}, true, stage == kBootstrap, stage, loss});
+    }
+  }
+  return items;
+}
+
+std::vector<std::string> datasets_of(const std::vector<PaperItem>& items) {
+  std::vector<std::string> datasets = kPaperDatasets;
+  std::erase_if(datasets, [&](const std::string& dataset) {
+    return std::ranges::none_of(
+        items, [&](const PaperItem& item) { return std::ranges::count(item.datasets, dataset) > 0; });
+  });
+  return datasets;
+}
+
+std::optional<double> PaperNumbers::under(const std::string& other) const {
+  const auto found = others.find(other);
+  return found == others.end() ? std::nullopt : std::optional(found->second);
+}
 
 PaperNumbers paper_numbers(const std::string& dataset, const std::string& model) {
   // Section 6.2. MNIST's B_acc are printed as "over 80 %".
@@ -77,14 +111,15 @@ double paper_success_rate(const std::string& dataset) {
   return dataset == "mnist" ? 0.9159 : 0.9786;
 }
 
-PrintedScore printed_vote(const std::string& dataset, const std::string& attack) {
-  return cell(dataset == "mnist" ? kTable3Mnist : kTable3Fashion, attack);
+PrintedRow printed_vote(const std::string& dataset) {
+  return by_attack(dataset == "mnist" ? kTable3Mnist : kTable3Fashion);
 }
 
-PrintedScore printed_network(const std::string& dataset, const std::string& model, size_t cycle,
-                             const std::string& attack) {
+PrintedRow printed_network(const std::string& dataset, const std::string& model, size_t cycle) {
+  const auto member = std::ranges::find(kPaperMembers, model);
+  if (member == kPaperMembers.end()) fail("[paper] the paper has no {}", model);
   const Rows& rows = dataset == "mnist" ? kTable5 : kTable6;
-  return cell(rows.at(4 * place_of(kPaperMembers, model) + cycle), attack);
+  return by_attack(rows.at(4 * static_cast<size_t>(member - kPaperMembers.begin()) + cycle));
 }
 
 }  // namespace caltrop

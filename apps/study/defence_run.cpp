@@ -1,141 +1,95 @@
 #include "apps/study/defence_run.h"
 
-#include <algorithm>
-#include <tuple>
-
 #include "engine/error.h"
 
 namespace caltrop {
 namespace {
 
-// A cell of a row; null is an absent one.
-const Json& cell(const Json& row, const char* key) {
-  const auto found = row.find(key);
-  if (found == row.end()) fail("a defence's result lacks '{}' in {}", key, row.dump());
-  return *found;
+void read(const Json& value, std::optional<double>& to) {
+  if (!value.is_null()) to = value.get<double>();
+}
+void read(const Json& value, std::optional<std::string>& to) {
+  if (!value.is_null()) to = value.get<std::string>();
 }
 template <typename T>
-void take(const Json& row, const char* key, T& to) {
-  to = cell(row, key).get<T>();
-}
-template <typename T>
-void take(const Json& row, const char* key, std::optional<T>& to) {
-  const Json& value = cell(row, key);
-  if (!value.is_null()) to = value.get<T>();
-}
-void take(const Json& row, Detector& who) {
-  take(row, "model", who.model);
-  take(row, "stage", who.stage);
-  take(row, "test", who.test);
+void read(const Json& value, T& to) {
+  to = value.get<T>();
 }
 
-void take(const Json& json, Detection& row) {
-  take(json, row.who);
-  take(json, "clean", row.clean);
-  take(json, "attacked", row.attacked);
-  for (const Number<Detection>& number : kDetection) take(json, number.key, row.*number.value);
+// Cells of a row by their keys; null is an absent one.
+template <typename T, typename... More>
+void take(const Json& row, const char* key, T& to, More&&... more) {
+  const auto found = row.find(key);
+  if (found == row.end()) fail("a defence's result lacks '{}' in {}", key, row.dump());
+  read(*found, to);
+  if constexpr (sizeof...(more) > 0) take(row, std::forward<More>(more)...);
 }
-void take(const Json& json, UnderAttack& row) {
-  take(json, row.who);
-  take(json, "attack", row.attack);
-  take(json, "images", row.images);
-  for (const Number<UnderAttack>& number : kUnderAttack) take(json, number.key, row.*number.value);
-}
-void take(const Json& json, AtSize& row) {
-  take(json, row.who);
-  take(json, "attack", row.attack);
-  take(json, "norm", row.norm);
-  take(json, "size", row.size);
-  take(json, "images", row.images);
-  take(json, "fooled", row.fooled);
-  take(json, "recall", row.recall);
-}
-void take(const Json& json, LeftOutOfTraining& row) {
-  take(json, "left_out", row.what);
-  take(json, "seen", row.seen);
-  take(json, "unseen", row.unseen);
-  take(json, "seen_false_alarms", row.seen_false_alarms);
-  take(json, "false_alarms", row.false_alarms);
-}
-void take(const Json& json, AgainstDefence& row) {
-  take(json, "attack", row.attack);
-  take(json, "norm", row.norm);
-  take(json, "size", row.size);
-  take(json, "wrong", row.wrong);
-}
-void take(const Json& json, VotedEpoch& row) {
-  take(json, "epoch", row.epoch);
-  take(json, "attack", row.attack);
-  take(json, "loss", row.scores.loss);
-  take(json, "accuracy", row.scores.accuracy);
-}
-void take_test(const Json& json, EpochScores& scores) {
-  take(json, "test_loss", scores.loss);
-  take(json, "test_accuracy", scores.accuracy);
-}
-void take(const Json& json, TrainedEpoch& row) {
-  take(json, "model", row.model);
-  take(json, "stage", row.stage);
-  take(json, "stage_epoch", row.epoch);
-  take(json, "loss", row.training.loss);
-  take(json, "train_accuracy", row.training.accuracy);
-  take_test(json, row.test);
-  for (const auto& [attack, scores] : json.at("attacks").items()) take_test(scores, row.attacks[attack]);
+template <typename Numbers>
+void take_numbers(const Json& json, Judged& row, const Numbers& numbers) {
+  take(json, "model", row.who.model, "stage", row.who.stage, "test", row.who.test);
+  for (const Number& number : numbers) take(json, number.key, row.*number.value);
 }
 
 // The rows of a table; of one that was not asked for there are none.
-template <typename Row>
-void take_rows(const Json& result, const char* table, std::vector<Row>& rows) {
-  for (const Json& json : result.value(table, Json::array())) take(json, rows.emplace_back());
+template <typename Row, typename Take>
+void take_rows(const Json& result, const char* table, std::vector<Row>& rows, const Take& take_row) {
+  for (const Json& json : result.value(table, Json::array())) take_row(json, rows.emplace_back());
+}
+
+void take_epoch(const Json& json, TrainedEpoch& row) {
+  Score &training = row.training.emplace(), &all = row.tests["all"];
+  take(json, "model", row.model, "stage", row.stage, "stage_epoch", row.epoch);
+  take(json, "loss", training.loss, "train_accuracy", training.accuracy);
+  take(json, "test_loss", all.loss, "test_accuracy", all.accuracy);
+  for (const auto& [attack, scores] : json.at("attacks").items()) {
+    Score& under = row.tests[attack];
+    take(scores, "test_loss", under.loss, "test_accuracy", under.accuracy);
+  }
+}
+
+// Rows of one epoch follow one another.
+void take_votes(const Json& result, std::vector<TrainedEpoch>& rows) {
+  for (const Json& json : result.value("vote_curve", Json::array())) {
+    int64_t epoch = 0;
+    std::string attack;
+    Score scores;
+    take(json, "epoch", epoch, "attack", attack, "loss", scores.loss, "accuracy", scores.accuracy);
+    if (rows.empty() || rows.back().model != kVote || rows.back().epoch != epoch)
+      rows.push_back({.model = kVote, .stage = kBootstrap, .epoch = epoch});
+    rows.back().tests[attack] = scores;
+  }
 }
 
 }  // namespace
 
-bool AtSize::same_place(const AtSize& other) const {
-  return who == other.who && std::tie(attack, norm, size) == std::tie(other.attack, other.norm, other.size);
-}
-
-const Detection& DefenceRun::detection(const Detector& who) const {
-  for (const Detection& row : summary) {
-    if (row.who == who) return row;
-  }
-  fail("a defence's result says nothing of {} after {} on {} images", who.model, who.stage, who.test);
-}
-
-const UnderAttack& DefenceRun::under(const Detector& who, const std::string& attack) const {
-  for (const UnderAttack& row : attacks) {
-    if (row.who == who && row.attack == attack) return row;
-  }
-  fail("a defence's result says nothing of {} after {} on {} images under {}", who.model, who.stage, who.test,
-       attack);
-}
-
-const LeftOutOfTraining& DefenceRun::without(const std::string& what) const {
-  for (const LeftOutOfTraining& row : left_out) {
-    if (row.what == what) return row;
-  }
-  fail("a defence's result says nothing of training without {}", what);
-}
-
 DefenceRun read_defence_run(const Json& result) {
   DefenceRun run;
   try {
-    take_rows(result, "summary", run.summary);
-    take_rows(result, "attacks", run.attacks);
-    take_rows(result, "sizes", run.sizes);
-    take_rows(result, "leave_out", run.left_out);
-    take_rows(result, "adaptive", run.adaptive);
-    take_rows(result, "vote_curve", run.vote_curve);
-    take_rows(result, "metrics", run.epochs);
+    take_rows(result, "summary", run.summary, [](const Json& json, Judged& row) {
+      take(json, "clean", row.clean, "attacked", row.attacked);
+      take_numbers(json, row, kOfAll);
+    });
+    take_rows(result, "attacks", run.attacks, [](const Json& json, Judged& row) {
+      take(json, "attack", row.attack, "images", row.attacked);
+      take_numbers(json, row, kUnderAttack);
+    });
+    take_rows(result, "sizes", run.sizes, [](const Json& json, Judged& row) {
+      take(json, "attack", row.attack, "norm", row.norm, "size", row.size, "images", row.attacked);
+      take_numbers(json, row, kAtSize);
+    });
+    take_rows(result, "leave_out", run.left_out, [](const Json& json, LeftOutOfTraining& row) {
+      take(json, "left_out", row.what, "seen", row.seen, "unseen", row.unseen);
+      take(json, "seen_false_alarms", row.seen_false_alarms, "false_alarms", row.false_alarms);
+    });
+    take_rows(result, "adaptive", run.adaptive, [](const Json& json, AgainstDefence& row) {
+      take(json, "attack", row.attack, "norm", row.norm, "size", row.size, "wrong", row.wrong);
+    });
+    take_rows(result, "metrics", run.epochs, take_epoch);
+    take_votes(result, run.epochs);
   } catch (const Json::exception& problem) {
     fail("a defence's result is damaged: {}", problem.what());
   }
   return run;
-}
-
-double known(const std::optional<double>& value, const char* what) {
-  if (!value) fail("a defence's result has no {}", what);
-  return *value;
 }
 
 }  // namespace caltrop

@@ -4,9 +4,8 @@
 #include <filesystem>
 #include <functional>
 
-#include "apps/paper/defence_claims.h"
 #include "apps/paper/defence_report.h"
-#include "apps/paper/defence_tables.h"
+#include "apps/paper/defence_shown.h"
 #include "apps/paper/printed.h"
 #include "defense/evaluation.h"
 #include "tests/apps/program.h"
@@ -17,13 +16,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Detection row(const std::string& model, const std::string& stage, const std::string& test, double accuracy,
-              double detection_accuracy, double detection_rate) {
-  Detection row;
+Judged row(const std::string& model, const std::string& stage, const std::string& test, double accuracy,
+           double detection_accuracy, double detection_rate) {
+  Judged row;
   row.who = {model, stage, test};
   row.accuracy = accuracy;
   row.detection_accuracy = detection_accuracy;
-  row.detection_rate = detection_rate;
+  row.detected = detection_rate;
   row.false_alarms = 0.01;
   return row;
 }
@@ -42,7 +41,7 @@ DefenceRun made_up_run(double worse) {
     run.summary.push_back(row(model, kFourthCycle, kExact, 0.951 + worse, 0.95, 0.95));
   }
   for (const std::string& attack : kPaperAttacks) {
-    UnderAttack under;
+    Judged under;
     under.who = {kVote, kBootstrap, kExact};
     under.attack = attack;
     under.accuracy = 0.998 - worse;
@@ -64,14 +63,14 @@ TEST_SUITE("apps") {
       DefenceStudy study{.dataset = "mnist"};
       study.runs = {made_up_run(worse), made_up_run(worse)};
       study.rounded = {made_up_run(2 * worse), made_up_run(2 * worse)};
-      const std::vector<DefenceClaim> claims = defence_claims(study);
+      const std::vector<TestedClaim> claims = defence_claims(study);
       REQUIRE(claims.size() == 9);
-      for (const DefenceClaim& claim : claims) {
+      for (const TestedClaim& claim : claims) {
         CAPTURE(claim.claim);
         CAPTURE(claim.ours);
         CHECK(claim.verdict() == (worse == 0.0 ? "survives" : "does not survive"));
       }
-      const std::string report = report_text({study}, "quick", true, {});
+      const std::string report = report_opening({study}, "quick");
       CHECK((report.find("survive: none") != std::string::npos) == (worse > 0.0));
       CHECK((report.find("do not: none") != std::string::npos) == (worse == 0.0));
     }
@@ -79,13 +78,13 @@ TEST_SUITE("apps") {
     DefenceStudy apart{.dataset = "mnist"};
     apart.runs = {made_up_run(0.0), made_up_run(0.1)};
     apart.rounded = {made_up_run(0.0), made_up_run(0.2)};
-    for (const DefenceClaim& claim : defence_claims(apart)) {
+    for (const TestedClaim& claim : defence_claims(apart)) {
       CAPTURE(claim.claim);
       CHECK(claim.verdict() == "undecided");
     }
     apart.runs.pop_back();
     apart.rounded.pop_back();
-    for (const DefenceClaim& claim : defence_claims(apart)) CHECK(claim.verdict() == "survives");
+    for (const TestedClaim& claim : defence_claims(apart)) CHECK(claim.verdict() == "survives");
     // A control that was not run, or is called something else, is named; no claim is dropped in silence.
     const auto lacking = [](const std::function<void(DefenceRun&)>& change) {
       DefenceStudy study{.dataset = "mnist"};
@@ -98,11 +97,12 @@ TEST_SUITE("apps") {
             run.summary[4].who.stage = "cycle 40 % longer";
           }).find("nothing of eat-3 wide after cycle 40 % on") != std::string::npos);
     CHECK(lacking([](DefenceRun& run) { run.attacks.pop_back(); }).find("under cw") != std::string::npos);
-    CHECK(lacking([](DefenceRun& run) { run.adaptive.clear(); }).find("knows the vote") != std::string::npos);
+    CHECK(lacking([](DefenceRun& run) { run.adaptive.clear(); }).find("knows the defence") !=
+          std::string::npos);
     CHECK(lacking([](DefenceRun& run) { run.left_out.clear(); }).find("left out") != std::string::npos);
     CHECK(lacking([](DefenceRun& run) {
             run.summary[3].detection_accuracy.reset();
-          }).find("detection accuracy") != std::string::npos);
+          }).find("no detection_accuracy of off-grid pixel") != std::string::npos);
     DefenceStudy bare{.dataset = "mnist"};
     bare.runs = {made_up_run(0.0)};
     CHECK(refusal([&] { (void)defence_claims(bare); }).find("rounded images") != std::string::npos);
@@ -110,12 +110,12 @@ TEST_SUITE("apps") {
 
   TEST_CASE("paper: means over seeds, where every seed has the number; the paper's numbers") {
     std::vector<DefenceRun> runs(2);
-    UnderAttack row;
+    Judged row;
     row.who = {kVote, kBootstrap, kExact};
     row.attack = "pgd";
     runs[0].attacks = runs[1].attacks = {row};
     const auto f1 = [](const DefenceRun& run) {
-      return run.under({kVote, kBootstrap, kExact}, "pgd").f1;
+      return run.judged({kVote, kBootstrap, kExact}, "pgd").f1;
     };
     runs[0].attacks[0].f1 = 0.5;
     CHECK_FALSE(over_runs(runs, f1));
@@ -127,10 +127,10 @@ TEST_SUITE("apps") {
     CHECK(mean->deviation.value_or(0) == doctest::Approx(0.0707107));
     CHECK(in_percent(mean) == "55.00 ± 7.07");
     CHECK(in_percent(over_runs({runs[0]}, f1)) == "50.00");
-    CHECK(printed_vote("mnist", "cw").f1 == doctest::Approx(0.9920));
-    CHECK(printed_vote("fashion-mnist", "gma").accuracy == doctest::Approx(0.9976));
-    CHECK(printed_network("mnist", "eat-3", 3, "gma").f1 == doctest::Approx(0.9869));
-    CHECK(printed_network("fashion-mnist", "eat-1", 0, "cw").accuracy == doctest::Approx(0.7335));
+    CHECK(printed_vote("mnist").at("cw").f1 == doctest::Approx(0.9920));
+    CHECK(printed_vote("fashion-mnist").at("gma").accuracy == doctest::Approx(0.9976));
+    CHECK(printed_network("mnist", "eat-3", 3).at("gma").f1 == doctest::Approx(0.9869));
+    CHECK(printed_network("fashion-mnist", "eat-1", 0).at("cw").accuracy == doctest::Approx(0.7335));
   }
 
   TEST_CASE("paper gma-mia: Tables 3 and 5 and curves, the same when cut off and resumed") {

@@ -10,6 +10,7 @@
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/report/table.h"
+#include "apps/study/comparison.h"
 #include "apps/study/defence_run.h"
 #include "tests/apps/program.h"
 #include "tests/files.h"
@@ -38,16 +39,13 @@ double printed_accuracy(const std::string& arm) {
 }
 
 Table example_table(const std::vector<CellResult>& results) {
-  Table table({{"network", "network"},
-               {"accuracy", "under PGD", Column::Kind::percent},
-               {"accuracy_sd", "±", Column::Kind::deviation},
-               {"paper", "the paper's", Column::Kind::percent}});
+  ComparedTable table({{"network", "network"}}, {{"accuracy", "under PGD", true}});
   for (const std::string arm : {"narrow", "wide"}) {
     const MeanAndDeviation ours = over_cells(
         results, "mnist", arm, [](const CellResult& cell) { return cell.under("pgd").worst_accuracy; });
-    table.row({arm, ours.mean, cell_of(ours.deviation), printed_accuracy(arm)});
+    table.row({arm}, {{ours, printed_accuracy(arm)}});
   }
-  return table;
+  return table.table();
 }
 // [end]
 
@@ -166,11 +164,10 @@ TEST_SUITE("apps") {
     const DefenceRun run = read_defence_run({{"sizes", Json::array({row})}});
     REQUIRE(run.sizes.size() == 1);
     CHECK(run.sizes[0].fooled.value_or(0) == 0.5);
-    CHECK_FALSE(run.sizes[0].recall);
+    CHECK_FALSE(run.sizes[0].detected);
     CHECK(refusal([&] {
-            (void)run.detection({"vote", "bootstrap", "exact"});
+            (void)run.judged({"vote", "bootstrap", "exact"});
           }).find("says nothing of vote") != std::string::npos);
-    CHECK(refusal([&] { (void)known(run.sizes[0].recall, "recall"); }) == "a defence's result has no recall");
     Json lacking = row;
     lacking.erase("fooled");
     CHECK(refusal([&] {
