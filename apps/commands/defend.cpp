@@ -86,15 +86,7 @@ DefendRun::DefendRun(const DefendFlags& options, DefendTarget target, Console& c
                 {origin_of(options, target_.facts, "train"), origin_of(options, target_.facts, "test")}},
                watch_) {
   options_.defence->check(task(nullptr));
-  const int64_t clean = target_.test.count();
-  check_planned("--test-attacked", options_.test_attacked.value_or(clean), clean);
-  const auto check = [&](const char* flag, const std::vector<double>& sizes, const std::string& norm) {
-    for (const double size : sizes)
-      check_length(flag, static_cast<float>(size), parse_norm(norm), target_.train.image_size());
-  };
-  check("--big-sizes", options_.big_sizes, options_.norm);
-  if (*options_.unseen > 0) check("--unseen-sizes", options_.unseen_sizes, options_.norm);
-  if (*options_.adaptive > 0) check("--adaptive-l2", options_.adaptive_l2, "l2");
+  options_.check(target_.train, target_.test);
 }
 
 DefenceTask DefendRun::task(const RunFolder* folder) {
@@ -102,28 +94,27 @@ DefenceTask DefendRun::task(const RunFolder* folder) {
           .train = target_.train,
           .test = target_.test,
           .classes = target_.info.classes,
-          .known = recipe_of(options_),
-          .pool = {options_.eight_bits, options_.unchanged == "keep"},
+          .known = options_.recipe(seed()),
+          .pool = options_.pool(),
           .crafter = crafter_,
           .folder = folder != nullptr ? folder->path() : "",
           .metadata = metadata_of(options_.data),
           .pool_stride = options_.model.pool_stride,
-          .seed = static_cast<uint64_t>(options_.common.seed),
+          .seed = seed(),
           .watch = watch_};
 }
 
 Defended& DefendRun::train(const RunFolder& folder) {
   folder_ = &folder;
   watch_.folder = &folder;
-  tests_ = make_test_sets(task(&folder), {options_.test_attacked.value_or(target_.test.count()),
-                                          *options_.unseen, unseen_of(options_)});
+  tests_ = make_test_sets(task(&folder), options_.tests(target_.test.count(), seed()));
   defended_ = options_.defence->train(task(&folder), tests_.at(0));
   watch_.finish();
   return defended_;
 }
 
 const DefenceEvaluation& DefendRun::evaluate() {
-  evaluation_ = caltrop::evaluate(defended_, task(folder_), tests_, adaptive_of(options_));
+  evaluation_ = caltrop::evaluate(defended_, task(folder_), tests_, options_.attacker(seed()));
   watch_.finish();
   return evaluation_;
 }

@@ -13,44 +13,23 @@
 #include "apps/core/setup.h"
 #include "defense/defence.h"
 #include "defense/evaluation.h"
+#include "defense/settings.h"
 
 namespace caltrop {
 
-inline const std::vector<std::string> kUnseenAttacks = {"bim", "mim", "deepfool", "other-norm",
-                                                        "other-sizes"};
-
-struct DefendFlags {
+struct DefendFlags : DefenceSettings {
   CommonOptions common;
   DataOptions data;
   ModelOptions model;  // the undefended network that is attacked
   DefenceInfo info;
   std::shared_ptr<Defence> defence;
-  std::string scale = "quick";
-  std::optional<int64_t> test_images, test_attacked;
-  std::vector<std::string> attacks = {"gma", "pgd", "fgsm", "cw"};
-  std::string gma_norm = "both", norm = "l2", gma_base = "e", gma_grid = "full", gma_scale = "1";
-  std::vector<double> big_sizes = {1, 2, 3};
-  std::optional<int64_t> cw_steps, cw_rounds;
-  std::optional<double> cw_constant, cw_rate;
-  std::string unchanged = "drop";
-  bool eight_bits = false;
-  std::optional<int64_t> unseen;
-  std::vector<std::string> unseen_attacks;  // empty: kUnseenAttacks, but those that are trained on
-  std::vector<double> unseen_sizes = {0.75, 1.5, 2.5, 4};
-  std::optional<int64_t> adaptive, adaptive_steps, adaptive_queries;
-  std::vector<std::string> adaptive_attacks = kAdaptiveAttacks;
-  std::vector<double> adaptive_linf = {0.01, 0.03, 0.1, 0.3}, adaptive_l2 = {0.5, 1, 2, 3};
   std::string cache = "runs/crafted";  // "": keeps nothing
 };
 
 // The flags of a defence, whose own options are among them.
 void add_defend_flags(Flags& flags, DefendFlags& options, const DefenceInfo& info);
-// The flags with what --scale says where they are silent: from here on the optionals hold values, but those
-// that mean "all". A UsageError where they contradict one another.
+// The flags with what --scale says where they are silent. A UsageError where they contradict one another.
 void resolve(DefendFlags& options);
-PoolRecipeOptions recipe_of(const DefendFlags& options);
-std::vector<PoolAttack> unseen_of(const DefendFlags& options);  // none with --unseen 0
-AdaptiveOptions adaptive_of(const DefendFlags& options);
 
 // Says on a console what a defence does, and keeps metrics.jsonl.
 class DefendWatch final : public Watch {
@@ -106,6 +85,7 @@ class DefendRun {
 
  private:
   DefenceTask task(const RunFolder* folder);
+  uint64_t seed() const { return static_cast<uint64_t>(options_.common.seed); }
 
   const DefendFlags& options_;
   DefendTarget target_;
