@@ -19,7 +19,16 @@ float size_of(const PoolImage& image, std::span<const float> sizes) {
   return fits != sizes.end() ? *fits : kNoSize;
 }
 
+// Shares of different wholes are compared as the products that they stand for, so that equal ones are equal.
+bool flags_as_much(const Fates& a, const Fates& b) {
+  return a.flagged * b.images >= b.flagged * a.images;
+}
+
 }  // namespace
+
+bool JudgedTest::no_worse_than(const JudgedTest& other) const {
+  return flags_as_much(attacked.all, other.attacked.all) && flags_as_much(other.clean, clean);
+}
 
 std::vector<float> sizes_of(std::span<const TestSet> tests) {
   std::vector<float> all;

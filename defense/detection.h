@@ -49,6 +49,11 @@ struct JudgedTest {
     AttackedFates fates;
   };
   std::vector<Size> sizes = {};
+
+  // Right answers to both kinds of images: the own class of clean ones, the alarm for attacked.
+  int64_t sound() const { return clean.right + attacked.all.flagged; }
+  // Whether it finds at least as large a share of attacked images, with no larger a share of false alarms.
+  bool no_worse_than(const JudgedTest& other) const;
 };
 
 // Of all attacks of all test sets, rising.

@@ -29,7 +29,7 @@ Json accuracy_chart(const DemoResult& run) {
                 .note = fmt::format("{} training and {} test images, with 95 % intervals",
                                     grouped(run.train_images), grouped(run.clean.n)),
                 .whole_x = true,
-                .series = {{"training images", {}, {}}, {"test images", {}, {}}}};
+                .series = {{"training images"}, {"test images"}}};
   for (const Json& line : run.training) {
     const auto pass = line.at("epoch").get<double>();
     figure.series[0].add(pass, measured_share(line.at("train_accuracy").get<double>(), run.train_images));
@@ -51,8 +51,7 @@ Json defence_chart(const DemoResult& run) {
       .whole_x = true};
   for (const Json& line : run.defence_training) {
     const std::string title = upper(line.at("model").get<std::string>());
-    if (figure.series.empty() || figure.series.back().title != title)
-      figure.series.push_back({title, {}, {}});
+    if (figure.series.empty() || figure.series.back().title != title) figure.series.push_back({title});
     Series& series = figure.series.back();
     series.add(static_cast<double>(series.x.size() + 1),
                measured_share(line.at("test_accuracy").get<double>(), images));
@@ -63,28 +62,26 @@ Json defence_chart(const DemoResult& run) {
 }
 
 Json attack_chart(const JudgedTest& vote) {
-  BarFigure figure{
-      .title = "Attacked images that the vote flags, by attack, in percent",
-      .y_label = "flagged",
-      .note = fmt::format("{} attacked images, {} of them fooling; with 95 % intervals",
-                          grouped(vote.attacked.all.images), grouped(vote.attacked.fooling.images)),
-      .series = {"all", "those that fool Target"}};
+  Figure figure{.title = "Attacked images that the vote flags, by attack, in percent",
+                .x_label = "",
+                .y_label = "flagged",
+                .note = fmt::format("{} attacked images, {} of them fooling; with 95 % intervals",
+                                    grouped(vote.attacked.all.images), grouped(vote.attacked.fooling.images)),
+                .series = {{"all"}, {"those that fool Target"}}};
   const auto flagged = [](const Fates& fates) {
     return measured_share(fates.flagged, fates.images);
   };
   for (const JudgedTest::Attack& row : vote.attacks)
-    figure.groups.push_back({upper(row.name), {flagged(row.fates.all), flagged(row.fates.fooling)}});
+    figure.add_group(upper(row.name), {flagged(row.fates.all), flagged(row.fates.fooling)});
   return page_chart("attacks", figure, "Share of attacked images that the vote flags, for each attack.");
 }
 
 Json size_chart(const DefenceResult& defence, Norm norm) {
-  Figure figure{
-      .title = fmt::format("GMA under {}, by size", norm_words(norm)),
-      .x_label = "size of the perturbation",
-      .y_label = "share of test images",
-      .log_x = true,
-      .series = {
-          {"fools Target alone", {}, {}}, {"flagged by the vote", {}, {}}, {"gets past the vote", {}, {}}}};
+  Figure figure{.title = fmt::format("GMA under {}, by size", norm_words(norm)),
+                .x_label = "size of the perturbation",
+                .y_label = "share of test images",
+                .log_x = true,
+                .series = {{"fools Target alone"}, {"flagged by the vote"}, {"gets past the vote"}}};
   int64_t images = 0;
   for (const TransferRow& row : defence.by_size) {
     if (row.norm != norm) continue;

@@ -13,7 +13,6 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/demo/defended.h"
-#include "apps/demo/examples.h"
 #include "apps/demo/page.h"
 #include "apps/demo/result.h"
 #include "apps/report/table.h"
@@ -232,8 +231,10 @@ class Demo {
       const bool pictured = attack.kind == AttackKind::pgd && attack.eps == kPicturedSize;
       if (pictured) result_.pictured = result_.attacks.size();
       const AttackReport report = attack_images(model, images, std::vector<float>{attack.eps}, how, job);
-      if (pictured)
-        result_.examples = examples_of(model, images, first_of_classes(images), {attack.eps}, how);
+      if (pictured) {
+        for (Example& example : examples_of(model, images, first_of_classes(images), {attack.eps}, how))
+          result_.examples.push_back({std::move(example), 0, attack.norm, attack.eps});
+      }
       progress.finish();
       const AttackSummary& s = report.sizes[0];
       table.row({attack.name, to_string(attack.norm), static_cast<double>(attack.eps), s.accuracy(),
@@ -245,9 +246,8 @@ class Demo {
     console_.blank();
     folder.write("attacks.csv", table.csv());
     std::vector<Shown> pictures;
-    for (const Example& example : result_.examples) {
-      pictures.push_back({example.clean, difference(example), example.after.says != example.label});
-    }
+    for (const auto& [image, vote, norm, size] : result_.examples)
+      pictures.push_back({image.clean, image.difference(), image.fooled()});
     write_attack_grid(folder, "images.png", pictures, images.shape().height, images.shape().width);
   }
 
@@ -285,21 +285,21 @@ class Demo {
     std::sort(sizes.begin(), sizes.end());
     std::vector<float> chosen;
     for (const size_t place : {0, 12, 17, 21, 24, 29}) chosen.push_back(sizes.at(place));
-    const std::vector<Example> examples = examples_of(model, images, {0}, chosen, how);
-    for (size_t s = 0; s < examples.size(); ++s) {
-      result_.sizes.push_back({how.norm, chosen[s], examples[s]});
-    }
+    std::vector<Example> examples = examples_of(model, images, {0}, chosen, how);
+    for (size_t k = 0; k < examples.size(); ++k)
+      result_.sizes.push_back({std::move(examples[k]), 0, how.norm, chosen[k]});
   }
 
   // What the vote says of the images that the page shows.
   void take_votes(const Defended& defence, Backend& backend) {
-    const auto vote = [&](Example& example) {
-      const ImageShape& shape = result_.shape;
-      example.vote =
-          defence(Tensor::from(backend, {1, shape.height, shape.width, shape.channels}, example.attacked))[0];
-    };
-    for (Example& example : result_.examples) vote(example);
-    for (SizeExample& example : result_.sizes) vote(example.image);
+    const ImageShape& shape = result_.shape;
+    for (auto* examples : {&result_.examples, &result_.sizes}) {
+      for (VotedExample& one : *examples) {
+        const Tensor x =
+            Tensor::from(backend, {1, shape.height, shape.width, shape.channels}, one.image.attacked);
+        one.vote = defence(x)[0];
+      }
+    }
   }
 
   void say_defence(const RunFolder& folder) {

@@ -5,9 +5,7 @@
 
 #include "apps/core/text_layout.h"
 #include "apps/demo/charts.h"
-#include "apps/demo/examples.h"
 #include "apps/report/page.h"
-#include "apps/report/page_parts.h"
 #include "data/image_grid.h"
 
 namespace caltrop {
@@ -139,19 +137,18 @@ Json attack_values(const DemoResult& run) {
 Json example_values(const DemoResult& run) {
   Json cards = Json::array();
   int64_t wrong = 0, sure = 0;
-  for (const Example& example : run.examples) {
-    const bool fooled = example.after.says != example.label;
-    wrong += fooled;
-    sure += fooled && example.after.sure >= kSurePrediction;
-    const std::string name = class_name(run, example.label);
-    cards.push_back({{"pictures",
-                      {{{"src", picture(run, example.clean)}, {"alt", name + ", as it is"}},
-                       {{"src", picture(run, example.attacked)}, {"alt", name + ", attacked"}},
-                       {{"src", picture(run, difference(example), run.pictured_attack().size)},
-                        {"alt", "the difference, magnified"}}}},
-                     {"before", opinion(run, example.before, example.label)},
-                     {"after", opinion(run, example.after, example.label)},
-                     {"vote", answer(run, example.vote, example.label)}});
+  for (const auto& [image, vote, norm, size] : run.examples) {
+    wrong += image.fooled();
+    sure += image.fooled() && image.after.sure >= kSurePrediction;
+    const std::string name = class_name(run, image.label);
+    cards.push_back(
+        {{"pictures",
+          {{{"src", picture(run, image.clean)}, {"alt", name + ", as it is"}},
+           {{"src", picture(run, image.attacked)}, {"alt", name + ", attacked"}},
+           {{"src", picture(run, image.difference(), size)}, {"alt", "the difference, magnified"}}}},
+         {"before", opinion(run, image.before, image.label)},
+         {"after", opinion(run, image.after, image.label)},
+         {"vote", answer(run, vote, image.label)}});
   }
   const auto n = static_cast<int64_t>(run.examples.size());
   const auto all_or = [](int64_t part, int64_t whole) {
@@ -201,15 +198,14 @@ Json gma_paper_values(const DemoResult& run) {
 
 Json strip(const DemoResult& run, Norm norm) {
   Json images = Json::array();
-  for (const SizeExample& example : run.sizes) {
-    if (example.norm != norm) continue;
-    const Example& image = example.image;
-    const std::string size = size_words(example.size);
+  for (const auto& [image, vote, under, size] : run.sizes) {
+    if (under != norm) continue;
+    const std::string words = size_words(size);
     images.push_back({{"src", picture(run, image.attacked)},
-                      {"alt", fmt::format("{} attacked with size {}", class_name(run, image.label), size)},
-                      {"size", size},
+                      {"alt", fmt::format("{} attacked with size {}", class_name(run, image.label), words)},
+                      {"size", words},
                       {"target", answer(run, image.after.says, image.label)},
-                      {"vote", answer(run, image.vote, image.label)}});
+                      {"vote", answer(run, vote, image.label)}});
   }
   return {{"norm", norm_words(norm)}, {"images", images}};
 }
@@ -224,18 +220,14 @@ std::string price_words(const Fates& with, const Fates& without) {
 
 // The vote beside the best of its members.
 Json member_values(const DefenceResult& defence) {
-  // Right answers to both kinds of images: the own class of clean ones, the alarm for attacked.
-  const auto sound = [](const JudgedTest& judged) {
-    return judged.clean.right + judged.attacked.all.flagged;
-  };
-  const auto share = [&](const JudgedTest& judged) {
-    return percent_words(sound(judged), judged.clean.images + judged.attacked.all.images);
+  const auto share = [](const JudgedTest& judged) {
+    return percent_words(judged.sound(), judged.clean.images + judged.attacked.all.images);
   };
   const auto members = std::span(defence.exact).subspan(1, defence.exact.size() - 3);
   if (members.empty()) return false;
-  const JudgedTest &vote = DefenceResult::vote(defence.exact),
-                   &best = *std::ranges::max_element(members, {}, sound);
-  const int64_t ahead = sound(vote) - sound(best);
+  const JudgedTest& vote = DefenceResult::vote(defence.exact);
+  const JudgedTest& best = *std::ranges::max_element(members, {}, &JudgedTest::sound);
+  const int64_t ahead = vote.sound() - best.sound();
   return {{"together", share(vote)},
           {"best", best.model},
           {"alone", share(best)},
@@ -254,20 +246,11 @@ Json paper_values(const DemoResult& run) {
   return {{"accuracy", percent_words(right, all)}, {"reaches", reached ? "reaches" : "does not reach"}};
 }
 
-// Whether `a` finds at least as much as `b` with no more false alarms. Shares of different wholes are compared as the
-// products that they stand for, so that equal ones are equal.
-bool no_worse(const JudgedTest& a, const JudgedTest& b) {
-  const auto at_least = [](const Fates& x, const Fates& y) {
-    return x.flagged * y.images >= y.flagged * x.images;
-  };
-  return at_least(a.attacked.all, b.attacked.all) && at_least(b.clean, a.clean);
-}
-
 Json check_values(const DefenceResult& defence) {
   const JudgedTest &check = DefenceResult::pixel_check(defence.exact),
                    &vote = DefenceResult::vote(defence.exact);
   const Fates& rounded = DefenceResult::pixel_check(defence.rounded).attacked.all;
-  const bool ahead = no_worse(check, vote), behind = no_worse(vote, check);
+  const bool ahead = check.no_worse_than(vote), behind = vote.no_worse_than(check);
   Json values = values_of(check);
   values["wins"] = ahead;
   values["defeated"] = rounded.images > 0 && rounded.flagged == 0;  // it finds nothing any more

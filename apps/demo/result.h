@@ -8,6 +8,7 @@
 #include "apps/core/json.h"
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
+#include "attacks/examples.h"
 #include "attacks/gma.h"
 #include "defense/evaluation.h"
 #include "engine/architecture.h"
@@ -46,21 +47,12 @@ struct AttackOutcome {
   AttackSummary summary;
 };
 
-// What a network says of an image, and how sure it is (softmax).
-struct Opinion {
-  int32_t says = 0;
-  double sure = 0;
-};
-struct Example {
-  std::vector<float> clean, attacked;  // (h,w,c)
-  int32_t label = 0;
-  Opinion before, after;  // of the undefended network
-  int32_t vote = 0;       // of the attacked image
-};
-struct SizeExample {
+// An attacked image, with what the vote says of it.
+struct VotedExample {
+  Example image;
+  int32_t vote = 0;
   Norm norm = Norm::linf;
   float size = 0;
-  Example image;
 };
 
 struct DemoResult {
@@ -72,9 +64,9 @@ struct DemoResult {
   Metrics clean;                    // on all test images
   std::vector<AttackOutcome> attacks;
   size_t pictured = 0;  // the attack of `examples`
-  std::vector<Example> examples;
+  std::vector<VotedExample> examples;
   std::vector<GmaAnalysis> gma;
-  std::vector<SizeExample> sizes;  // one image under GMA
+  std::vector<VotedExample> sizes;  // one image under GMA
   DefenceResult defence;
   // How to repeat it.
   std::string command, version, commit, device;

@@ -187,17 +187,18 @@ std::vector<std::string> write_attack_figure(const RunFolder& folder, const Pape
   const bool success = item.number == 9;
   std::vector<std::string> files;
   for (const std::string& dataset : item.datasets) {
-    BarFigure figure{
+    Figure figure{
         .title = success ? fmt::format("Attack success on {} ({})", dataset, scale)
                          : fmt::format("Accuracy on {} before and after attacks ({})", dataset, scale),
+        .x_label = "",
         .y_label = success ? "images misclassified" : "accuracy",
         .note =
             "n: attacked images; lines: 95 % intervals. The paper prints one number for GMA, of no norm."};
-    if (!success) figure.series = {"clean"};
+    if (!success) figure.series = {{"clean"}};
     for (const char* norm : {"L-inf", "L2"})
-      figure.series.push_back(fmt::format("GMA {}, mean of 30 sizes", norm));
+      figure.series.push_back({fmt::format("GMA {}, mean of 30 sizes", norm)});
     for (const std::string& name : kBig)
-      figure.series.push_back(fmt::format("{} L2, mean over Table 2's sizes", upper(name)));
+      figure.series.push_back({fmt::format("{} L2, mean over Table 2's sizes", upper(name))});
     for (const CellResult& result : results) {
       if (result.cell.dataset != dataset) continue;
       const PaperNumbers paper = paper_numbers(dataset, result.cell.arm.name);
@@ -210,8 +211,7 @@ std::vector<std::string> write_attack_figure(const RunFolder& folder, const Pape
       if (!success) add(result.clean(), paper.clean);
       for (const Norm norm : kNorms) add(result.under(gma_name(norm)).pooled_accuracy, paper.gma);
       for (const std::string& name : kBig) add(result.under(name).pooled_accuracy, paper.under(name));
-      figure.groups.emplace_back(fmt::format("{}, n = {}", result.cell.arm.name, grouped(result.attacked())),
-                                 std::move(bars));
+      figure.add_group(fmt::format("{}, n = {}", result.cell.arm.name, grouped(result.attacked())), bars);
     }
     const std::string stem = fmt::format("figure-{}{}", item.number, success ? "-" + dataset : "");
     if (!figure.groups.empty()) files.push_back(write_figure(folder, stem, figure));

@@ -110,11 +110,13 @@ std::vector<std::string> draw_learning(const RunFolder& folder, const PaperItem&
 }
 
 std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
-  BarFigure figure{.title = fmt::format("The vote on {}, attack by attack", study.dataset),
-                   .y_label = "score",
-                   .note = "n: attacked images; " + interval_words(study.runs.size()),
-                   .series = {"F1 over eleven classes", "recall: attacked images detected",
-                              "recall of those that fool Target"}};
+  Figure figure{.title = fmt::format("The vote on {}, attack by attack", study.dataset),
+                .x_label = "",
+                .y_label = "score",
+                .note = "n: attacked images; " + interval_words(study.runs.size()),
+                .series = {{"F1 over eleven classes"},
+                           {"recall: attacked images detected"},
+                           {"recall of those that fool Target"}}};
   Table table({{"attack", "attack"},
                {"f1", "F1", Column::Kind::percent},
                {"recall", "detected", Column::Kind::percent},
@@ -135,7 +137,7 @@ std::string draw_scores(const RunFolder& folder, const DefenceStudy& study) {
     bars[0].printed = printed_vote(study.dataset).at(attack).f1;
     row.emplace_back(bars[0].printed);
     table.row(row);
-    figure.groups.emplace_back(fmt::format("{}, n = {}", attack, grouped(n)), std::move(bars));
+    figure.add_group(fmt::format("{}, n = {}", attack, grouped(n)), bars);
   }
   folder.write_table("figure-11-" + study.dataset, table);
   return write_figure(folder, "figure-11-" + study.dataset, figure);

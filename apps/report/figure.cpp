@@ -34,10 +34,10 @@ struct Canvas {
   std::string data() const { return page() ? "$data" : "'" + stem + ".dat'"; }
 };
 
-template <typename SomeFigure>
-std::string opening_of(const SomeFigure& figure, size_t series, const Canvas& canvas) {
-  if (series > kMostSeries)
-    fail("[figure] '{}': expected at most {} series, got {}", figure.title, kMostSeries, series);
+std::string opening_of(const Figure& figure, const Canvas& canvas) {
+  if (figure.series.size() > kMostSeries)
+    fail("[figure] '{}': expected at most {} series, got {}", figure.title, kMostSeries,
+         figure.series.size());
   // A page's letters are set for a phone. On a wider screen its style sheet makes them smaller, which never makes
   // them collide.
   std::string script =
@@ -58,13 +58,33 @@ std::string opening_of(const SomeFigure& figure, size_t series, const Canvas& ca
                       canvas.page() ? "" : " height 1");
 }
 
+// Where a bar stands: groups are 1 apart, with one bar's width between them.
+double place_of(double group, size_t bar, size_t bars) {
+  const auto n = static_cast<double>(bars);
+  return group + (static_cast<double>(bar) - (n - 1) / 2) / (n + 1);
+}
+
 std::string data_of(const Figure& figure) {
   std::string data;
-  for (const Series& series : figure.series) {
-    data += fmt::format("# {}: {}, {}, its interval\n", series.title, figure.x_label, figure.y_label);
+  const bool bars = !figure.groups.empty();
+  for (size_t s = 0; s < figure.series.size(); ++s) {
+    const Series& series = figure.series[s];
+    data += bars
+                ? fmt::format(
+                      "# {}: place, value, its interval, as the paper prints it, place of the words, group\n",
+                      series.title)
+                : fmt::format("# {}: {}, {}, its interval\n", series.title, figure.x_label, figure.y_label);
     for (size_t i = 0; i < series.x.size(); ++i) {
       const Measured& y = series.y[i];
-      data += fmt::format("{:.9g} {:.9g} {:.9g} {:.9g}\n", series.x[i], y.value, y.low, y.high);
+      const double x = bars ? place_of(series.x[i], s, figure.series.size()) : series.x[i];
+      data += fmt::format("{:.{}g} {:.9g} {:.9g} {:.9g}", x, bars ? 6 : 9, y.value, y.low, y.high);
+      if (bars) {
+        // The words stand above the interval, and above a diamond that would cover them.
+        const bool covered = y.printed > y.high - 0.03 && y.printed < y.high + 0.09;
+        data += fmt::format(" {:.9g} {:.9g} {}", y.printed, covered ? y.printed + 0.015 : y.high,
+                            quoted(figure.groups[i]));
+      }
+      data += '\n';
     }
     data += "\n\n";
   }
@@ -90,11 +110,11 @@ bool few(const Figure& figure) {
   });
 }
 
-std::string script_of(const Figure& figure, const Canvas& canvas) {
+std::string curves_of(const Figure& figure, const Canvas& canvas) {
   const double scale = figure.percent ? 100 : 1;
-  std::string script = opening_of(figure, figure.series.size(), canvas);
-  script += fmt::format("set xlabel {}\nset yrange [{}:{}]\nset format y '{}'\n", quoted(figure.x_label),
-                        scale * figure.y_low, scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
+  std::string script =
+      fmt::format("set xlabel {}\nset yrange [{}:{}]\nset format y '{}'\n", quoted(figure.x_label),
+                  scale * figure.y_low, scale * figure.y_high, figure.percent ? "%.0f %%" : "%g");
   if (figure.log_x) script += "set logscale x\nset format x '%g'\n" + log_range(figure);
   if (figure.whole_x && few(figure))
     script += "set xtics 1\nset xrange [*:*] noextend\nset offsets 0.2, 0.2, 0, 0\n";
@@ -121,49 +141,18 @@ std::string script_of(const Figure& figure, const Canvas& canvas) {
   return script + "\n";
 }
 
-// Where a bar stands: groups are 1 apart, with one bar's width between them.
-double place_of(size_t group, size_t bar, size_t bars) {
-  const auto n = static_cast<double>(bars);
-  return static_cast<double>(group) + (static_cast<double>(bar) - (n - 1) / 2) / (n + 1);
-}
-
-std::string data_of(const BarFigure& figure) {
-  std::string data;
-  for (size_t s = 0; s < figure.series.size(); ++s) {
-    data +=
-        fmt::format("# {}: place, value, its interval, as the paper prints it, place of the words, group\n",
-                    figure.series[s]);
-    for (size_t g = 0; g < figure.groups.size(); ++g) {
-      const auto& [name, bars] = figure.groups[g];
-      const Measured& bar = bars.at(s);
-      // The words stand above the interval, and above a diamond that would cover them.
-      const bool covered = bar.printed > bar.high - 0.03 && bar.printed < bar.high + 0.09;
-      const double words = covered ? bar.printed + 0.015 : bar.high;
-      data +=
-          fmt::format("{:.6g} {:.9g} {:.9g} {:.9g} {:.9g} {:.9g} {}\n", place_of(g, s, figure.series.size()),
-                      bar.value, bar.low, bar.high, bar.printed, words, quoted(name));
-    }
-    data += "\n\n";
-  }
-  return data;
-}
-
-std::string script_of(const BarFigure& figure, const Canvas& canvas) {
-  std::string script = opening_of(figure, figure.series.size(), canvas);
-  script += fmt::format(
+std::string bars_of(const Figure& figure, const Canvas& canvas) {
+  std::string script = fmt::format(
       "set yrange [0:109]\nset ytics 0,20,100\nset format y '%.0f %%'\nset xrange [-0.6:{}]\n"
       "set style fill solid 0.9 noborder\nset boxwidth {:.4f}\nset tics scale 0\nset xtics (",
       static_cast<double>(figure.groups.size()) - 0.4, 0.96 / static_cast<double>(figure.series.size() + 1));
-  bool printed = false;
-  for (size_t g = 0; g < figure.groups.size(); ++g) {
-    script += fmt::format("{}{} {}", g == 0 ? "" : ", ", quoted(figure.groups[g].first), g);
-    for (const Measured& bar : figure.groups[g].second) printed = printed || !std::isnan(bar.printed);
-  }
+  for (size_t g = 0; g < figure.groups.size(); ++g)
+    script += fmt::format("{}{} {}", g == 0 ? "" : ", ", quoted(figure.groups[g]), g);
   script += ")\n";
   for (size_t i = 0; i < figure.series.size(); ++i)
-    script +=
-        fmt::format("{} {} index {} using 1:(100*$2) with boxes lc rgb '{}' title {}",
-                    i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, kColours[i], quoted(figure.series[i]));
+    script += fmt::format("{} {} index {} using 1:(100*$2) with boxes lc rgb '{}' title {}",
+                          i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, kColours[i],
+                          quoted(figure.series[i].title));
   script += fmt::format(
       ",\\\n    {0} using 1:(100*$3):(0):(100*($4-$3)) with vectors nohead lw 1.2 lc rgb '{1}' notitle"
       // The value above each bar: one of 0 would not be seen. On a page, whose letters are large on a phone, the
@@ -171,12 +160,20 @@ std::string script_of(const BarFigure& figure, const Canvas& canvas) {
       ",\\\n    {0} using 1:(100*$6):(sprintf('{2}', 100*$2)) with labels offset 0,0.6{3} tc rgb '{1}' "
       "notitle",
       canvas.data(), kInk, canvas.page() ? "%.0f" : "%.1f", canvas.page() ? "" : " font ',10'");
+  const bool printed = std::ranges::any_of(figure.series, [](const Series& series) {
+    return std::ranges::any_of(series.y, [](const Measured& bar) { return !std::isnan(bar.printed); });
+  });
   if (printed)
     script += fmt::format(
         ",\\\n    {} using 1:(100*$5) with points pt 12 ps 1.6 lw 1.8 lc rgb '{}' title 'as the paper prints "
         "it'",
         canvas.data(), kInk);
   return script + "\n";
+}
+
+std::string script_of(const Figure& figure, const Canvas& canvas) {
+  const std::string opening = opening_of(figure, canvas);  // first: it counts the series
+  return opening + (figure.groups.empty() ? curves_of : bars_of)(figure, canvas);
 }
 
 // What gnuplot prints when it is given `script` inside `directory`; nothing where there is none or it fails.
@@ -212,28 +209,6 @@ std::optional<std::string> gnuplot(const std::filesystem::path& directory, const
   return printed;
 }
 
-template <typename SomeFigure>
-std::string write_any(const RunFolder& folder, const std::string& stem, const SomeFigure& figure) {
-  folder.write(stem + ".dat", data_of(figure));
-  folder.write(stem + ".gp", script_of(figure, {stem}));
-  return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
-}
-
-// Of gnuplot's document the drawing alone: no prologue, no titles, which browsers show as tool tips, and no groups
-// that hold nothing, as half of them do.
-template <typename SomeFigure>
-std::string svg_any(const std::string& id, const SomeFigure& figure) {
-  std::string svg =
-      gnuplot("/", fmt::format("$data << EOD\n{}EOD\n{}", data_of(figure), script_of(figure, Canvas{})))
-          .value_or("");
-  const size_t begin = svg.find("<g id=\"gnuplot_canvas\""), end = svg.rfind("</svg>");
-  if (begin == std::string::npos || end == std::string::npos) return "";
-  svg = svg.substr(begin, end - begin);
-  svg = std::regex_replace(svg, std::regex("<title>[^<]*</title>|<g [^>]*>\\s*</g>\\s*"), "");
-  svg = std::regex_replace(svg, std::regex("(\\sid=['\"])"), "$1" + id + "-");
-  return std::regex_replace(svg, std::regex("xlink:href='#"), "href='#" + id + "-");
-}
-
 }  // namespace
 
 Measured measured_share(int64_t part, int64_t whole) {
@@ -251,6 +226,11 @@ void Series::add(double at, const Measured& measured) {
   y.push_back(measured);
 }
 
+void Figure::add_group(const std::string& name, const std::vector<Measured>& bars) {
+  for (size_t s = 0; s < series.size(); ++s) series[s].add(static_cast<double>(groups.size()), bars.at(s));
+  groups.push_back(name);
+}
+
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -265,16 +245,23 @@ bool draw_figure(const RunFolder& folder, const std::string& stem) {
 }
 
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure) {
-  return write_any(folder, stem, figure);
+  folder.write(stem + ".dat", data_of(figure));
+  folder.write(stem + ".gp", script_of(figure, {stem}));
+  return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
 }
-std::string write_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure) {
-  return write_any(folder, stem, figure);
-}
+
 std::string svg_figure(const std::string& id, const Figure& figure) {
-  return svg_any(id, figure);
-}
-std::string svg_figure(const std::string& id, const BarFigure& figure) {
-  return svg_any(id, figure);
+  std::string svg =
+      gnuplot("/", fmt::format("$data << EOD\n{}EOD\n{}", data_of(figure), script_of(figure, Canvas{})))
+          .value_or("");
+  // Of gnuplot's document the drawing alone: no prologue, no titles, which browsers show as tool tips, and no groups
+  // that hold nothing, as half of them do.
+  const size_t begin = svg.find("<g id=\"gnuplot_canvas\""), end = svg.rfind("</svg>");
+  if (begin == std::string::npos || end == std::string::npos) return "";
+  svg = svg.substr(begin, end - begin);
+  svg = std::regex_replace(svg, std::regex("<title>[^<]*</title>|<g [^>]*>\\s*</g>\\s*"), "");
+  svg = std::regex_replace(svg, std::regex("(\\sid=['\"])"), "$1" + id + "-");
+  return std::regex_replace(svg, std::regex("xlink:href='#"), "href='#" + id + "-");
 }
 
 }  // namespace caltrop

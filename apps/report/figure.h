@@ -28,8 +28,8 @@ Measured measured_share(double share, int64_t images);
 
 struct Series {
   std::string title;
-  std::vector<double> x;
-  std::vector<Measured> y;
+  std::vector<double> x = {};
+  std::vector<Measured> y = {};
   void add(double at, const Measured& measured);
 };
 
@@ -51,14 +51,11 @@ struct Figure {
   bool percent = true;  // y is a share, shown in per cent; else a number as it is
   std::vector<Series> series = {};
   std::vector<Threshold> thresholds = {};  // dashed horizontal lines
-};
+  // Bars in groups, each a share, in place of curves: the names of x = 0, 1, ..., where each series has one bar.
+  std::vector<std::string> groups = {};
 
-// Bars in groups, each a share shown in percent.
-struct BarFigure {
-  std::string title, y_label;
-  std::string note = {};
-  std::vector<std::string> series = {};                                    // one bar of each group
-  std::vector<std::pair<std::string, std::vector<Measured>>> groups = {};  // name, one bar for each series
+  // One bar for each series.
+  void add_group(const std::string& name, const std::vector<Measured>& bars);
 };
 
 // A text as gnuplot reads it.
@@ -69,11 +66,9 @@ bool draw_figure(const RunFolder& folder, const std::string& stem);
 // Writes STEM.gp and STEM.dat and, where gnuplot is installed, STEM.png. Returns the name of what a person
 // should open: the picture, or else the script.
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure);
-std::string write_figure(const RunFolder& folder, const std::string& stem, const BarFigure& figure);
 
 // What a page's <svg class="chart" viewBox="0 0 480 330"> holds: the figure without its title and note; "" where
 // there is no gnuplot. `id` begins the names within, which must differ between the figures of a page.
 std::string svg_figure(const std::string& id, const Figure& figure);
-std::string svg_figure(const std::string& id, const BarFigure& figure);
 
 }  // namespace caltrop

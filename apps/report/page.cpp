@@ -5,7 +5,6 @@
 #include <kainjow/mustache.hpp>
 #include <set>
 
-#include "apps/report/page_parts.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -58,23 +57,11 @@ class Values : public mustache::context<std::string> {
   }
 };
 
-using Rows = std::vector<std::vector<std::string>>;  // the first: titles
-
 std::string percent(const Measured& share) {
   if (std::isnan(share.value)) return "";
   const std::string value = fmt::format("{:.4g} %", 100 * share.value);
   if (share.low == share.high) return value;
   return fmt::format("{} ({:.3g}–{:.3g})", value, 100 * share.low, 100 * share.high);
-}
-
-template <typename SomeFigure>
-Json chart_of(const std::string& id, const SomeFigure& figure, const std::string& description,
-              const Rows& rows) {
-  return {{"title", figure.title},
-          {"note", figure.note},
-          {"description", description},
-          {"drawing", svg_figure(id, figure)},
-          {"numbers", page_table(figure.title, rows)}};
 }
 
 }  // namespace
@@ -83,7 +70,6 @@ std::string fill_page(std::string_view page_template, const Json& values) {
   mustache::data data = data_of(values);
   data.set("style", std::string(page_style()));
   data.set("chart", mustache::partial([] { return std::string(chart_template()); }));
-  data.set("table", mustache::partial([] { return std::string(table_template()); }));
   mustache::mustache page{std::string(page_template)};
   page.set_custom_escape(escaped);
   Values context(&data);
@@ -93,38 +79,24 @@ std::string fill_page(std::string_view page_template, const Json& values) {
 }
 
 Json page_chart(const std::string& id, const Figure& figure, const std::string& description) {
+  const bool bars = !figure.groups.empty();
   std::set<double> places;
-  Rows rows = {{figure.x_label}};
+  Json titles = {bars ? "" : figure.x_label}, rows = Json::array();
   for (const Series& series : figure.series) {
-    rows[0].push_back(series.title);
+    titles.push_back(series.title);
     places.insert(series.x.begin(), series.x.end());
   }
   for (const double place : places) {
-    rows.push_back({fmt::format("{:.4g}", place)});
+    Json cells = {bars ? figure.groups.at(static_cast<size_t>(place)) : fmt::format("{:.4g}", place)};
     for (const Series& series : figure.series) {
-      const auto i =
-          static_cast<size_t>(std::find(series.x.begin(), series.x.end(), place) - series.x.begin());
-      rows.back().push_back(i < series.y.size() ? percent(series.y[i]) : "");
+      const auto i = static_cast<size_t>(std::ranges::find(series.x, place) - series.x.begin());
+      cells.push_back(i < series.y.size() ? percent(series.y[i]) : "");
     }
+    rows.push_back({{"cells", cells}});
   }
-  return chart_of(id, figure, description, rows);
-}
-
-Json page_chart(const std::string& id, const BarFigure& figure, const std::string& description) {
-  Rows rows = {{""}};
-  rows[0].insert(rows[0].end(), figure.series.begin(), figure.series.end());
-  for (const auto& [name, bars] : figure.groups) {
-    rows.push_back({name});
-    for (const Measured& bar : bars) rows.back().push_back(percent(bar));
-  }
-  return chart_of(id, figure, description, rows);
-}
-
-Json page_table(const std::string& caption, const Rows& rows, const std::string& chief) {
-  Json body = Json::array();
-  for (size_t r = 1; r < rows.size(); ++r)
-    body.push_back({{"chief", rows[r][0] == chief}, {"cells", rows[r]}});
-  return {{"caption", caption}, {"titles", rows.at(0)}, {"rows", body}};
+  return {{"title", figure.title},      {"note", figure.note},
+          {"description", description}, {"drawing", svg_figure(id, figure)},
+          {"titles", titles},           {"rows", rows}};
 }
 
 std::string png_address(std::string_view png) {

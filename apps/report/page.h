@@ -14,17 +14,17 @@ namespace caltrop {
 
 // The template with `values`: {{name}} is escaped, {{{name}}} is not. Names are those of a JSON object; "", false,
 // null and an empty list leave a section out. Beside its own values a template has {{{style}}}, the style sheet of
-// apps/report/page.css, and the parts {{> chart}}, {{> table}}. An Error where it names a value that is not there.
+// apps/report/page.css, and the part {{> chart}}. An Error where it names a value that is not there.
 std::string fill_page(std::string_view page_template, const Json& values);
 
 // What {{> chart}} draws: the figure and, for those who see no picture and where there is no gnuplot, its numbers.
 // `description`: the picture in a sentence. `id` as for svg_figure.
 Json page_chart(const std::string& id, const Figure& figure, const std::string& description);
-Json page_chart(const std::string& id, const BarFigure& figure, const std::string& description);
 
-// What {{> table}} lays out: the first of `rows` are the titles; the row that begins with `chief` stands out.
-Json page_table(const std::string& caption, const std::vector<std::vector<std::string>>& rows,
-                const std::string& chief = "");
+// What is built into the program.
+std::string_view page_style();      // apps/report/page.css
+std::string_view chart_template();  // apps/report/chart.html.mustache
+std::string_view demo_template();   // apps/demo/report.html.mustache
 
 // "data:image/png;base64,...": a picture as an address that needs no file.
 std::string png_address(std::string_view png);

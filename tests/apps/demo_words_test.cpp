@@ -81,8 +81,8 @@ DemoResult good_run() {
                   {{"epoch", 2}, {"train_accuracy", 0.97}, {"test_accuracy", 0.98}}};
   run.defence_training = {{{"model", "eat-1"}, {"test_accuracy", 0.6}}};
   run.attacks = {{"PGD-10", Norm::linf, summary(800)}};
-  run.examples = {{{0, 1, 0, 1}, {0.1f, 0.9f, 0.1f, 0.9f}, 3, {3, 0.99}, {5, 0.95}, 10},
-                  {{1, 1, 0, 1}, {0.9f, 0.9f, 0.1f, 0.9f}, 4, {4, 0.99}, {4, 0.6}, 4}};
+  run.examples = {{{{0, 1, 0, 1}, {0.1f, 0.9f, 0.1f, 0.9f}, 3, {3, 0.99}, {5, 0.95}}, 10, Norm::linf, 0.1f},
+                  {{{1, 1, 0, 1}, {0.9f, 0.9f, 0.1f, 0.9f}, 4, {4, 0.99}, {4, 0.6}}, 4, Norm::linf, 0.1f}};
   for (const Norm norm : {Norm::linf, Norm::l2}) {
     GmaAnalysis analysis;
     analysis.norm = norm;
@@ -91,7 +91,7 @@ DemoResult good_run() {
       analysis.sizes.push_back({size, {summary(size.eps > 0.09f ? 800 : 10)}});
     }
     run.gma.push_back(analysis);
-    run.sizes.push_back({norm, 0.1f, run.examples[0]});
+    run.sizes.push_back({run.examples[0].image, 10, norm, 0.1f});
   }
   run.defence = defence(390, 20);
   run.defence.missed = {{{0, 1, 1, 1}, 3, 5, 8}};
@@ -149,9 +149,9 @@ TEST_SUITE("apps") {
     CHECK_FALSE(says(told(run), "right answers wrong"));
     CHECK(says(told(run),
                "Of these 2 images, the network gets 1 wrong after the attack, and is at least 90 % sure"));
-    run.examples[0].after.sure = 0.5;
+    run.examples[0].image.after.sure = 0.5;
     CHECK(says(told(run), "in no case at least 90 % sure"));
-    run.examples[0].after = {3, 0.8};
+    run.examples[0].image.after = {3, 0.8};
     CHECK(says(told(run), "Of these 2 images, the network gets 0 wrong after the attack. "));
   }
 

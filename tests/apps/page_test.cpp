@@ -7,7 +7,6 @@
 
 #include "apps/core/run_folder.h"
 #include "apps/report/page.h"
-#include "apps/report/page_parts.h"
 #include "engine/error.h"
 #include "tests/apps/program.h"
 
@@ -42,12 +41,11 @@ Figure two_curves() {
   figure.series[1].y[0] = {0.9, {0.8, 0.95}};
   return figure;
 }
-BarFigure some_bars() {
-  BarFigure figure{.title = "t",
-                   .y_label = "found",
-                   .series = {"all", "some"},
-                   .groups = {{"PGD", {0.25, 1}}, {"CW", {0, NAN}}}};
-  figure.groups[0].second[0].printed = 0.375;
+Figure some_bars() {
+  Figure figure{.title = "t", .x_label = "", .y_label = "found", .series = {{"all"}, {"some"}}};
+  figure.add_group("PGD", {0.25, 1});
+  figure.add_group("CW", {0, NAN});
+  figure.series[0].y[0].printed = 0.375;
   return figure;
 }
 

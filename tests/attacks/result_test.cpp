@@ -6,7 +6,9 @@
 #include <cmath>
 #include <limits>
 
+#include "attacks/examples.h"
 #include "engine/autograd.h"
+#include "engine/inference.h"
 #include "tests/attacks/setup.h"
 
 namespace caltrop {
@@ -293,6 +295,32 @@ TEST_SUITE("attacks") {
     CHECK(summary.success_rate_of_correct() == doctest::Approx(2.0 / 3.0));
     CHECK(summary.mean_loss() == doctest::Approx(2.0));
     CHECK(AttackSummary{}.success_rate_of_correct() == 0.0);
+  }
+
+  TEST_CASE("examples: the first image of each class, what the network says before and after") {
+    const Model model = small_model();
+    const Images images = random_images({12, 12, 1}, 60, 10);
+    const std::vector<int64_t> rows = first_of_classes(images);
+    REQUIRE(rows.size() == 10);
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const auto& labels = images.labels();
+      CHECK(std::ranges::find(labels, static_cast<int32_t>(k)) - labels.begin() == rows[k]);
+    }
+    const std::vector<float> sizes = {0.05f, 0.2f};
+    const std::vector<Example> examples =
+        examples_of(model, images, rows, sizes, attack_of(AttackKind::pgd, Norm::linf));
+    REQUIRE(examples.size() == rows.size() * sizes.size());
+    const std::vector<int32_t> says = argmax_rows(predict(model, images), 10);
+    for (size_t k = 0; k < examples.size(); ++k) {
+      const Example& one = examples[k];
+      const auto row = static_cast<size_t>(rows[k / 2]);
+      CHECK((one.label == images.labels()[row] && one.before.says == says[row]));
+      for (const Opinion& opinion : {one.before, one.after})
+        CHECK((opinion.sure >= 0.1 && opinion.sure <= 1));
+      float largest = 0;
+      for (const float d : one.difference()) largest = std::max(largest, std::fabs(d));
+      CHECK((largest > 0 && largest <= sizes[k % 2] + 1e-6f));
+    }
   }
 }
 

@@ -64,6 +64,10 @@ TEST_SUITE("defense") {
            same(one.sizes[0].fates.all, 1, 0, 0)));
     CHECK((one.sizes[2].attack == "cw" && one.sizes[2].size == 2.0f));  // 1.5 fits the size 2
     const JudgedTest missed = small.count({0, 0, 1, 1, 0, 0, 1});
+    CHECK((one.sound() == 4 && missed.sound() == 4));
+    // It finds more, and raises a false alarm more.
+    CHECK_FALSE((one.no_worse_than(missed) || missed.no_worse_than(one)));
+    CHECK(one.no_worse_than(one));
     CHECK((same(missed.attacked.all, 0, 1, 2) && same(missed.attacks[1].fates.all, 0, 0, 1)));
   }
 

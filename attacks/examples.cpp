@@ -1,4 +1,4 @@
-#include "apps/demo/examples.h"
+#include "attacks/examples.h"
 
 #include <algorithm>
 #include <cmath>
@@ -51,17 +51,16 @@ std::vector<Example> examples_of(const Model& model, const Images& images, const
                           {from, from + static_cast<int64_t>(size)},
                           image.label,
                           opinions_of(model, clean)[0],
-                          after[r],
-                          0});
+                          after[r]});
     }
   };
   attack_images(model, images, sizes, how, job);
   return examples;
 }
 
-std::vector<float> difference(const Example& example) {
-  std::vector<float> delta = example.attacked;
-  std::transform(delta.begin(), delta.end(), example.clean.begin(), delta.begin(), std::minus<>());
+std::vector<float> Example::difference() const {
+  std::vector<float> delta = attacked;
+  std::transform(delta.begin(), delta.end(), clean.begin(), delta.begin(), std::minus<>());
   return delta;
 }
 
