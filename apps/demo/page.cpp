@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "apps/core/text_layout.h"
 #include "apps/demo/charts.h"
@@ -85,24 +86,11 @@ Json values_of(const JudgedTest& judged) {
           {"fooling", values_of(judged.attacked.fooling)}};
 }
 
-Json opening(const DemoResult& run) {
-  const AttackSummary& s = run.pictured_attack();
-  const JudgedTest& vote = DefenceResult::vote(run.defence.exact);
-  const Fates &fooling = vote.attacked.fooling, &clean = vote.clean;
-  return {{{"number", percent_of(run.clean.accuracy, run.clean.n)},
-           {"words", "of new images recognised, unattacked"}},
-          {{"number", percent_words(s.correct, s.images)},
-           {"words", "recognised when each pixel may change by " + size_words(s.size)}},
-          {{"number", percent_words(fooling.flagged, fooling.images)},
-           {"words", "of attacked images that fool it flagged by the defence"}},
-          {{"number", percent_words(clean.flagged, clean.images)},
-           {"words", "of honest images flagged as well"}}};
-}
-
 Json clean_values(const DemoResult& run) {
   const Metrics& clean = run.clean;
   const double guess = 1.0 / static_cast<double>(std::max<size_t>(1, run.class_names.size()));
   return {{"images", grouped(clean.n)},
+          {"share", percent_of(clean.accuracy, clean.n)},
           {"accuracy", fmt::format("{:.2f}", 100 * clean.accuracy)},
           {"low", fmt::format("{:.2f}", 100 * clean.interval.low)},
           {"high", fmt::format("{:.2f}", 100 * clean.interval.high)},
@@ -125,6 +113,7 @@ Json attack_values(const DemoResult& run) {
       {"any_right", s.clean_correct > 0},
       {"right", grouped(s.clean_correct)},
       {"images", grouped(s.images)},
+      {"still_right", percent_words(s.correct, s.images)},
       {"turned", grouped(s.successes_of_correct)},
       {"turned_share", percent_words(s.successes_of_correct, s.clean_correct)},
       {"verdict", graded(s.success_rate_of_correct(),
@@ -351,7 +340,6 @@ std::string demo_page(const DemoResult& run, bool drawn) {
   const Interval half = wilson_interval(vote.clean.images / 2, vote.clean.images);
   Json values = {
       {"data", data_words(run.dataset)},
-      {"tiles", opening(run)},
       {"parameters", grouped(run.parameters)},
       {"train_images", grouped(run.train_images)},
       {"class_count", run.class_names.size()},
