@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/architecture.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -23,6 +24,7 @@ struct ImageSet {
 
   int64_t count() const { return static_cast<int64_t>(labels.size()); }
   int64_t image_size() const { return height * width * channels; }
+  ImageShape shape() const { return {height, width, channels}; }
   std::span<const uint8_t> image(int64_t i) const;  // an Error where there is no image i
 };
 
