@@ -117,4 +117,18 @@ void export_images_png(const fs::path& directory, const ImageExport& what) {
   if (!what.delta.empty()) export_images_npz(directory / "perturbation.npz", what);
 }
 
+void export_attacked_png(const fs::path& directory, const AttackedSet& set) {
+  const ImageSet clean = set.clean();
+  for (int64_t s = 0; s < set.sizes(); ++s) {
+    std::vector<float> delta;
+    for (int64_t i = 0; i < set.images(); ++i) {
+      const std::span<const float> of_image = set.delta_of(i * set.sizes() + s);
+      delta.insert(delta.end(), of_image.begin(), of_image.end());
+    }
+    const fs::path place =
+        set.eps.empty() ? directory : directory / fmt::format("eps-{:.4g}", set.eps[static_cast<size_t>(s)]);
+    export_images_png(place, {clean, set.index, delta});
+  }
+}
+
 }  // namespace caltrop

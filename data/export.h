@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <span>
 
-#include "data/dataset.h"
+#include "data/attacked_set.h"
 
 namespace caltrop {
 
@@ -27,5 +27,8 @@ void export_images_npz(const std::filesystem::path& path, const ImageExport& wha
 // sort in the order of the classes, which is how an image folder is read, each begins with its class's
 // number. Directories are created.
 void export_images_png(const std::filesystem::path& directory, const ImageExport& what);
+
+// The attacked images of a set in this way; where sizes are stated, each in its own directory/eps-SIZE.
+void export_attacked_png(const std::filesystem::path& directory, const AttackedSet& set);
 
 }  // namespace caltrop

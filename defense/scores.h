@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "defense/pool/images.h"
+#include "engine/metrics.h"
 
 namespace caltrop {
 
@@ -21,13 +22,6 @@ struct Scores {
   std::vector<std::pair<std::string, Score>>
       attacks;  // the clean images with those of one attack, in pool order
 };
-
-// Logits (n, classes) row-major -> -log softmax of each row's label, in double.
-std::vector<double> cross_entropies(std::span<const float> logits, std::span<const int32_t> labels,
-                                    int64_t classes);
-// The same for the mean softmax of several networks.
-std::vector<double> mean_cross_entropies(std::span<const std::vector<float>> logits,
-                                         std::span<const int32_t> labels, int64_t classes);
 
 // Of answers to `clean` clean images and then those of `pool`.
 Scores scores_of(std::span<const double> losses, std::span<const int32_t> answers,

@@ -1,8 +1,10 @@
 #include "engine/early_stopping.h"
 
 #include <charconv>
+#include <numeric>
 
 #include "engine/error.h"
+#include "engine/inference.h"
 
 namespace caltrop {
 
@@ -14,6 +16,15 @@ bool EarlyStopping::go_on(const Model& model, int64_t epoch, double loss) {
     best_ = model.state();
   }
   return !stopped();
+}
+
+EarlyStopping::Look EarlyStopping::look(const Model& model, int64_t epoch, const ImageSource& held_out) {
+  const Evaluation said = evaluate(model, held_out);
+  const std::vector<double> losses = cross_entropies(said.logits, held_out.labels(), model.outputs());
+  const double loss =
+      std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(held_out.count());
+  go_on(model, epoch, loss);
+  return {loss, said.metrics.accuracy};
 }
 
 void EarlyStopping::save(SafeTensorFile& file) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/images.h"
 #include "engine/model.h"
 #include "engine/safetensors.h"
 
@@ -17,6 +18,12 @@ class EarlyStopping {
   // The loss on the held-out images after `epoch`: whether to go on, which ends once it has not fallen for `patience`
   // epochs.
   bool go_on(const Model& model, int64_t epoch, double loss);
+
+  // Looks at those images and takes their mean cross-entropy as the loss; the loss and the accuracy.
+  struct Look {
+    double loss = 0, accuracy = 0;
+  };
+  Look look(const Model& model, int64_t epoch, const ImageSource& held_out);
 
   bool stopped() const { return last_ - best_epoch_ >= patience_; }
   int64_t best_epoch() const { return best_epoch_; }    // 0 before the first

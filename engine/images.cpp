@@ -78,6 +78,16 @@ std::vector<int32_t> ImageSource::labels_of(std::span<const int64_t> rows) const
   return chosen;
 }
 
+void ChosenImages::pixels(std::span<const int64_t> rows, const Tensor& x) const {
+  std::vector<int64_t> chosen;
+  chosen.reserve(rows.size());
+  for (const int64_t row : rows) {
+    if (row < 0 || row >= count()) fail("[images] expected rows below {}, got {}", count(), row);
+    chosen.push_back(rows_[static_cast<size_t>(row)]);
+  }
+  from_.pixels(chosen, x);
+}
+
 std::vector<int64_t> row_range(int64_t begin, int64_t end) {
   std::vector<int64_t> rows(static_cast<size_t>(end - begin));
   std::iota(rows.begin(), rows.end(), begin);

@@ -61,6 +61,25 @@ class Images final : public ImageSource {
   std::vector<int32_t> labels_;
 };
 
+// Some images of another set, in an order and as often as one likes; the set must outlive it.
+class ChosenImages final : public ImageSource {
+ public:
+  ChosenImages(const ImageSource& from, std::vector<int64_t> rows)
+      : from_(from), rows_(std::move(rows)), labels_(from.labels_of(rows_)) {}
+
+  const ImageShape& shape() const override { return from_.shape(); }
+  Backend& backend() const override { return from_.backend(); }
+  const std::vector<int32_t>& labels() const override { return labels_; }
+  using ImageSource::pixels;
+  void pixels(std::span<const int64_t> rows, const Tensor& x) const override;
+  const std::vector<int64_t>& rows() const { return rows_; }
+
+ private:
+  const ImageSource& from_;
+  std::vector<int64_t> rows_;
+  std::vector<int32_t> labels_;
+};
+
 // begin, begin + 1, ..., end - 1: rows of an Images.
 std::vector<int64_t> row_range(int64_t begin, int64_t end);
 

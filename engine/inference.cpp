@@ -44,6 +44,12 @@ std::vector<float> predict(const Model& model, const ImageSource& images, int64_
   return logits;
 }
 
+Evaluation evaluate(const Model& model, const ImageSource& images, int64_t batch, const Progress& progress) {
+  std::vector<float> logits = predict(model, images, batch, progress);
+  const Confusion confusion(model.outputs(), images.labels(), argmax_rows(logits, model.outputs()));
+  return {std::move(logits), confusion, summarize(confusion)};
+}
+
 namespace {
 
 bool same_geometry(const Model::FirstBlock& a, const Model::FirstBlock& b) {

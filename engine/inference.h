@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/images.h"
+#include "engine/metrics.h"
 #include "engine/model.h"
 
 namespace caltrop {
@@ -26,6 +27,15 @@ void for_chunks(Backend& backend, int64_t count, int64_t batch,
 // Logits of all images, (count, outputs) row-major on the host.
 std::vector<float> predict(const Model& model, const ImageSource& images, int64_t batch = 0,
                            const Progress& progress = {});
+
+// What a network says of labelled images, and what that is worth.
+struct Evaluation {
+  std::vector<float> logits;  // (n, outputs)
+  Confusion confusion;        // over the outputs, which may be more than the classes of the data
+  Metrics metrics;
+};
+Evaluation evaluate(const Model& model, const ImageSource& images, int64_t batch = 0,
+                    const Progress& progress = {});
 
 // Logits of each network for the same images. Networks that begin with convolution blocks of one geometry
 // compute these together, reading the images once; the values are those of Model::forward.

@@ -13,6 +13,19 @@ double quotient(double numerator, double denominator) {
   return denominator > 0 ? numerator / denominator : 0.0;
 }
 
+// log softmax of one row at `label`.
+double log_probability(const float* z, int64_t classes, int32_t label) {
+  const auto top = static_cast<double>(*std::max_element(z, z + classes));
+  double total = 0;
+  for (int64_t k = 0; k < classes; ++k) total += std::exp(static_cast<double>(z[k]) - top);
+  return static_cast<double>(z[label]) - top - std::log(total);
+}
+
+void expect_rows(size_t values, size_t rows, int64_t classes) {
+  if (values != rows * static_cast<size_t>(classes))
+    fail("[scores] expected {} rows of {} logits, got {} values", rows, classes, values);
+}
+
 }  // namespace
 
 Interval wilson_interval(int64_t successes, int64_t trials, double z) {
@@ -79,6 +92,33 @@ Metrics summarize(const Confusion& confusion) {
   result.recall = quotient(result.recall, occurring);
   result.f1 = quotient(result.f1, occurring);
   return result;
+}
+
+std::vector<double> cross_entropies(std::span<const float> logits, std::span<const int32_t> labels,
+                                    int64_t classes) {
+  expect_rows(logits.size(), labels.size(), classes);
+  std::vector<double> losses;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    losses.push_back(-log_probability(logits.data() + static_cast<int64_t>(i) * classes, classes, labels[i]));
+  }
+  return losses;
+}
+
+std::vector<double> mean_cross_entropies(std::span<const std::vector<float>> logits,
+                                         std::span<const int32_t> labels, int64_t classes) {
+  if (logits.empty()) fail("[scores] expected the logits of at least one network");
+  for (const std::vector<float>& one : logits) expect_rows(one.size(), labels.size(), classes);
+  std::vector<double> losses;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    std::vector<double> logs;
+    for (const std::vector<float>& one : logits)
+      logs.push_back(log_probability(one.data() + static_cast<int64_t>(i) * classes, classes, labels[i]));
+    const double top = *std::max_element(logs.begin(), logs.end());
+    double sum = 0;
+    for (const double value : logs) sum += std::exp(value - top);
+    losses.push_back(-(top + std::log(sum / static_cast<double>(logs.size()))));
+  }
+  return losses;
 }
 
 double quantile(std::vector<double> values, double share) {

@@ -54,6 +54,13 @@ struct Metrics {
 };
 Metrics summarize(const Confusion& confusion);
 
+// Logits (n, classes) row-major -> -log softmax of each row's label, in double.
+std::vector<double> cross_entropies(std::span<const float> logits, std::span<const int32_t> labels,
+                                    int64_t classes);
+// The same for the mean softmax of several networks.
+std::vector<double> mean_cross_entropies(std::span<const std::vector<float>> logits,
+                                         std::span<const int32_t> labels, int64_t classes);
+
 // The value below which `share` of `values` lie, linear between neighbours; the median at 0.5. Not empty.
 double quantile(std::vector<double> values, double share);
 

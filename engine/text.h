@@ -1,9 +1,10 @@
 // Foreign text (tensor names, flags, file contents) made fit for one line of an error message, and guesses at
-// what it was meant to be.
+// what it was meant to be; and numbers for people.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ inline std::string shown(std::string_view text, size_t limit = 80) {
   if (end < text.size()) line += "...";
   return line;
 }
+
+// "1,234,567".
+std::string grouped(int64_t value);
 
 // Insertions, deletions, replacements and swaps of neighbours (optimal string alignment) that lead from a to
 // b.

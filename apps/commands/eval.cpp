@@ -7,6 +7,7 @@
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
+#include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
 #include "data/npz.h"
@@ -41,14 +42,12 @@ void declare(Flags& flags, EvalOptions& options) {
                 "With --out: DIR/config.json, evaluation.json (as --json), classes.csv, confusion.csv");
   flags.section("JSON",
                 "n, accuracy, interval (low and high), precision, recall, f1: fractions; confusion: a row "
-                "per true class, "
-                "a column per predicted one; dataset, classes");
+                "per true class, a column per predicted one; dataset, classes");
   flags.example("caltrop eval --weights runs/target/model.safetensors",
                 "Test on the data set that it was trained on.");
   flags.example(
       "caltrop eval --arch \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\" --weights net.safetensors "
-      "--layout "
-      "torch --dataset mnist --json -",
+      "--layout torch --dataset mnist --json -",
       "Test weights saved by PyTorch; JSON on standard output.");
 }
 

@@ -1,5 +1,4 @@
 #include "apps/commands/evaluation.h"
-#include "apps/report/table.h"
 
 namespace caltrop {
 namespace {
@@ -10,20 +9,6 @@ std::string class_name(const std::vector<std::string>& names, int64_t which) {
 }
 
 }  // namespace
-
-Evaluation evaluate(const Model& model, const Images& images, int64_t batch, const Progress& progress) {
-  std::vector<float> logits = predict(model, images, batch, progress);
-  std::vector<int32_t> predictions = argmax_rows(logits, model.outputs());
-  const Confusion confusion(model.outputs(), images.labels(), predictions);
-  const Metrics metrics = summarize(confusion);
-  return {std::move(logits), std::move(predictions), confusion, metrics};
-}
-
-void expect_outputs(const Model& model, const DataInfo& data) {
-  if (model.outputs() < data.classes) {
-    fail("the network has {} outputs, but {} has {} classes", model.outputs(), data.name, data.classes);
-  }
-}
 
 Json to_json(const Metrics& metrics, const Confusion& confusion) {
   Json rows = Json::array();

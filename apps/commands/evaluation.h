@@ -1,27 +1,13 @@
-// A network over an image set: logits, predictions and what they are worth.
+// What a network is worth, for people and programs.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "apps/core/setup.h"
 #include "apps/report/table.h"
 #include "engine/inference.h"
-#include "engine/metrics.h"
 
 namespace caltrop {
-
-struct Evaluation {
-  std::vector<float> logits;  // (n, outputs)
-  std::vector<int32_t> predictions;
-  Confusion confusion;  // over the outputs, which may be more than the classes of the data
-  Metrics metrics;
-};
-Evaluation evaluate(const Model& model, const Images& images, int64_t batch = 0,
-                    const Progress& progress = {});
-
-// An Error unless the network has an output for every class.
-void expect_outputs(const Model& model, const DataInfo& data);
 
 // {"n", "accuracy", "interval": [low, high], "precision", "recall", "f1", "confusion": [[...]]}, as
 // fractions.

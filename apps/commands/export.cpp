@@ -1,13 +1,12 @@
 // caltrop export: weights and images for other programs.
-
 #include "data/export.h"
+
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
-#include "data/attacked_set.h"
 #include "engine/torch_layout.h"
 
 namespace caltrop {
@@ -26,10 +25,8 @@ void declare(Flags& flags, ExportOptions& options) {
   flags.usage("(--weights FILE | --images npz|png | --attacked FILE) --out DIR [flags]");
   flags.about(
       "Writes weights in the layout of PyTorch (or, from PyTorch, in Caltrop's), and image sets as NPZ or "
-      "PNG. Weights "
-      "that Caltrop wrote name their own network and layout; any others are taken to be PyTorch's and need "
-      "--model or "
-      "--arch.");
+      "PNG. Weights that Caltrop wrote name their own network and layout; any others are taken to be "
+      "PyTorch's and need --model or --arch.");
   flags.group("Weights");
   flags.text("weights", options.model.weights, "FILE", "trained weights (safetensors)");
   flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout to write");
@@ -65,36 +62,16 @@ void declare(Flags& flags, ExportOptions& options) {
                 "The first 100 test images as PNG files.");
 }
 
-void write_images_of(const ExportOptions& options, const RunFolder& folder, const ImageSet& images,
-                     Json& result, Console& console) {
-  const bool npz = options.images == "npz";
-  const std::filesystem::path path = folder.file(npz ? "images.npz" : "images");
-  const ImageExport what{.images = images, .index = {}, .delta = {}};
-  if (npz) {
-    export_images_npz(path, what);
-  } else {
-    export_images_png(path, what);
-  }
-  console.say("images  {} ({})", path.string(), grouped(images.count()));
-  result["images"] = {{"path", path.string()}, {"count", images.count()}};
-}
-
-void write_attacked(const AttackedSet& set, const RunFolder& folder, Json& result, Console& console) {
-  const std::filesystem::path path = folder.file("attacked");
-  const ImageSet clean = set.clean();
-  for (int64_t s = 0; s < set.sizes(); ++s) {
-    std::vector<float> delta;
-    for (int64_t i = 0; i < set.images(); ++i) {
-      const std::span<const float> of_image = set.delta_of(i * set.sizes() + s);
-      delta.insert(delta.end(), of_image.begin(), of_image.end());
-    }
-    const std::filesystem::path place =
-        set.eps.empty() ? path : path / fmt::format("eps-{:.4g}", set.eps[static_cast<size_t>(s)]);
-    export_images_png(place, {clean, set.index, delta});
-  }
-  const int64_t count = set.images() * set.sizes();
-  console.say("attacked {} ({})", path.string(), grouped(count));
-  result["attacked"] = {{"path", path.string()}, {"count", count}};
+// In the layout that was asked for; what the file says beside the network goes with them.
+SafeTensorFile weights_of(const Model& model, const SafeTensorFile& file, const std::string& layout) {
+  const SafeTensorFile state = model.state();
+  SafeTensorFile weights =
+      layout == "torch" ? to_torch_layout(state, model.architecture(), model.input()) : state;
+  weights.metadata = state.metadata;
+  weights.metadata.insert(file.metadata.begin(), file.metadata.end());
+  weights.metadata.erase("layout");  // Caltrop's own goes without saying
+  if (layout == "torch") weights.metadata["layout"] = layout;
+  return weights;
 }
 
 void run(ExportOptions& options, const Flags& flags) {
@@ -105,14 +82,15 @@ void run(ExportOptions& options, const Flags& flags) {
   RunFolder::check(options.common.out, options.common.resume);
   Backend& backend = open_backend(options.common, console);
   Json facts = Json::object(), result = {{"out", options.common.out}};
-
-  std::optional<StoredNetwork> network;
+  std::optional<SafeTensorFile> weights;
   if (!options.model.weights.empty()) {
+    const SafeTensorFile file = read_weights(options.model);
     ModelOptions source = options.model;
     source.layout = "auto";
-    network = read_network(source, parse_image_shape("input", options.input), options.outputs, backend);
-    options.model.weights = source.weights;
-    facts["network"] = to_string(network->model.architecture());
+    const Model model =
+        stored_network(file, source, parse_image_shape("input", options.input), options.outputs, backend);
+    weights = weights_of(model, file, options.model.layout);
+    facts["network"] = to_string(model.architecture());
   }
   std::optional<HostData> images;
   if (!options.images.empty()) {
@@ -123,26 +101,29 @@ void run(ExportOptions& options, const Flags& flags) {
   if (!options.attacked.empty()) attacked = read_attacked_set(options.attacked);
 
   const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
-  if (network) {
-    const Model& model = network->model;
-    SafeTensorFile weights = model.state();
-    std::map<std::string, std::string> metadata = weights.metadata;
-    metadata.merge(network->metadata);
-    metadata.erase("layout");  // Caltrop's own goes without saying
-    if (options.model.layout == "torch") {
-      weights = to_torch_layout(weights, model.architecture(), model.input());
-      metadata["layout"] = "torch";
-    }
-    weights.metadata = std::move(metadata);
-    write_safetensors(folder.file("model.safetensors"), weights);
-    console.say("weights {} ({} layout)", folder.file("model.safetensors").string(), options.model.layout);
-    result["weights"] = {{"file", folder.file("model.safetensors").string()},
+  if (weights) {
+    const std::string file = folder.file("model.safetensors").string();
+    write_safetensors(file, *weights);
+    console.say("weights  {} ({} layout)", file, options.model.layout);
+    result["weights"] = {{"file", file},
                          {"layout", options.model.layout},
-                         {"network", to_string(model.architecture())},
-                         {"tensors", static_cast<int64_t>(weights.tensors.size())}};
+                         {"network", facts["network"]},
+                         {"tensors", static_cast<int64_t>(weights->tensors.size())}};
   }
-  if (images) write_images_of(options, folder, images->images, result, console);
-  if (attacked) write_attacked(*attacked, folder, result, console);
+  const auto wrote = [&](const char* what, const std::filesystem::path& path, int64_t count) {
+    console.say("{:<8} {} ({})", what, path.string(), grouped(count));
+    result[what] = {{"path", path.string()}, {"count", count}};
+  };
+  if (images) {
+    const bool npz = options.images == "npz";
+    const std::filesystem::path path = folder.file(npz ? "images.npz" : "images");
+    (npz ? export_images_npz : export_images_png)(path, {images->images, {}, {}});
+    wrote("images", path, images->images.count());
+  }
+  if (attacked) {
+    export_attacked_png(folder.file("attacked"), *attacked);
+    wrote("attacked", folder.file("attacked"), attacked->images() * attacked->sizes());
+  }
   console.result(result);
 }
 

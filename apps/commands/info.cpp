@@ -1,5 +1,6 @@
 // caltrop info: what is here.
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "apps/core/build_info.h"
@@ -10,7 +11,6 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
-#include "engine/zoo.h"
 #include "kernels/devices.h"
 
 namespace caltrop {
@@ -60,15 +60,8 @@ void declare(Flags& flags, InfoOptions& options) {
 }
 
 const char* cuda_words() {
-  switch (cuda_state()) {
-    case DeviceState::not_built:
-      return "not built";
-    case DeviceState::no_device:
-      return "no device";
-    case DeviceState::ready:
-      return "ready";
-  }
-  return "unknown";
+  constexpr const char* kStates[] = {"not built", "no device", "ready"};
+  return kStates[static_cast<size_t>(cuda_state())];
 }
 
 std::vector<std::string> gpus() {
@@ -80,66 +73,70 @@ std::vector<std::string> gpus() {
 Table dataset_table(const std::string& data_dir) {
   Table table({{"name", "data set"}, {"place", "place"}, {"tried", "tried"}});
   for (const char* name : {"mnist", "fashion-mnist"}) {
-    std::string found, tried;
-    for (const auto& place : search_places(name, data_dir)) {
+    std::vector<std::string> tried;
+    std::string found;
+    for (const std::filesystem::path& place : search_places(name, data_dir)) {
       std::error_code error;
-      const bool here = std::filesystem::is_directory(place, error);
-      if (here && found.empty()) found = place.string();
-      tried += (tried.empty() ? "" : ", ") + place.string();
+      if (found.empty() && std::filesystem::is_directory(place, error)) found = place.string();
+      tried.push_back(place.string());
     }
-    table.row({std::string(name), found.empty() ? "not found; tried " + tried : found, tried});
+    const std::string all = fmt::format("{}", fmt::join(tried, ", "));
+    table.row({std::string(name), found.empty() ? "not found; tried " + all : found, all});
   }
   return table;
 }
 
-Table model_table(ImageShape input, int64_t outputs) {
+struct KnownModel {
+  ZooEntry entry;
+  int64_t parameters, macs;
+  std::string source() const { return entry.description.substr(0, entry.description.find(',')); }
+};
+std::vector<KnownModel> known_models(ImageShape input, int64_t outputs) {
+  std::vector<KnownModel> models;
+  for (const std::string& name : zoo_names()) {
+    const ZooEntry entry = zoo(name, outputs);
+    const Architecture architecture = parse_architecture(entry.line);
+    models.push_back({entry, count_parameters(architecture, input), count_macs(architecture, input)});
+  }
+  return models;
+}
+
+Table model_table(const std::vector<KnownModel>& models) {
   Table table({{"name", "model"},
                {"parameters", "parameters", Kind::count},
                {"macs", "MACs", Kind::count},
                {"line", "line"},
                {"description", "description"}});
-  for (const std::string& name : zoo_names()) {
-    const ZooEntry entry = zoo(name, outputs);
-    const Architecture architecture = parse_architecture(entry.line);
-    table.row({name, count_parameters(architecture, input), count_macs(architecture, input), entry.line,
-               entry.description});
-  }
+  for (const auto& [entry, parameters, macs] : models)
+    table.row({entry.name, parameters, macs, entry.line, entry.description});
   return table;
 }
 
-std::string millions(int64_t low, int64_t high) {
-  const auto text = [](int64_t count) {
-    return fmt::format("{:.2f}", static_cast<double>(count) * 1e-6);
-  };
-  return (low == high ? text(low) : text(low) + "-" + text(high)) + " M";
-}
-
 // A row for each network, or for all that come from one source under names that differ after a dash.
-void say_models(const Json& models, Console& console) {
-  const auto source = [&](size_t i) {
-    const auto words = models[i]["description"].get<std::string>();
-    return words.substr(0, words.find(','));
-  };
-  for (size_t first = 0, end = 0; first < models.size(); first = end) {
-    while (end < models.size() && source(end) == source(first)) ++end;
-    const auto range = [&](const char* key) {
-      std::vector<int64_t> counts;
-      for (size_t i = first; i < end; ++i) counts.push_back(models[i][key].get<int64_t>());
-      const auto [low, high] = std::minmax_element(counts.begin(), counts.end());
-      return millions(*low, *high);
+void say_models(std::span<const KnownModel> models, Console& console) {
+  while (!models.empty()) {
+    const auto end = std::ranges::find_if(
+        models, [&](const KnownModel& model) { return model.source() != models[0].source(); });
+    const auto alike = models.first(static_cast<size_t>(end - models.begin()));
+    const auto range = [&](int64_t KnownModel::*count) {
+      const auto [low, high] = std::ranges::minmax(alike, {}, count);
+      const double from = 1e-6 * static_cast<double>(low.*count),
+                   to = 1e-6 * static_cast<double>(high.*count);
+      return from == to ? fmt::format("{:.2f} M", from) : fmt::format("{:.2f}-{:.2f} M", from, to);
     };
-    auto name = models[first]["name"].get<std::string>(),
-         words = models[first]["description"].get<std::string>();
-    if (end - first > 1) {
-      words = fmt::format("{}, {} to {}", source(first), name, models[end - 1]["name"].get<std::string>());
+    std::string name = alike[0].entry.name, words = alike[0].entry.description;
+    if (alike.size() > 1) {
+      words = fmt::format("{}, {} to {}", alike[0].source(), name, alike.back().entry.name);
       name = name.substr(0, name.find('-')) + "-*";
     }
-    console.say("  {:<10}{:>12}{:>15}   {}", name, range("parameters"), range("macs"), words);
+    console.say("  {:<10}{:>12}{:>15}   {}", name, range(&KnownModel::parameters), range(&KnownModel::macs),
+                words);
+    models = models.subspan(alike.size());
   }
 }
 
 Json show_network(const InfoOptions& options, ImageShape input, Console& console) {
-  const std::string line = network_line(options.model, options.outputs);
+  const std::string line = asked_network(options.model, options.outputs).line;
   const Architecture architecture = parse_architecture(line);
   Table table({{"index", "#", Kind::count},
                {"layer", "layer"},
@@ -165,7 +162,8 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   set_cpu_threads(static_cast<int>(options.common.threads));
   const Backend& backend = cpu_backend();
   if (options.common.device != "auto") open_backend(options.common, console);  // an Error where it is absent
-  const Table datasets = dataset_table(options.data_dir), models = model_table(input, options.outputs);
+  const Table datasets = dataset_table(options.data_dir);
+  const std::vector<KnownModel> models = known_models(input, options.outputs);
   console.say("caltrop {} ({}, {})", version(), commit(), compiler());
   console.blank();
   console.say("Devices");
@@ -181,7 +179,7 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
   console.blank();
   console.say("Models (for images of {}, {} outputs)", options.input, options.outputs);
   console.say("  {:<10}{:>12}{:>15}", "", "parameters", "MACs");
-  say_models(models.json(), console);
+  say_models(models, console);
   console.blank();
   console.say("'caltrop info --model NAME' shows the line and the layers of one.");
   return {
@@ -191,7 +189,7 @@ Json show_all(InfoOptions& options, ImageShape input, Console& console) {
       {"devices",
        {{"cpu", backend.description()}, {"cuda", cuda_words()}, {"gpus", gpus()}, {"cudnn", has_cudnn()}}},
       {"datasets", datasets.json()},
-      {"models", models.json()}};
+      {"models", model_table(models).json()}};
 }
 
 void run(InfoOptions& options, const Flags& flags) {
@@ -200,7 +198,7 @@ void run(InfoOptions& options, const Flags& flags) {
   ImageShape input = parse_image_shape("input", options.input);
   if (input.channels == 0) input.channels = 1;
   const bool network = !options.model.model.empty() || !options.model.arch.empty();
-  if (network) check_network_flags(options.model);
+  if (network) asked_network(options.model);
   const Json result = network ? show_network(options, input, console) : show_all(options, input, console);
   if (!options.common.out.empty()) {
     RunFolder(options.common.out, make_config(flags, {}), options.common.resume)

@@ -10,7 +10,6 @@
 #include "engine/checksum.h"
 #include "engine/text.h"
 #include "engine/torch_layout.h"
-#include "engine/zoo.h"
 #include "kernels/devices.h"
 
 namespace caltrop {
@@ -26,29 +25,27 @@ Json fingerprint(const ImageSet& set) {
           {"crc32", fmt::format("{:08x}", crc)}};
 }
 
-ImageShape shape_of(const ImageSet& set) {
-  return {set.height, set.width, set.channels};
-}
-
 std::string in_words(const ImageShape& shape) {
   return fmt::format("{}x{}x{}", shape.height, shape.width, shape.channels);
 }
 
 Images upload(const ImageSet& set, Backend& backend) {
-  return {backend, shape_of(set), set.pixels, set.labels};
+  return {backend, set.shape(), set.pixels, set.labels};
+}
+
+// Absolute, so that a config.json repeats its run from anywhere.
+void make_absolute(std::string& path) {
+  if (!path.empty()) path = fs::absolute(path).lexically_normal().string();
 }
 
 Dataset read_data(DataOptions& options, Console& console) {
-  DatasetRequest request;
-  request.name = options.dataset;
   if (options.dataset == "folder" && options.data_dir.empty())
     usage_error("--dataset folder needs --data-dir");
-  // Absolute, so that a config.json repeats its run from anywhere.
-  if (!options.data_dir.empty())
-    options.data_dir = fs::absolute(options.data_dir).lexically_normal().string();
-  request.data_dir = options.data_dir;
-  request.split = options.split;
-  request.seed = static_cast<uint64_t>(options.split_seed);
+  make_absolute(options.data_dir);
+  DatasetRequest request{.name = options.dataset,
+                         .data_dir = options.data_dir,
+                         .split = options.split,
+                         .seed = static_cast<uint64_t>(options.split_seed)};
   if (!options.image_size.empty()) {
     const ImageShape size = parse_image_shape("image-size", options.image_size);
     request.image_height = size.height;
@@ -57,7 +54,7 @@ Dataset read_data(DataOptions& options, Console& console) {
   Dataset data = load_dataset(request);
   options.dataset = data.name;
   console.note("{} ({}): {} training and {} test images of {}", data.name, data.source,
-               grouped(data.train.count()), grouped(data.test.count()), in_words(shape_of(data.train)));
+               grouped(data.train.count()), grouped(data.test.count()), in_words(data.train.shape()));
   for (const std::string& notice : data.notices) console.note("{}", notice);
   return data;
 }
@@ -81,51 +78,14 @@ void follow_weights(const SafeTensorFile& file, DataOptions& data, const Flags& 
   if (std::ranges::count(known, dataset) == 0) return;
   if (!flags.given("dataset")) data.dataset = dataset;
   if (data.dataset != dataset) return;
-  const std::string split = metadata(file, "split"), seed = metadata(file, "split_seed");
+  const std::string split = metadata(file, "split");
   if (!flags.given("split") && !split.empty()) data.split = split;
-  const bool number =
-      !seed.empty() && seed.size() <= 18 && seed.find_first_not_of("0123456789") == std::string::npos;
-  if (!flags.given("split-seed") && number) data.split_seed = std::stoll(seed);
-}
-
-SafeTensorFile read_weights(ModelOptions& options) {
-  if (options.weights.empty()) usage_error("--weights is missing: the trained network");
-  options.weights = fs::absolute(options.weights).lexically_normal().string();
-  return read_safetensors(options.weights);
+  if (const auto seed = file.number("split_seed"); seed && !flags.given("split-seed"))
+    data.split_seed = *seed;
 }
 
 bool names_network(const ModelOptions& options) {
   return !options.model.empty() || !options.arch.empty();
-}
-
-// The line that the metadata name, or else --model or --arch for images of `input` and `classes`; where both
-// are there they must agree.
-Model network_of(const SafeTensorFile& file, const ModelOptions& options, ImageShape input, int64_t classes,
-                 Backend& backend) {
-  const std::optional<StatedNetwork> stated = stated_network(file, options.weights);
-  const bool torch = options.layout == "torch" || metadata(file, "layout") == "torch" ||
-                     (options.layout == "auto" && !stated);
-  if (!stated && !names_network(options)) {
-    fail("{} does not say which network it holds; give --model or --arch{}", options.weights,
-         torch ? "" : ", and --layout torch if PyTorch wrote it");
-  }
-  const Architecture architecture =
-      stated ? stated->architecture : parse_architecture(network_line(options, classes));
-  if (stated) input = stated->input;
-  if (stated && names_network(options)) {
-    const int64_t outputs = infer_shapes(architecture, input).back().features();
-    const Architecture asked = parse_architecture(network_line(options, outputs));
-    if (!(asked == architecture)) {
-      fail("{} holds the network '{}', not '{}'", options.weights, to_string(architecture), to_string(asked));
-    }
-  }
-  Model model(architecture, input, backend);
-  try {
-    model.load(torch ? from_torch_layout(file, architecture, input) : file);
-  } catch (const Error& problem) {
-    fail("{}: {}", options.weights, problem.what());
-  }
-  return model;
 }
 
 void expect_input(const Model& model, const ModelOptions& options, ImageShape shape,
@@ -135,40 +95,29 @@ void expect_input(const Model& model, const ModelOptions& options, ImageShape sh
        in_words(shape));
 }
 
-std::string crc_of(const SafeTensorFile& file, const ModelOptions& options) {
+Json facts_of(const SafeTensorFile& file, const ModelOptions& options, const Model& model) {
   const std::string bytes = serialize_safetensors(file, options.weights);
-  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+  return {{"network", to_string(model.architecture())},
+          {"inputs", {{"weights_crc32", fmt::format("{:08x}", checksum(std::span<const char>(bytes)))}}}};
 }
 
-// --weights, after which the data flags name what they were trained on unless the user chose other images.
-SafeTensorFile weights_and_their_data(ModelOptions& options, DataOptions& data, const Flags& flags) {
-  if (names_network(options)) check_network_flags(options);
-  SafeTensorFile file = read_weights(options);
-  follow_weights(file, data, flags);
-  const std::string stated_input = metadata(file, "input");
-  if (data.dataset == "folder" && data.image_size.empty() && !stated_input.empty()) {
-    data.image_size = stated_input;
-  }
-  return file;
-}
-
-Model network_for(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
-                  ImageShape shape, Backend& backend) {
-  Model model = network_of(file, options, shape, data.classes, backend);
-  expect_input(model, options, shape, "those of " + data.name);
-  if (model.outputs() < data.classes) {
-    fail("{} has {} outputs, but {} has {} classes", options.weights, model.outputs(), data.name,
-         data.classes);
-  }
-  return model;
-}
-
-Json facts_of(const SafeTensorFile& file, const ModelOptions& options, const DataInfo& data,
-              const Model& model) {
-  Json facts = data.facts;
-  facts["network"] = to_string(model.architecture());
-  facts["inputs"] = {{"weights_crc32", crc_of(file, options)}};
-  return facts;
+// What all ways to open trained weights with a data set share: load() reads it once the data flags are resolved,
+// shape_of() is that of its images.
+template <typename Data, typename Load, typename ShapeOf>
+TrainedOn<Data> open_with(ModelOptions& options, DataOptions& data_options, const Flags& flags,
+                          Backend& backend, const Load& load, const ShapeOf& shape_of) {
+  if (names_network(options)) asked_network(options);
+  const SafeTensorFile file = read_weights(options);
+  follow_weights(file, data_options, flags);
+  if (data_options.dataset == "folder" && data_options.image_size.empty())
+    data_options.image_size = metadata(file, "input");
+  Data data = load();
+  Model model = stored_network(file, options, shape_of(data), data.info.classes, backend);
+  expect_input(model, options, shape_of(data), "those of " + data.info.name);
+  expect_outputs(model, data.info, options.weights);
+  Json facts = data.info.facts;
+  facts.update(facts_of(file, options, model));
+  return {std::move(data), std::move(model), std::move(facts)};
 }
 
 }  // namespace
@@ -212,62 +161,87 @@ HostData load_host_data(DataOptions& options, const std::string& subset, Console
   return {std::move(info), std::move(chosen)};
 }
 
-void check_network_flags(const ModelOptions& options) {
+ZooEntry asked_network(const ModelOptions& options, int64_t outputs) {
+  if (!options.arch.empty()) {
+    return {.name = "custom",
+            .line = to_string(parse_architecture(options.arch)),
+            .initializer = to_string(Initializer::he_uniform),
+            .description = ""};
+  }
+  if (options.model.empty()) usage_error("give a network with --model or --arch");
   const std::vector<std::string> names = zoo_names();
-  if (!options.model.empty() && std::ranges::count(names, options.model) == 0) {
+  if (std::ranges::count(names, options.model) == 0) {
     usage_error("--model: unknown network '{}'{} ('caltrop info' lists them)", shown(options.model),
                 did_you_mean(options.model, names));
   }
-  network_line(options, 1);
+  return zoo(options.model, outputs, {.pool_stride = options.pool_stride});
 }
 
-std::string network_line(const ModelOptions& options, int64_t classes) {
-  if (!options.arch.empty()) return to_string(parse_architecture(options.arch));
-  if (options.model.empty()) usage_error("give a network with --model or --arch");
-  return zoo_line(options.model, classes, {.pool_stride = options.pool_stride});
+void expect_outputs(const Model& model, const DataInfo& data, const std::string& what) {
+  if (model.outputs() < data.classes)
+    fail("{} has {} outputs, but {} has {} classes", what, model.outputs(), data.name, data.classes);
 }
 
-std::string network_initializer(const ModelOptions& options, int64_t classes) {
-  if (!options.arch.empty()) return to_string(Initializer::he_uniform);
-  return zoo(options.model, classes, {.pool_stride = options.pool_stride}).initializer;
+SafeTensorFile read_weights(ModelOptions& options) {
+  if (options.weights.empty()) usage_error("--weights is missing: the trained network");
+  make_absolute(options.weights);
+  return read_safetensors(options.weights);
 }
 
-std::string network_name(const ModelOptions& options) {
-  return options.model.empty() ? "custom" : options.model;
-}
-
-StoredNetwork read_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
-  const SafeTensorFile file = read_weights(options);
-  return {network_of(file, options, input, classes, backend), file.metadata};
+Model stored_network(const SafeTensorFile& file, const ModelOptions& options, ImageShape input,
+                     int64_t classes, Backend& backend) {
+  const std::optional<StatedNetwork> stated = stated_network(file, options.weights);
+  const bool torch = options.layout == "torch" || metadata(file, "layout") == "torch" ||
+                     (options.layout == "auto" && !stated);
+  if (!stated && !names_network(options)) {
+    fail("{} does not say which network it holds; give --model or --arch{}", options.weights,
+         torch ? "" : ", and --layout torch if PyTorch wrote it");
+  }
+  const Architecture architecture =
+      stated ? stated->architecture : parse_architecture(asked_network(options, classes).line);
+  if (stated) input = stated->input;
+  if (stated && names_network(options)) {
+    const int64_t outputs = infer_shapes(architecture, input).back().features();
+    const Architecture asked = parse_architecture(asked_network(options, outputs).line);
+    if (!(asked == architecture)) {
+      fail("{} holds the network '{}', not '{}'", options.weights, to_string(architecture), to_string(asked));
+    }
+  }
+  Model model(architecture, input, backend);
+  try {
+    model.load(torch ? from_torch_layout(file, architecture, input) : file);
+  } catch (const Error& problem) {
+    fail("{}: {}", options.weights, problem.what());
+  }
+  return model;
 }
 
 OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend) {
-  if (names_network(options)) check_network_flags(options);
+  if (names_network(options)) asked_network(options);
   const SafeTensorFile file = read_weights(options);
-  Model model = network_of(file, options, input, classes, backend);
+  Model model = stored_network(file, options, input, classes, backend);
   expect_input(model, options, input, "the images");
-  Json facts = {{"network", to_string(model.architecture())},
-                {"inputs", {{"weights_crc32", crc_of(file, options)}}}};
+  Json facts = facts_of(file, options, model);
   return {std::move(model), std::move(facts)};
 }
 
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
-  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
-  HostData data = load_host_data(data_options, subset, console);
-  Model model = network_for(file, options, data.info, shape_of(data.images), backend);
-  Json facts = facts_of(file, options, data.info, model);
-  return {{std::move(data.info), upload(data.images, backend)}, std::move(model), std::move(facts)};
+  const auto load = [&]() -> EvaluationData {
+    HostData data = load_host_data(data_options, subset, console);
+    return {std::move(data.info), upload(data.images, backend)};
+  };
+  return open_with<EvaluationData>(options, data_options, flags, backend, load,
+                                   [](const EvaluationData& data) { return data.images.shape(); });
 }
 
 TrainedWithData open_trained_with_data(ModelOptions& options, DataOptions& data_options,
                                        std::optional<int64_t> test_limit, const Flags& flags,
                                        Backend& backend, Console& console) {
-  const SafeTensorFile file = weights_and_their_data(options, data_options, flags);
-  TrainingData data = load_training_data(data_options, backend, console, test_limit);
-  Model model = network_for(file, options, data.info, data.train.shape(), backend);
-  Json facts = facts_of(file, options, data.info, model);
-  return {std::move(data), std::move(model), std::move(facts)};
+  return open_with<TrainingData>(
+      options, data_options, flags, backend,
+      [&] { return load_training_data(data_options, backend, console, test_limit); },
+      [](const TrainingData& data) { return data.train.shape(); });
 }
 
 void describe_data(SafeTensorFile& weights, const DataOptions& data) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "engine/images.h"
 #include "engine/model.h"
 #include "engine/safetensors.h"
+#include "engine/zoo.h"
 
 namespace caltrop {
 
@@ -46,40 +46,20 @@ struct HostData {
 };
 HostData load_host_data(DataOptions& options, const std::string& subset, Console& console);
 
-// An Error for an unknown name or a bad line, before any data is read; UsageError where neither is given.
-void check_network_flags(const ModelOptions& options);
-// The line of --model or --arch for this many classes; UsageError where neither is given.
-std::string network_line(const ModelOptions& options, int64_t classes);
-// The zoo's rule for the weights of --model; he_uniform for --arch.
-std::string network_initializer(const ModelOptions& options, int64_t classes);
-// What stands for the network in a folder's name: "target", or "custom" for --arch.
-std::string network_name(const ModelOptions& options);
+// What --model or --arch ("custom") stand for, with this many outputs; UsageError for an unknown name, or where
+// neither is given. Commands ask before they read any data, and again for the classes that these have.
+ZooEntry asked_network(const ModelOptions& options, int64_t outputs = 1);
 
-// A trained network and the images to look at. Without --dataset the weights' own data set is taken, if they
-// name one. The line comes from the weights; with --model or --arch both must agree, and --layout torch needs
-// one of them.
-struct EvaluationData {
-  DataInfo info;
-  Images images;  // of the subset, the first --limit of them
-};
-struct Trained {
-  EvaluationData data;
-  Model model;
-  Json facts;  // for make_config: data, network, and the weights' fingerprint
-};
-Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,
-                     Backend& backend, Console& console);
+// An Error unless `what` has an output for every class.
+void expect_outputs(const Model& model, const DataInfo& data, const std::string& what = "the network");
 
-// The same with both parts of the data set, for training beside the network: the first `test_limit` test
-// images.
-struct TrainedWithData {
-  TrainingData data;
-  Model model;
-  Json facts;  // as above, data with both parts
-};
-TrainedWithData open_trained_with_data(ModelOptions& model, DataOptions& data,
-                                       std::optional<int64_t> test_limit, const Flags& flags,
-                                       Backend& backend, Console& console);
+// A weights file as it stands; `options.weights` is absolute from there on.
+SafeTensorFile read_weights(ModelOptions& options);
+// Its network: the one that the metadata name, or else --model or --arch for images of `input` and this many classes;
+// where both are there they must agree. The layout is the metadata's or that of --layout; "auto" takes a file that
+// names no network to be PyTorch's.
+Model stored_network(const SafeTensorFile& file, const ModelOptions& options, ImageShape input,
+                     int64_t classes, Backend& backend);
 
 // The network of --weights for images that come from elsewhere than a data set.
 struct OpenedNetwork {
@@ -88,14 +68,26 @@ struct OpenedNetwork {
 };
 OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
 
-// A weights file of either layout, as it stands. The network is the one that its metadata name, or else
-// --model or --arch for images of `input` and `classes`; where both are there they must agree. The layout is
-// the metadata's or that of --layout; "auto" takes a file that names no network to be PyTorch's.
-struct StoredNetwork {
+// A trained network and a data set: without --dataset the weights' own, if they name one.
+template <typename Data>
+struct TrainedOn {
+  Data data;
   Model model;
-  std::map<std::string, std::string> metadata;
+  Json facts;  // for make_config: data, network, and the weights' fingerprint
 };
-StoredNetwork read_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
+struct EvaluationData {
+  DataInfo info;
+  Images images;  // of the subset, the first --limit of them
+};
+using Trained = TrainedOn<EvaluationData>;
+Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,
+                     Backend& backend, Console& console);
+// The same with both parts of the data set, for training beside the network: the first `test_limit` test
+// images.
+using TrainedWithData = TrainedOn<TrainingData>;
+TrainedWithData open_trained_with_data(ModelOptions& model, DataOptions& data,
+                                       std::optional<int64_t> test_limit, const Flags& flags,
+                                       Backend& backend, Console& console);
 
 // What the metadata of trained weights holds beside the network: the data that they know.
 void describe_data(SafeTensorFile& weights, const DataOptions& data);

@@ -37,16 +37,6 @@ size_t display_width(std::string_view text) {
   }));
 }
 
-std::string grouped(int64_t value) {
-  std::string digits = fmt::format("{}", value);
-  const size_t first = value < 0 ? 1 : 0;
-  for (size_t at = digits.size(); at > first + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
-  }
-  return digits;
-}
-
 std::string counted(int64_t count, const std::string& one, const std::string& many) {
   return fmt::format("{} {}", grouped(count), count == 1 ? one : many);
 }
@@ -56,6 +46,10 @@ std::string upper(std::string text) {
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
   }
   return text;
+}
+
+std::string percent_text(double share) {
+  return fmt::format("{:.2f} %", 100 * share);
 }
 
 std::string duration_text(double seconds) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/text.h"
+
 namespace caltrop {
 
 inline constexpr size_t kPageWidth = 100;  // of a manual page
@@ -17,12 +19,12 @@ std::string wrap(std::string_view text, size_t width, size_t indent);
 // Columns that a UTF-8 text takes on a terminal, one for each code point.
 size_t display_width(std::string_view text);
 
-// "1,234,567".
-std::string grouped(int64_t value);
 // "1 image", "1,234 images".
 std::string counted(int64_t count, const std::string& one, const std::string& many);
 // Of ASCII letters: "pgd" -> "PGD".
 std::string upper(std::string text);
+// A fraction: "98.76 %".
+std::string percent_text(double share);
 // "4.2 s", "3 min 05 s", "1 h 02 min".
 std::string duration_text(double seconds);
 

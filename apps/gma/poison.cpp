@@ -118,15 +118,16 @@ class Poisoning {
   void run() {
     const PoisonOptions how = poison_options();
     if (options_.model.arch.empty() && options_.model.model.empty()) options_.model.model = "target";
-    check_network_flags(options_.model);
+    asked_network(options_.model);
     if (options_.check && !options_.common.out.empty())
       usage_error("--check compares and writes no files: leave out --out");
     RunFolder::check(options_.common.out, options_.common.resume);
     Backend& backend = open_backend(options_.common, console_);
     const TrainingData data = load_training_data(options_.data, backend, console_);
     check_poison(how, data.train.image_size());
-    network_.line = network_line(options_.model, data.info.classes);
-    network_.initializer = network_initializer(options_.model, data.info.classes);
+    const ZooEntry asked = asked_network(options_.model, data.info.classes);
+    network_.line = asked.line;
+    network_.initializer = asked.initializer;
     {
       const Model probe(parse_architecture(network_.line), data.train.shape(), backend);
       expect_outputs(probe, data.info);

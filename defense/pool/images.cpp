@@ -173,14 +173,4 @@ void AugmentedImages::pixels(std::span<const int64_t> rows, const Tensor& x) con
   }
 }
 
-void ChosenImages::pixels(std::span<const int64_t> rows, const Tensor& x) const {
-  std::vector<int64_t> chosen;
-  chosen.reserve(rows.size());
-  for (const int64_t row : rows) {
-    if (row < 0 || row >= count()) fail("[pool] expected rows below {}, got {}", count(), row);
-    chosen.push_back(rows_[static_cast<size_t>(row)]);
-  }
-  from_.pixels(chosen, x);
-}
-
 }  // namespace caltrop

@@ -73,6 +73,22 @@ TEST_SUITE("data") {
     CHECK(directory.entries() == 1);
   }
 
+  TEST_CASE("export: a set of attacked images, in a folder for each size where it states sizes") {
+    const TempDirectory directory;
+    AttackedSet set{.shape = {1, 2, 1}, .index = {7, 3}, .label = {1, 0}, .x = {10, 20, 30, 250}};
+    set.eps = {0.5f, 0.125f};
+    set.delta = {1, 0, 0, 1, 0, 0, -1, -1};
+    export_attacked_png(directory / "sizes", set);
+    CHECK(read_image(directory / "sizes/eps-0.5/1/000007.png").pixels == std::vector<uint8_t>{255, 20});
+    CHECK(read_image(directory / "sizes/eps-0.125/1/000007.png").pixels == std::vector<uint8_t>{10, 255});
+    CHECK(read_image(directory / "sizes/eps-0.125/0/000003.png").pixels == std::vector<uint8_t>{0, 0});
+    set.eps.clear();
+    set.delta.resize(4);
+    export_attacked_png(directory / "one", set);
+    CHECK(read_image(directory / "one/0/000003.png").pixels == std::vector<uint8_t>{30, 255});
+    CHECK(fs::exists(directory / "one/perturbation.npz"));
+  }
+
   TEST_CASE("export: what does not fit is refused") {
     const TempDirectory directory;
     const ImageSet images = sample();

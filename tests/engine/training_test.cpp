@@ -428,12 +428,21 @@ TEST_SUITE("engine") {
   }
 
   TEST_CASE("early stopping keeps the best weights, and goes on from a checkpoint") {
-    Model model = fresh("flatten | dense 3");
+    Model model = fresh("flatten | dense 10");
     const auto weights = [&](uint64_t seed) {
       model.initialize(Initializer::he_uniform, seed);
       return model.state();
     };
-    EarlyStopping early(2);
+    EarlyStopping looking(2), early(2);
+    weights(1);
+    const Images held_out = bars(9, 3);
+    const Evaluation said = evaluate(model, held_out);
+    const EarlyStopping::Look look = looking.look(model, 1, held_out);
+    CHECK(look.accuracy == said.metrics.accuracy);
+    double sum = 0;
+    for (const double loss : cross_entropies(said.logits, held_out.labels(), 10)) sum += loss;
+    CHECK(look.loss == doctest::Approx(sum / 9));
+    CHECK(looking.best_epoch() == 1);
     const SafeTensorFile first = weights(1);
     CHECK(early.go_on(model, 1, 3.0));
     const SafeTensorFile best = weights(2);
