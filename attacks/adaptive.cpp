@@ -105,4 +105,15 @@ Pass Averaged::differentiate(const Tensor& x, const Objectives& objectives, cons
   return mean;
 }
 
+Guarded::Guarded(const Model& model, const FrontDefence& defence) {
+  layers_.push_back(std::make_unique<Network>(model));
+  if (defence.noise) transform_ = gaussian_noise(*defence.noise, defence.seed);
+  if (defence.levels) transform_ = quantization(*defence.levels);
+  if (transform_) {
+    layers_.push_back(std::make_unique<Preprocessed>(classifier(), *transform_,
+                                                     defence.bpda ? identity : Preprocessed::Surrogate()));
+  }
+  if (defence.draws > 1) layers_.push_back(std::make_unique<Averaged>(classifier(), defence.draws));
+}
+
 }  // namespace caltrop

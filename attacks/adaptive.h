@@ -8,7 +8,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "attacks/classifier.h"
 
@@ -76,6 +78,25 @@ class Averaged final : public Classifier {
  private:
   const Classifier& network_;
   int64_t draws_;
+};
+
+// A defence in front of a network, as an attack sees it.
+struct FrontDefence {
+  std::optional<float> noise = {};     // sigma of Gaussian noise
+  std::optional<int64_t> levels = {};  // of quantization; one of both at most
+  bool bpda = false;              // differentiated as if it did nothing
+  int64_t draws = 1;              // over which gradients are averaged
+  uint64_t seed = 0;              // of the noise
+};
+class Guarded {
+ public:
+  // The network must outlive it.
+  Guarded(const Model& model, const FrontDefence& defence);
+  const Classifier& classifier() const { return *layers_.back(); }
+
+ private:
+  std::unique_ptr<Transform> transform_;
+  std::vector<std::unique_ptr<Classifier>> layers_;
 };
 
 }  // namespace caltrop

@@ -46,6 +46,7 @@ std::string to_string(AttackKind kind);
 std::vector<std::string> attack_names();  // all, in the order of their table
 Norm parse_norm(std::string_view name);   // "linf", "l2", "l1"
 std::string to_string(Norm norm);
+std::string norm_title(Norm norm);  // "L-inf", "L2", "L1": for people
 
 // fgsm, bim, pgd, mim: steps along the gradient of cross-entropy. See AttackInfo.
 bool is_ascent(AttackKind kind);

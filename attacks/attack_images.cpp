@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <numeric>
 
 #include "attacks/attack_rows.h"
 #include "engine/error.h"
@@ -82,6 +83,27 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   nan_gradients += row.nan_gradients;
   box_violations += row.box_violations;
   ball_violations += row.outside_ball;
+}
+
+void FooledImages::add(const AttackedImage& image, const AttackRow& row) {
+  if (!row.success || image.clean_prediction != image.label) return;
+  const double norms[] = {static_cast<double>(row.l0), row.l1, row.l2, row.linf};
+  for (size_t k = 0; k < norms_.size(); ++k) norms_[k].push_back(norms[k]);
+  ++by_attack_[to_string(row.by)];
+}
+
+std::array<FooledImages::Spread, 4> FooledImages::spreads() const {
+  std::array<Spread, 4> spreads;
+  for (size_t k = 0; k < norms_.size() && count() > 0; ++k) {
+    std::vector<double> values = norms_[k];
+    std::ranges::sort(values);
+    const size_t half = values.size() / 2;
+    spreads[k] = {
+        .mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()),
+        .median = values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]),
+        .max = values.back()};
+  }
+  return spreads;
 }
 
 AttackReport attack_images(const Classifier& classifier, const Images& images,

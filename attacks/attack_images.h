@@ -1,9 +1,12 @@
 // An attack over an image set: chunk after chunk through craft(), results streamed in order, totals kept.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "attacks/attack.h"
@@ -33,9 +36,12 @@ struct AttackSummary {
   double robust_accuracy() const { return share(robust, images); }
   double success_rate() const { return share(successes, images); }
   double success_rate_of_correct() const { return share(successes_of_correct, clean_correct); }
-  double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0.0; }
+  double mean_loss() const { return mean(loss); }
+  double mean_linf() const { return mean(sum_linf); }
+  double mean_l2() const { return mean(sum_l2); }
 
  private:
+  double mean(double sum) const { return images > 0 ? sum / static_cast<double>(images) : 0.0; }
   static double share(int64_t part, int64_t whole) {
     return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
   }
@@ -61,6 +67,23 @@ void for_each_count(Summary& summary, const Visit& visit) {
   visit("box_violations", s.box_violations);
   visit("ball_violations", s.ball_violations);
 }
+
+// The images that were right and are fooled: how large their perturbations are, and which attack made them.
+class FooledImages {
+ public:
+  void add(const AttackedImage& image, const AttackRow& row);
+
+  int64_t count() const { return static_cast<int64_t>(norms_[0].size()); }
+  struct Spread {
+    double mean = 0, median = 0, max = 0;
+  };
+  std::array<Spread, 4> spreads() const;  // of L0, L1, L2 and L-inf
+  const std::map<std::string, int64_t>& by_attack() const { return by_attack_; }
+
+ private:
+  std::array<std::vector<double>, 4> norms_;
+  std::map<std::string, int64_t> by_attack_;
+};
 
 struct AttackReport {
   std::vector<AttackSummary> sizes;  // one for each eps, in the order asked for

@@ -89,6 +89,11 @@ std::string to_string(Norm norm) {
   return kNorms[static_cast<size_t>(norm)];
 }
 
+std::string norm_title(Norm norm) {
+  constexpr std::array<const char*, 3> kTitles = {"L-inf", "L2", "L1"};
+  return kTitles[static_cast<size_t>(norm)];
+}
+
 AttackOptions attack_defaults(AttackKind kind) {
   const AttackInfo& info = info_of(kind);
   AttackOptions options;

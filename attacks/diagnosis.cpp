@@ -7,6 +7,7 @@
 
 #include "engine/autograd.h"
 #include "engine/ops.h"
+#include "engine/text.h"
 
 namespace caltrop {
 namespace {
@@ -65,6 +66,33 @@ std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged) {
                     "square, not these attacks",
                     diagnosis.zero_gradients, diagnosis.images));
   }
+  return sentences;
+}
+
+std::vector<std::string> anomalies(const AttackSummary& s, const std::map<std::string, int64_t>& fooled_by) {
+  std::vector<std::string> sentences;
+  // Croce & Hein's threshold: a fifth of a percent more than the white-box attacks.
+  constexpr double kBlackBoxShare = 0.002;
+  const auto square = fooled_by.find("square");
+  if (square != fooled_by.end() &&
+      static_cast<double>(square->second) > kBlackBoxShare * static_cast<double>(s.images)) {
+    sentences.push_back(fmt::format(
+        "square, which sees no gradient, fooled {} images that all attacks by gradient left: gradients are "
+        "masked, and an adaptive attack would find more",
+        grouped(square->second)));
+  }
+  if (s.zero_gradients > 0) {
+    sentences.push_back(fmt::format(
+        "{} gradients were zero everywhere: those images cannot be attacked this way, and what survives may "
+        "be masked rather than robust",
+        grouped(s.zero_gradients)));
+  }
+  if (s.nan_gradients > 0)
+    sentences.push_back(fmt::format("{} gradients held a NaN", grouped(s.nan_gradients)));
+  if (s.ball_violations > 0)
+    sentences.push_back(fmt::format("{} images left their bound", grouped(s.ball_violations)));
+  if (s.box_violations > 0)
+    sentences.push_back(fmt::format("{} pixels left the box", grouped(s.box_violations)));
   return sentences;
 }
 

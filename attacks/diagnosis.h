@@ -21,5 +21,10 @@ Diagnosis diagnose(const Classifier& classifier, const Images& images);
 
 // Sentences for people, one for each reason to doubt.
 std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged);
+// The same once it is done, one for each kind of anomaly: violations, zero and NaN gradients, and a search without
+// gradients that fools what gradients did not. `fooled_by`: of autoattack, images that were right, by the attack that
+// fooled them.
+std::vector<std::string> anomalies(const AttackSummary& summary,
+                                   const std::map<std::string, int64_t>& fooled_by);
 
 }  // namespace caltrop

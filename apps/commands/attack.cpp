@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <memory>
 #include <optional>
 
 #include "apps/commands/attack_flags.h"
@@ -22,14 +21,13 @@
 namespace caltrop {
 namespace {
 
-constexpr size_t kShownImages = 10;
+constexpr int64_t kShownImages = 10;
 
 struct AttackCommand {
   CommonOptions common;
   DataOptions data;
   ModelOptions model;
   AttackFlags attack;
-  SuiteFlags suite;
   std::optional<double> noise;
   std::optional<int64_t> quantize;
   std::optional<int64_t> eot;
@@ -55,10 +53,10 @@ void declare(Flags& flags, AttackCommand& options) {
   add_data_flags(flags, options.data, "attack the first N images");
   add_subset_flag(flags, options.subset);
   flags.group("Attack");
-  add_norm_flag(flags, options.attack.norm);
+  flags.choice("norm", options.attack.norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
   add_eps_flag(flags, options.eps, "0.3 for linf, 2 for l2, 10 for l1; none for cw, deepfool, fab, fab-t");
   add_attack_flags(flags, options.attack);
-  add_suite_flags(flags, options.suite);
+  add_suite_flags(flags, options.attack);
   flags.choice("labels", options.attack.labels, {"true", "predicted"},
                "attack the true label, or what the network says");
   flags.integer("target", options.target, 0, 1 << 20, "CLASS",
@@ -108,38 +106,12 @@ void declare(Flags& flags, AttackCommand& options) {
                 "The standard ensemble.");
 }
 
-// The network as the attack sees it: behind its defence, its gradients averaged over draws.
-class Seen {
- public:
-  Seen(const Model& model, const AttackCommand& options) {
-    add(std::make_unique<Network>(model));
-    if (options.noise) {
-      transform_ =
-          gaussian_noise(static_cast<float>(*options.noise), static_cast<uint64_t>(options.common.seed));
-    } else if (options.quantize) {
-      transform_ = quantization(*options.quantize);
-    }
-    if (options.bpda && !transform_)
-      usage_error("--bpda differentiates a defence: add --noise or --quantize");
-    if (transform_) {
-      add(std::make_unique<Preprocessed>(classifier(), *transform_,
-                                         options.bpda ? identity : Preprocessed::Surrogate()));
-    }
-    if (options.eot.value_or(1) > 1) add(std::make_unique<Averaged>(classifier(), *options.eot));
-  }
-  const Classifier& classifier() const { return *layers_.back(); }
-
- private:
-  void add(std::unique_ptr<Classifier> layer) { layers_.push_back(std::move(layer)); }
-
-  std::unique_ptr<Transform> transform_;
-  std::vector<std::unique_ptr<Classifier>> layers_;
-};
-
 // AutoAttack's authors average over 20 draws in their version for random defences. What draws nothing gives the
 // same gradient each time.
 void choose_draws(AttackCommand& options, const AttackOptions& attack) {
   constexpr int64_t kAuthorsDraws = 20;
+  if (options.bpda && !options.noise && !options.quantize)
+    usage_error("--bpda differentiates a defence: add --noise or --quantize");
   if (options.eot && *options.eot > 1 && !options.noise)
     usage_error("--eot averages over what is random, and nothing is: add --noise");
   const bool rand = attack.kind == AttackKind::autoattack && attack.version == AutoAttackVersion::rand;
@@ -150,57 +122,34 @@ void choose_draws(AttackCommand& options, const AttackOptions& attack) {
 class Kept {
  public:
   // Arrays of the first `stored` images alone.
-  Kept(const Images& images, int64_t stored) : images_(images), left_(stored), set_{images.shape()} {}
+  Kept(const Images& images, int64_t stored)
+      : images_(images), stored_(stored), set_{images.shape()}, shown_{images.shape()} {}
 
   void add(const AttackResult& chunk) {
-    std::vector<int64_t> rows;
-    for (const AttackedImage& image : chunk.images) rows.push_back(image.index);
-    const std::vector<float> clean = images_.pixels(rows).to_host(), delta = chunk.delta.to_host();
-    const auto size = static_cast<size_t>(images_.image_size());
+    keep(chunk, images_, set_, stored_ - set_.images());
+    keep(chunk, images_, shown_, kShownImages - shown_.images());
     for (size_t i = 0; i < chunk.images.size(); ++i) {
-      add(chunk.images[i], chunk.rows[i], std::span(clean).subspan(i * size, size),
-          std::span(delta).subspan(i * size, size));
+      const AttackedImage& image = chunk.images[i];
+      const AttackRow& row = chunk.rows[i];
+      fooled.add(image, row);
+      table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
+                  int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
+                  static_cast<double>(row.l2)});
     }
   }
 
   void write(const RunFolder& folder) const {
     write_attacked_set(folder.file("adversarial.npz"), set_);
-    write_attack_grid(folder, "grid.png", shown_, set_.shape.height, set_.shape.width);
+    write_attack_grid(folder, "grid.png", shown_);
     folder.write("images.csv", table_.csv());
   }
 
-  // Of the images that were right and are fooled.
-  const NormsUsed& norms() const { return norms_; }
-  const std::map<std::string, int64_t>& fooled_by() const { return fooled_by_; }
+  FooledImages fooled;
 
  private:
-  void add(const AttackedImage& image, const AttackRow& row, std::span<const float> clean,
-           std::span<const float> delta) {
-    if (row.success && image.clean_prediction == image.label) {
-      norms_.add(row);
-      ++fooled_by_[to_string(row.by)];
-    }
-    table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
-                int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
-                static_cast<double>(row.l2)});
-    if (shown_.size() < kShownImages)
-      shown_.push_back({{clean.begin(), clean.end()}, {delta.begin(), delta.end()}, row.success});
-    if (left_-- <= 0) return;
-    std::transform(clean.begin(), clean.end(), std::back_inserter(set_.x), to_byte);
-    set_.delta.insert(set_.delta.end(), delta.begin(), delta.end());
-    set_.index.push_back(image.index);
-    set_.label.push_back(image.label);
-    set_.clean_prediction.push_back(image.clean_prediction);
-    set_.prediction.push_back(row.prediction);
-    set_.success.push_back(row.success);
-  }
-
   const Images& images_;
-  int64_t left_;
-  AttackedSet set_;
-  std::vector<Shown> shown_;
-  NormsUsed norms_;
-  std::map<std::string, int64_t> fooled_by_;
+  int64_t stored_;
+  AttackedSet set_, shown_;
   Table table_{{{"index", "index", Column::Kind::count},
                 {"label", "label", Column::Kind::count},
                 {"clean_prediction", "clean prediction", Column::Kind::count},
@@ -228,14 +177,12 @@ AttackJob job_of(const AttackCommand& options, const Images& images, Console& co
 void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  const ChosenAttack chosen = choose_attack(options.attack, options.suite, flags, options.eps,
-                                            options.target.has_value(), options.common.seed);
+  const ChosenAttack chosen =
+      choose_attack(options.attack, flags, options.eps, options.target.has_value(), options.common.seed);
   const AttackOptions& attack = chosen.options;
   choose_draws(options, attack);
-  const float eps = options.eps ? static_cast<float>(*options.eps)
-                                : chosen.eps.value_or(default_eps(attack.kind, attack.norm));
-  if (std::isfinite(eps)) options.eps = static_cast<double>(eps);
-  const std::vector<float> sizes = {eps};
+  if (std::isfinite(chosen.eps)) options.eps = static_cast<double>(chosen.eps);
+  const std::vector<float> sizes = {chosen.eps};
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const Images& images = trained.data.images;
@@ -246,11 +193,16 @@ void run(AttackCommand& options, const Flags& flags) {
   AttackJob job = job_of(options, images, console);
   const auto count = static_cast<int64_t>(job.rows.size());
 
-  const Seen seen(trained.model, options);
-  const Classifier& classifier = seen.classifier();
-  std::vector<std::string> warnings = doubts(diagnose(classifier, images), options.eot.value_or(1) > 1);
-  if (options.suite.preset != "none") {
-    console.note("with the defaults of {}{}{}", options.suite.preset, chosen.differs.empty() ? "" : "; ",
+  FrontDefence defence{.levels = options.quantize,
+                       .bpda = options.bpda,
+                       .draws = options.eot.value_or(1),
+                       .seed = static_cast<uint64_t>(options.common.seed)};
+  if (options.noise) defence.noise = static_cast<float>(*options.noise);
+  const Guarded guarded(trained.model, defence);
+  const Classifier& classifier = guarded.classifier();
+  std::vector<std::string> warnings = doubts(diagnose(classifier, images), defence.draws > 1);
+  if (options.attack.preset != "none") {
+    console.note("with the defaults of {}{}{}", options.attack.preset, chosen.differs.empty() ? "" : "; ",
                  chosen.differs);
   }
 
@@ -271,12 +223,13 @@ void run(AttackCommand& options, const Flags& flags) {
 
   const AttackSummary& summary = report.sizes[0];
   const bool ensemble = attack.kind == AttackKind::autoattack;
-  add_anomalies(summary, ensemble ? kept.fooled_by() : std::map<std::string, int64_t>(), warnings);
+  const auto by_attack = ensemble ? kept.fooled.by_attack() : std::map<std::string, int64_t>();
+  std::ranges::copy(anomalies(summary, by_attack), std::back_inserter(warnings));
   kept.write(folder);
   Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
   result.update(to_json(summary));
-  result["norms"] = kept.norms().json();
-  if (ensemble) result["by"] = kept.fooled_by();
+  result["norms"] = to_json(kept.fooled);
+  if (ensemble) result["by"] = by_attack;
   result["warnings"] = warnings;
   result["forward_passes"] = report.forward_passes;
   result["backward_passes"] = report.backward_passes;
@@ -284,11 +237,11 @@ void run(AttackCommand& options, const Flags& flags) {
   result["out"] = out;
 
   say_summary(console, summary, report, attack.norm);
-  if (!kept.norms().empty()) {
+  if (kept.fooled.count() > 0) {
     console.blank();
     console.say("perturbations of the {} images that were right and are fooled",
-                grouped(kept.norms().count()));
-    console.say(kept.norms().table());
+                grouped(kept.fooled.count()));
+    console.say(norms_table(kept.fooled));
   }
   for (const std::string& warning : warnings) console.warn("{}", warning);
   console.blank();

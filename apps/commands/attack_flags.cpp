@@ -3,16 +3,19 @@
 #include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "attacks/attack_info.h"
+#include "attacks/option_fields.h"
 
 namespace caltrop {
 
 void add_attack_flags(Flags& flags, AttackFlags& options) {
-  add_step_flags(flags, options.steps, options.step_size,
-                 "10; fgsm 1, cw 1000, deepfool 50, apgd and fab 100, square 5000",
-                 "SIZE/4 for up to 10 steps, 4/3 SIZE/N above; fgsm: SIZE");
+  flags.integer("steps", options.counts["steps"], 1, kMaxSteps, "N", "steps, of square: queries",
+                "10; fgsm 1, cw 1000, deepfool 50, apgd and fab 100, square 5000");
+  flags.number("step-size", options.numbers["step_size"], {.low = 0, .high = kMaxSize, .open_low = true},
+               "SIZE", "length of a step, in the norm",
+               "SIZE/4 for up to 10 steps, 4/3 SIZE/N above; fgsm: SIZE");
   flags.choice("random-start", options.start, {"auto", "yes", "no"},
                "begin at a random point of the ball; auto: the attack's own rule (pgd yes, the others no)");
-  flags.integer("restarts", options.restarts, 1, 1000, "N",
+  flags.integer("restarts", options.counts["restarts"], 1, 1000, "N",
                 "tries from random starts; of each image the best is kept", "1, or the preset's");
   flags.number("decay", options.decay, {.low = 0, .high = 10}, "MU", "of mim's momentum");
   flags.choice("ce-grad", options.ce_grad, {"stable", "torch"},
@@ -20,19 +23,51 @@ void add_attack_flags(Flags& flags, AttackFlags& options) {
                "torch does as PyTorch");
 }
 
+void add_suite_flags(Flags& flags, AttackFlags& options) {
+  std::vector<std::string> presets = preset_names();
+  presets.insert(presets.begin(), "none");
+  flags.choice("preset", options.preset, presets,
+               "take the defaults that this library has for the attack; other flags change them");
+  flags.choice("version", options.version, {"standard", "plus", "rand"}, "of autoattack");
+  flags.integer("targets", options.counts["target_classes"], 1, 1000, "N",
+                "of apgd-t and fab-t: likeliest classes to try", "9");
+  flags.number("confidence", options.numbers["cw.confidence"], {.low = 0, .high = 1e6}, "KAPPA",
+               "of cw: the lead that the wrong class must have", "0");
+  flags.integer("cw-rounds", options.counts["cw.rounds"], 1, 30, "N",
+                "of cw: rounds of the search for its constant", "9");
+  flags.number("cw-constant", options.numbers["cw.first_constant"], {.low = 0, .high = 1e9, .open_low = true},
+               "C", "of cw: the constant of the first round", "0.001");
+  flags.number("cw-rate", options.numbers["cw.learning_rate"], {.low = 0, .high = 10, .open_low = true},
+               "RATE", "of cw: Adam's learning rate", "0.01");
+  flags.choice("cw-abort", options.abort, {"auto", "yes", "no"},
+               "of cw: end a round of an image whose loss stands still; auto: yes, or the preset's");
+  flags.integer("candidates", options.counts["deepfool.candidates"], 2, 1000000, "N",
+                "of deepfool: likeliest classes to look at", "10");
+  flags.number("overshoot", options.numbers["deepfool.overshoot"], {.low = 0, .high = 10}, "SHARE",
+               "of deepfool", "0.02");
+}
+
 namespace {
 
 void apply(const AttackFlags& flags, AttackOptions& options, int64_t seed) {
-  if (flags.steps) options.steps = *flags.steps;
-  if (flags.step_size) options.step_size = static_cast<float>(*flags.step_size);
+  for_each_option(options, [&](const char* name, auto& option) {
+    using Option = std::decay_t<decltype(option)>;
+    const auto take = [&](const auto& given) {
+      const auto found = given.find(name);
+      if (found != given.end() && found->second) option = static_cast<Option>(*found->second);
+    };
+    if constexpr (std::is_same_v<Option, int64_t>) take(flags.counts);
+    if constexpr (std::is_same_v<Option, float>) take(flags.numbers);
+  });
   if (flags.start != "auto") options.random_start = flags.start == "yes";
-  if (flags.restarts) options.restarts = *flags.restarts;
+  if (flags.abort != "auto") options.cw.abort_early = flags.abort == "yes";
   if (options.restarts > 1 && is_ascent(options.kind) && !options.random_start) {
     usage_error("--restarts {} needs a random start; add --random-start yes", options.restarts);
   }
   options.predicted_labels = flags.labels == "predicted";
   options.decay = static_cast<float>(flags.decay);
   options.cross_entropy = flags.ce_grad == "stable" ? CrossEntropyGrad::stable : CrossEntropyGrad::torch;
+  options.version = parse_version(flags.version);
   options.seed = static_cast<uint64_t>(seed);
 }
 
@@ -97,53 +132,20 @@ void expect_read(const Flags& flags, AttackKind kind) {
   }
 }
 
-void add_suite_flags(Flags& flags, SuiteFlags& options) {
-  std::vector<std::string> presets = preset_names();
-  presets.insert(presets.begin(), "none");
-  flags.choice("preset", options.preset, presets,
-               "take the defaults that this library has for the attack; other flags change them");
-  flags.choice("version", options.version, {"standard", "plus", "rand"}, "of autoattack");
-  flags.integer("targets", options.targets, 1, 1000, "N", "of apgd-t and fab-t: likeliest classes to try",
-                "9");
-  flags.number("confidence", options.confidence, {.low = 0, .high = 1e6}, "KAPPA",
-               "of cw: the lead that the wrong class must have", "0");
-  flags.integer("cw-rounds", options.rounds, 1, 30, "N", "of cw: rounds of the search for its constant", "9");
-  flags.number("cw-constant", options.constant, {.low = 0, .high = 1e9, .open_low = true}, "C",
-               "of cw: the constant of the first round", "0.001");
-  flags.number("cw-rate", options.rate, {.low = 0, .high = 10, .open_low = true}, "RATE",
-               "of cw: Adam's learning rate", "0.01");
-  flags.choice("cw-abort", options.abort, {"auto", "yes", "no"},
-               "of cw: end a round of an image whose loss stands still; auto: yes, or the preset's");
-  flags.integer("candidates", options.candidates, 2, 1000000, "N",
-                "of deepfool: likeliest classes to look at", "10");
-  flags.number("overshoot", options.overshoot, {.low = 0, .high = 10}, "SHARE", "of deepfool", "0.02");
-}
-
-ChosenAttack choose_attack(AttackFlags& attack, const SuiteFlags& suite, const Flags& flags,
-                           std::optional<double> eps, bool targeted, int64_t seed) {
+ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, std::optional<double> eps, bool targeted,
+                           int64_t seed) {
   const AttackKind kind = parse_attack(attack.kind);
   expect_read(flags, kind);
   if (!flags.given("norm")) attack.norm = to_string(attack_defaults(kind).norm);
   const Norm norm = parse_norm(attack.norm);
-  ChosenAttack chosen{attack_defaults(kind), {}, {}};
-  if (suite.preset != "none") {
-    const PresetAttack preset = preset_attack(parse_preset(suite.preset), kind, norm);
-    chosen = {preset.options, preset.eps, preset.differs};
-    const float size = eps ? static_cast<float>(*eps) : preset.eps.value_or(default_eps(kind, norm));
-    if (preset.step_share) chosen.options.step_size = size * *preset.step_share;
-  }
+  PresetAttack preset{.options = attack_defaults(kind), .eps = {}, .step_share = {}, .differs = {}};
+  if (attack.preset != "none") preset = preset_attack(parse_preset(attack.preset), kind, norm);
+  ChosenAttack chosen{preset.options, preset.eps.value_or(default_eps(kind, norm)), preset.differs};
+  if (eps) chosen.eps = static_cast<float>(*eps);
   AttackOptions& options = chosen.options;
+  if (preset.step_share) options.step_size = chosen.eps * *preset.step_share;
   options.norm = norm;
   apply(attack, options, seed);
-  options.version = parse_version(suite.version);
-  if (suite.targets) options.target_classes = *suite.targets;
-  if (suite.rounds) options.cw.rounds = *suite.rounds;
-  if (suite.constant) options.cw.first_constant = static_cast<float>(*suite.constant);
-  if (suite.rate) options.cw.learning_rate = static_cast<float>(*suite.rate);
-  if (suite.confidence) options.cw.confidence = static_cast<float>(*suite.confidence);
-  if (suite.abort != "auto") options.cw.abort_early = suite.abort == "yes";
-  if (suite.candidates) options.deepfool.candidates = *suite.candidates;
-  if (suite.overshoot) options.deepfool.overshoot = static_cast<float>(*suite.overshoot);
   options.targeted = targeted;
   try {
     check_attack(options);

@@ -1,6 +1,7 @@
 #include "apps/commands/attack_report.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -14,41 +15,29 @@
 namespace caltrop {
 namespace {
 
-std::string percent(double share) {
-  return fmt::format("{:.2f} %", 100 * share);
-}
-
 std::string with_interval(int64_t part, int64_t whole) {
   const Interval interval = wilson_interval(part, whole);
   const double share = whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
-  return fmt::format("{} (95 % interval {:.2f} to {:.2f} %)", percent(share), 100 * interval.low,
+  return fmt::format("{} (95 % interval {:.2f} to {:.2f} %)", percent_text(share), 100 * interval.low,
                      100 * interval.high);
-}
-
-double mean_of(double sum, int64_t images) {
-  return images > 0 ? sum / static_cast<double>(images) : 0.0;
-}
-
-Json interval_json(int64_t part, int64_t whole) {
-  const Interval interval = wilson_interval(part, whole);
-  return {interval.low, interval.high};
 }
 
 }  // namespace
 
 Json to_json(const AttackSummary& s) {
+  const Interval interval = wilson_interval(s.robust, s.images);
   return {{"size", s.size},
           {"n", s.images},
           {"clean_accuracy", s.clean_accuracy()},
           {"accuracy", s.accuracy()},
           {"robust_accuracy", s.robust_accuracy()},
-          {"interval", interval_json(s.robust, s.images)},
+          {"interval", {interval.low, interval.high}},
           {"success_rate", s.success_rate()},
           {"success_rate_of_correct", s.success_rate_of_correct()},
           {"mean_loss", s.mean_loss()},
-          {"mean_linf", mean_of(s.sum_linf, s.images)},
+          {"mean_linf", s.mean_linf()},
           {"max_linf", s.max_linf},
-          {"mean_l2", mean_of(s.sum_l2, s.images)},
+          {"mean_l2", s.mean_l2()},
           {"max_l2", s.max_l2},
           {"box_violations", s.box_violations},
           {"ball_violations", s.ball_violations},
@@ -56,53 +45,28 @@ Json to_json(const AttackSummary& s) {
           {"nan_gradients", s.nan_gradients}};
 }
 
-namespace {
-
-constexpr const char* kNormKeys[] = {"l0", "l1", "l2", "linf"};
-constexpr const char* kNormTitles[] = {"L0", "L1", "L2", "L-inf"};
-
-struct Spread {
-  double mean = 0, median = 0, max = 0;
-};
-Spread spread_of(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  double sum = 0;
-  for (const double value : values) sum += value;
-  const size_t half = values.size() / 2;
-  const double median = values.size() % 2 == 1 ? values[half] : 0.5 * (values[half - 1] + values[half]);
-  return {sum / static_cast<double>(values.size()), median, values.back()};
-}
-
-}  // namespace
-
-void NormsUsed::add(const AttackRow& row) {
-  values_[0].push_back(row.l0);
-  values_[1].push_back(static_cast<double>(row.l1));
-  values_[2].push_back(static_cast<double>(row.l2));
-  values_[3].push_back(static_cast<double>(row.linf));
-}
-
-Json NormsUsed::json() const {
-  Json json = {{"n", values_[0].size()}};
-  for (size_t k = 0; k < 4; ++k) {
-    const Spread spread = spread_of(values_[k]);
-    json[kNormKeys[k]] = {{"mean", spread.mean}, {"median", spread.median}, {"max", spread.max}};
-  }
-  return json;
-}
-
-Table NormsUsed::table() const {
+Table norms_table(const FooledImages& fooled) {
   using Kind = Column::Kind;
   Table table({{"norm", "norm"},
                {"mean", "mean", Kind::general, 4},
                {"median", "median", Kind::general, 4},
                {"max", "max", Kind::general, 4}});
-  for (size_t k = 0; k < 4; ++k) {
-    const Spread spread = spread_of(values_[k]);
-    table.row({std::string(kNormTitles[k]), spread.mean, spread.median, spread.max});
+  const auto spreads = fooled.spreads();
+  for (size_t k = 0; k < spreads.size(); ++k) {
+    const std::string title = std::array{"L0", "L1", "L2", "L-inf"}[k];
+    table.row({title, spreads[k].mean, spreads[k].median, spreads[k].max});
   }
   return table;
+}
+
+Json to_json(const FooledImages& fooled) {
+  Json json = {{"n", fooled.count()}};
+  const auto spreads = fooled.spreads();
+  for (size_t k = 0; k < spreads.size(); ++k) {
+    const char* key = std::array{"l0", "l1", "l2", "linf"}[k];
+    json[key] = {{"mean", spreads[k].mean}, {"median", spreads[k].median}, {"max", spreads[k].max}};
+  }
+  return json;
 }
 
 void say_summary(Console& console, const AttackSummary& s, const AttackReport& report, Norm norm) {
@@ -110,44 +74,18 @@ void say_summary(Console& console, const AttackSummary& s, const AttackReport& r
   console.say("robust accuracy   {}: right when clean and under the attack",
               with_interval(s.robust, s.images));
   console.say("success           {} of all {} images, {} of the {} that were right",
-              percent(s.success_rate()), grouped(s.images), percent(s.success_rate_of_correct()),
+              percent_text(s.success_rate()), grouped(s.images), percent_text(s.success_rate_of_correct()),
               grouped(s.clean_correct));
-  const char* name = norm == Norm::linf ? "L-inf" : norm == Norm::l2 ? "L2" : "L1";
-  const std::string bound = std::isinf(s.size) ? fmt::format("none: the smallest {} is sought", name)
-                                               : fmt::format("{} of {:g}", name, s.size);
+  const std::string bound = std::isinf(s.size)
+                                ? fmt::format("none: the smallest {} is sought", norm_title(norm))
+                                : fmt::format("{} of {:g}", norm_title(norm), s.size);
   console.say("budget            {}; used L-inf mean {:.4g}, max {:.4g}; L2 mean {:.4g}, max {:.4g}", bound,
-              mean_of(s.sum_linf, s.images), s.max_linf, mean_of(s.sum_l2, s.images), s.max_l2);
+              s.mean_linf(), s.max_linf, s.mean_l2(), s.max_l2);
   console.say("gradients         {} zero, {} with NaN; {} pixels outside the box, {} images outside the ball",
               grouped(s.zero_gradients), grouped(s.nan_gradients), grouped(s.box_violations),
               grouped(s.ball_violations));
   console.say("passes            {} forward, {} backward", grouped(report.forward_passes),
               grouped(report.backward_passes));
-}
-
-void add_anomalies(const AttackSummary& s, const std::map<std::string, int64_t>& fooled_by,
-                   std::vector<std::string>& warnings) {
-  // Croce & Hein's threshold: a fifth of a percent more than the white-box attacks.
-  constexpr double kBlackBoxShare = 0.002;
-  const auto square = fooled_by.find("square");
-  if (square != fooled_by.end() &&
-      static_cast<double>(square->second) > kBlackBoxShare * static_cast<double>(s.images)) {
-    warnings.push_back(fmt::format(
-        "square, which sees no gradient, fooled {} images that all attacks by gradient left: gradients are "
-        "masked, and an adaptive attack would find more",
-        grouped(square->second)));
-  }
-  if (s.zero_gradients > 0) {
-    warnings.push_back(fmt::format(
-        "{} gradients were zero everywhere: those images cannot be attacked this way, and what survives may "
-        "be masked rather than robust",
-        grouped(s.zero_gradients)));
-  }
-  if (s.nan_gradients > 0)
-    warnings.push_back(fmt::format("{} gradients held a NaN", grouped(s.nan_gradients)));
-  if (s.ball_violations > 0)
-    warnings.push_back(fmt::format("{} images left their bound", grouped(s.ball_violations)));
-  if (s.box_violations > 0)
-    warnings.push_back(fmt::format("{} pixels left the box", grouped(s.box_violations)));
 }
 
 Table gma_table(const GmaAnalysis& analysis) {
@@ -175,9 +113,8 @@ Table gma_table(const GmaAnalysis& analysis) {
     if (least == size.tries.end()) continue;
     table.row({size.size.name(), static_cast<double>(size.size.eps), size.accuracy(), least->success_rate(),
                least->success_rate_of_correct(), to_string(size.verdict()), int64_t{size.flag()},
-               static_cast<int64_t>(size.tries.size()), mean_of(least->sum_linf, least->images),
-               mean_of(least->sum_l2, least->images), least->zero_gradients, least->nan_gradients,
-               least->box_violations + least->ball_violations});
+               static_cast<int64_t>(size.tries.size()), least->mean_linf(), least->mean_l2(),
+               least->zero_gradients, least->nan_gradients, least->box_violations + least->ball_violations});
   }
   return table;
 }
@@ -205,7 +142,7 @@ void say_gma(Console& console, const GmaAnalysis& analysis) {
               fooled, analysis.sizes.size(), robust);
   console.say(
       "pooled over the sizes {}, under the worst of all sizes {}: neither says what a miniature size does",
-      percent(analysis.pooled_accuracy), percent(analysis.worst_accuracy));
+      percent_text(analysis.pooled_accuracy), percent_text(analysis.worst_accuracy));
 }
 
 Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& what) {
@@ -221,10 +158,35 @@ Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& w
     for (const GmaSizeResult& size : analysis.sizes)
       points.emplace(size.size.eps, measured_share(size.accuracy(), analysis.images));
     Series& series = figure.series.emplace_back();
-    series.title = analysis.norm == Norm::linf ? "L-inf" : "L2";
+    series.title = norm_title(analysis.norm);
     for (const auto& [eps, accuracy] : points) series.add(eps, accuracy);
   }
   return figure;
+}
+
+void keep(const AttackResult& chunk, const Images& images, AttackedSet& set, int64_t most) {
+  const size_t n = static_cast<size_t>(std::min(most, static_cast<int64_t>(chunk.images.size()))),
+               sizes = static_cast<size_t>(chunk.sizes), pixels = static_cast<size_t>(images.image_size());
+  std::vector<int64_t> rows;
+  for (const AttackedImage& image : std::span(chunk.images).first(n)) {
+    rows.push_back(image.index);
+    set.index.push_back(image.index);
+    set.label.push_back(image.label);
+    set.clean_prediction.push_back(image.clean_prediction);
+  }
+  if (rows.empty()) return;
+  std::ranges::transform(images.pixels(rows).to_host(), std::back_inserter(set.x), to_byte);
+  const std::vector<float> delta = chunk.delta.to_host();
+  std::ranges::copy(std::span(delta).first(n * sizes * pixels), std::back_inserter(set.delta));
+  for (const AttackRow& row : std::span(chunk.rows).first(n * sizes)) {
+    set.prediction.push_back(row.prediction);
+    set.success.push_back(row.success);
+    if (set.eps.empty()) continue;
+    set.linf.push_back(row.linf);
+    set.l2.push_back(row.l2);
+    set.zero_gradients.push_back(row.zero_gradients);
+    set.nan_gradients.push_back(row.nan_gradients);
+  }
 }
 
 void write_attack_grid(const RunFolder& folder, const std::string& name, const std::vector<Shown>& images,
@@ -242,6 +204,19 @@ void write_attack_grid(const RunFolder& folder, const std::string& name, const s
     grid.set_perturbation(2, column, shown.delta);
   }
   grid.write(folder.file(name));
+}
+
+void write_attack_grid(const RunFolder& folder, const std::string& name, const AttackedSet& set) {
+  std::vector<Shown> images;
+  for (int64_t i = 0; i < set.images(); ++i) {
+    Shown& shown = images.emplace_back();
+    const auto x = std::span(set.x).subspan(static_cast<size_t>(i * set.image_size()),
+                                            static_cast<size_t>(set.image_size()));
+    for (const uint8_t pixel : x) shown.clean.push_back(static_cast<float>(pixel) / 255.0f);
+    shown.delta.assign(set.delta_of(i).begin(), set.delta_of(i).end());
+    shown.fooled = set.success[static_cast<size_t>(i)] != 0;
+  }
+  write_attack_grid(folder, name, images, set.shape.height, set.shape.width);
 }
 
 }  // namespace caltrop

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -11,32 +11,19 @@
 #include "apps/report/table.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
+#include "data/attacked_set.h"
 
 namespace caltrop {
 
 // All that a summary counts, for --json and summary.json.
 Json to_json(const AttackSummary& summary);
 
-// Norms of the perturbations of one attack, for their mean, median and largest.
-class NormsUsed {
- public:
-  void add(const AttackRow& row);
-  Json json() const;
-  Table table() const;
-  int64_t count() const { return static_cast<int64_t>(values_[0].size()); }
-  bool empty() const { return count() == 0; }
-
- private:
-  std::vector<double> values_[4];  // L0, L1, L2, L-inf
-};
+// The norms of perturbations, {"n", "l0": {"mean", "median", "max"}, ...}, and for people.
+Json to_json(const FooledImages& fooled);
+Table norms_table(const FooledImages& fooled);
 
 // A few lines: accuracy before and after, success with both denominators, budget used, passes.
 void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm);
-// Adds a sentence for each kind of anomaly: violations, zero and NaN gradients, and a search without
-// gradients that fools what gradients did not. `fooled_by`: of autoattack, images that were right, by the
-// attack that fooled them.
-void add_anomalies(const AttackSummary& summary, const std::map<std::string, int64_t>& fooled_by,
-                   std::vector<std::string>& warnings);
 
 // One row for each size of an analysis, the smallest first.
 Table gma_table(const GmaAnalysis& analysis);
@@ -46,6 +33,11 @@ void say_gma(Console& console, const GmaAnalysis& analysis);
 // Accuracy by size, one curve for each norm, with Algorithm 2's thresholds.
 Figure gma_figure(const std::vector<GmaAnalysis>& analyses, const std::string& what);
 
+// Adds the first images of a chunk to a set, `most` of them: what it says of budgets and gradients too where the set
+// states sizes. `images`: those that were attacked.
+void keep(const AttackResult& chunk, const Images& images, AttackedSet& set,
+          int64_t most = std::numeric_limits<int64_t>::max());
+
 // One attacked image for the picture.
 struct Shown {
   std::vector<float> clean, delta;
@@ -54,5 +46,6 @@ struct Shown {
 // Three rows: clean, attacked (framed orange where fooled, green where not), the perturbation magnified.
 void write_attack_grid(const RunFolder& folder, const std::string& name, const std::vector<Shown>& images,
                        int64_t height, int64_t width);
+void write_attack_grid(const RunFolder& folder, const std::string& name, const AttackedSet& set);
 
 }  // namespace caltrop

@@ -91,20 +91,9 @@ void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {
   flags.integer("batch", batch, batch == 0 ? 0 : 1, kMaxBatch, "N", help);
 }
 
-void add_norm_flag(Flags& flags, std::string& norm) {
-  flags.choice("norm", norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
-}
-
 void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback) {
   flags.number("eps", eps, {.low = 0, .high = kMaxSize}, "SIZE",
                "largest perturbation, in the norm, for pixels from 0 to 1", fallback);
-}
-
-void add_step_flags(Flags& flags, std::optional<int64_t>& steps, std::optional<double>& step_size,
-                    const std::string& steps_fallback, const std::string& step_size_fallback) {
-  flags.integer("steps", steps, 1, kMaxSteps, "N", "steps, of square: queries", steps_fallback);
-  flags.number("step-size", step_size, {.low = 0, .high = kMaxSize, .open_low = true}, "SIZE",
-               "length of a step, in the norm", step_size_fallback);
 }
 
 }  // namespace caltrop

@@ -67,9 +67,6 @@ void add_pool_stride_flag(Flags& flags, int64_t& stride);
 void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help);
 
 // Sizes are in units of a pixel range of [0,1].
-void add_norm_flag(Flags& flags, std::string& norm);
 void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback);
-void add_step_flags(Flags& flags, std::optional<int64_t>& steps, std::optional<double>& step_size,
-                    const std::string& steps_fallback, const std::string& step_size_fallback);
 
 }  // namespace caltrop

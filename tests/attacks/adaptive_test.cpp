@@ -197,6 +197,39 @@ TEST_SUITE("attacks") {
     CHECK(diagnose(Network(soft), random_images(soft.input(), 5, 4)).probabilities);
   }
 
+  TEST_CASE("a defence in front of a network, as it is made by hand") {
+    const Model model = make_model("conv 3 2x2 | gelu | flatten | dense 4", {4, 4, 1});
+    const Network network(model);
+    const Images images = random_images(model.input(), 6, 4);
+    const Tensor x = images.pixels(row_range(0, 6));
+    const std::vector<int64_t> rows = row_range(0, 6);
+    const auto same = [&](const FrontDefence& defence, const Classifier& by_hand) {
+      const Guarded guarded(model, defence);
+      const Pass a = guarded.classifier().differentiate(x, sum_of_logits(), {.images = rows, .step = 3});
+      const Pass b = by_hand.differentiate(x, sum_of_logits(), {.images = rows, .step = 3});
+      return a.logits.to_host() == b.logits.to_host() && a.gradients[0].to_host() == b.gradients[0].to_host();
+    };
+    CHECK(same({}, network));
+    const auto noise = gaussian_noise(0.2f, 9);
+    const Preprocessed noisy(network, *noise);
+    CHECK(same({.noise = 0.2f, .seed = 9}, noisy));
+    CHECK_FALSE(same({.noise = 0.2f, .seed = 8}, noisy));
+    CHECK(same({.noise = 0.2f, .draws = 5, .seed = 9}, Averaged(noisy, 5)));
+    const auto rounding = quantization(2);
+    CHECK(same({.levels = 2}, Preprocessed(network, *rounding)));
+    CHECK(same({.levels = 2, .bpda = true}, Preprocessed(network, *rounding, identity)));
+  }
+
+  TEST_CASE("anomalies are told, one sentence each") {
+    AttackSummary summary{.images = 2000};
+    CHECK(anomalies(summary, {{"apgd-ce", 1500}, {"square", 4}}).empty());  // a fifth of a percent is none
+    const std::vector<std::string> masked = anomalies(summary, {{"square", 1005}});
+    REQUIRE(masked.size() == 1);
+    CHECK(mentions(masked[0], "square, which sees no gradient, fooled 1,005 images"));
+    summary.zero_gradients = summary.nan_gradients = summary.ball_violations = summary.box_violations = 1;
+    CHECK(anomalies(summary, {{"square", 1005}}).size() == 5);
+  }
+
   TEST_CASE("presets are the libraries' defaults") {
     const PresetAttack madry = preset_attack(Preset::foolbox, AttackKind::pgd, Norm::linf);
     CHECK(madry.options.steps == 40);

@@ -39,6 +39,25 @@ int64_t weight_gradients() {
 }  // namespace
 
 TEST_SUITE("attacks") {
+  TEST_CASE("norms and makers of the images that were right and are fooled, and of no others") {
+    FooledImages fooled;
+    CHECK(fooled.spreads()[3].max == 0);
+    const AttackedImage right{.label = 3, .clean_prediction = 3}, wrong{.label = 3, .clean_prediction = 1};
+    for (const float size : {4.0f, 1.0f, 3.0f}) {
+      const AttackRow row{.success = true, .by = AttackKind::cw, .linf = size, .l2 = 2 * size, .l0 = 5};
+      fooled.add(right, row);
+      fooled.add(wrong, row);
+      fooled.add(right, {.success = false, .linf = 9});
+    }
+    CHECK(fooled.count() == 3);
+    CHECK(fooled.spreads()[0].mean == 5);
+    CHECK(fooled.spreads()[2].max == 8);
+    CHECK(fooled.spreads()[3].median == 3);
+    fooled.add(right, {.success = true, .by = AttackKind::square, .linf = 2});
+    CHECK(fooled.spreads()[3].median == 2.5);
+    CHECK(fooled.by_attack() == std::map<std::string, int64_t>{{"cw", 3}, {"square", 1}});
+  }
+
   TEST_CASE("budget, box and verdict agree with the stored images") {
     const Model model = small_model();
     const Images images = random_images(model.input(), 20, 10);
