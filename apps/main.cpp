@@ -99,10 +99,8 @@ std::vector<std::string> words_after(const std::string& first) {
 }
 
 const Command* find_command(const std::string& name) {
-  for (const Command& command : commands()) {
-    if (command.name == name) return &command;
-  }
-  return nullptr;
+  const auto found = std::ranges::find(commands(), name, &Command::name);
+  return found == commands().end() ? nullptr : &*found;
 }
 
 // Takes the command's words off the front of `arguments`.

@@ -1,6 +1,7 @@
 // caltrop attack: one attack of the suite on the images of a data set.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -215,9 +216,7 @@ void run(AttackCommand& options, const Flags& flags) {
     kept.add(chunk);
   };
   ProgressLine progress(console, options.attack.kind, count, "images");
-  job.progress = [&](int64_t done) {
-    progress.at(done);
-  };
+  job.progress = std::bind_front(&ProgressLine::at, &progress);
   const AttackReport report = attack_images(classifier, images, sizes, attack, job);
   progress.finish();
 

@@ -1,6 +1,7 @@
 // caltrop eval: how good a network is on images it was not trained on.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
@@ -61,8 +62,8 @@ void run(EvalOptions& options, const Flags& flags) {
   const RunFolder folder(options.common.out, make_config(flags, trained.facts), options.common.resume);
 
   ProgressLine progress(console, "testing", trained.data.images.count(), "images");
-  const Evaluation evaluation =
-      evaluate(trained.model, trained.data.images, options.batch, [&](int64_t done) { progress.at(done); });
+  const Evaluation evaluation = evaluate(trained.model, trained.data.images, options.batch,
+                                         std::bind_front(&ProgressLine::at, &progress));
   progress.finish();
   const auto broken = std::count_if(evaluation.logits.begin(), evaluation.logits.end(),
                                     [](float z) { return !std::isfinite(z); });

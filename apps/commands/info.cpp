@@ -11,6 +11,7 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
+#include "data/idx_directory.h"
 #include "kernels/devices.h"
 
 namespace caltrop {
@@ -73,15 +74,14 @@ std::vector<std::string> gpus() {
 Table dataset_table(const std::string& data_dir) {
   Table table({{"name", "data set"}, {"place", "place"}, {"tried", "tried"}});
   for (const char* name : {"mnist", "fashion-mnist"}) {
-    std::vector<std::string> tried;
-    std::string found;
-    for (const std::filesystem::path& place : search_places(name, data_dir)) {
+    const std::vector<std::filesystem::path> places = search_places(name, data_dir);
+    const auto found = std::ranges::find_if(places, [](const std::filesystem::path& place) {
       std::error_code error;
-      if (found.empty() && std::filesystem::is_directory(place, error)) found = place.string();
-      tried.push_back(place.string());
-    }
-    const std::string all = fmt::format("{}", fmt::join(tried, ", "));
-    table.row({std::string(name), found.empty() ? "not found; tried " + all : found, all});
+      return std::filesystem::is_directory(place, error);
+    });
+    const std::string tried = join_paths(places);
+    table.row(
+        {std::string(name), found == places.end() ? "not found; tried " + tried : found->string(), tried});
   }
   return table;
 }

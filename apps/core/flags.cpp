@@ -85,19 +85,14 @@ Json in_json(const Value& value) {
 }
 
 // As --help shows a default; "" where there is none.
-template <typename Value>
-std::string in_help(const Value& value) {
-  if constexpr (requires { value.has_value(); }) {
-    return "";
-  } else if constexpr (std::is_same_v<Value, double>) {
-    return fmt::format("{:g}", value);
-  } else if constexpr (std::is_same_v<Value, std::vector<double>>) {
-    return fmt::format("{:g}", fmt::join(value, ","));
-  } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
-    return fmt::format("{}", fmt::join(value, ","));
-  } else {
-    return fmt::format("{}", value);
-  }
+std::string in_help(const Json& value) {
+  if (value.is_null()) return "";
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float()) return fmt::format("{:g}", value.get<double>());
+  if (!value.is_array()) return value.dump();
+  std::vector<std::string> parts;
+  for (const Json& part : value) parts.push_back(in_help(part));
+  return fmt::format("{}", fmt::join(parts, ","));
 }
 
 }  // namespace
@@ -121,7 +116,7 @@ void Flags::add(const std::string& name, Value& value, const std::vector<std::st
     }
     return true;
   };
-  const std::string shown_default = in_help(value);
+  const std::string shown_default = in_help(in_json(value));
   CLI::Option* option = app_->add_option(name, set, help)
                             ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
                             ->type_name(value_name)

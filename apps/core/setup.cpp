@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -101,19 +102,18 @@ Json facts_of(const SafeTensorFile& file, const ModelOptions& options, const Mod
           {"inputs", {{"weights_crc32", fmt::format("{:08x}", checksum(std::span<const char>(bytes)))}}}};
 }
 
-// What all ways to open trained weights with a data set share: load() reads it once the data flags are resolved,
-// shape_of() is that of its images.
-template <typename Data, typename Load, typename ShapeOf>
+// What all ways to open trained weights with a data set share: load() reads it once the data flags are resolved.
+template <typename Data>
 TrainedOn<Data> open_with(ModelOptions& options, DataOptions& data_options, const Flags& flags,
-                          Backend& backend, const Load& load, const ShapeOf& shape_of) {
+                          Backend& backend, const std::function<Data()>& load) {
   if (names_network(options)) asked_network(options);
   const SafeTensorFile file = read_weights(options);
   follow_weights(file, data_options, flags);
   if (data_options.dataset == "folder" && data_options.image_size.empty())
     data_options.image_size = metadata(file, "input");
   Data data = load();
-  Model model = stored_network(file, options, shape_of(data), data.info.classes, backend);
-  expect_input(model, options, shape_of(data), "those of " + data.info.name);
+  Model model = stored_network(file, options, data.shape(), data.info.classes, backend);
+  expect_input(model, options, data.shape(), "those of " + data.info.name);
   expect_outputs(model, data.info, options.weights);
   Json facts = data.info.facts;
   facts.update(facts_of(file, options, model));
@@ -227,21 +227,18 @@ OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t clas
 
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,
                      const Flags& flags, Backend& backend, Console& console) {
-  const auto load = [&]() -> EvaluationData {
+  return open_with<EvaluationData>(options, data_options, flags, backend, [&]() -> EvaluationData {
     HostData data = load_host_data(data_options, subset, console);
     return {std::move(data.info), upload(data.images, backend)};
-  };
-  return open_with<EvaluationData>(options, data_options, flags, backend, load,
-                                   [](const EvaluationData& data) { return data.images.shape(); });
+  });
 }
 
 TrainedWithData open_trained_with_data(ModelOptions& options, DataOptions& data_options,
                                        std::optional<int64_t> test_limit, const Flags& flags,
                                        Backend& backend, Console& console) {
-  return open_with<TrainingData>(
-      options, data_options, flags, backend,
-      [&] { return load_training_data(data_options, backend, console, test_limit); },
-      [](const TrainingData& data) { return data.train.shape(); });
+  return open_with<TrainingData>(options, data_options, flags, backend, [&] {
+    return load_training_data(data_options, backend, console, test_limit);
+  });
 }
 
 void describe_data(SafeTensorFile& weights, const DataOptions& data) {

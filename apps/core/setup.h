@@ -33,6 +33,7 @@ struct DataInfo {
 struct TrainingData {
   DataInfo info;
   Images train, test;  // --limit cuts the training images
+  const ImageShape& shape() const { return train.shape(); }
 };
 // Resolves `auto` (options.dataset then holds the name) and says on the console what was taken. `test_limit`
 // cuts the test images.
@@ -78,6 +79,7 @@ struct TrainedOn {
 struct EvaluationData {
   DataInfo info;
   Images images;  // of the subset, the first --limit of them
+  const ImageShape& shape() const { return images.shape(); }
 };
 using Trained = TrainedOn<EvaluationData>;
 Trained open_trained(ModelOptions& model, DataOptions& data, const std::string& subset, const Flags& flags,

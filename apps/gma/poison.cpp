@@ -125,9 +125,7 @@ class Poisoning {
     Backend& backend = open_backend(options_.common, console_);
     const TrainingData data = load_training_data(options_.data, backend, console_);
     check_poison(how, data.train.image_size());
-    const ZooEntry asked = asked_network(options_.model, data.info.classes);
-    network_.line = asked.line;
-    network_.initializer = asked.initializer;
+    network_ = asked_network(options_.model, data.info.classes);
     {
       const Model probe(parse_architecture(network_.line), data.train.shape(), backend);
       expect_outputs(probe, data.info);
