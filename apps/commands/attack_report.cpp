@@ -104,12 +104,9 @@ Table gma_table(const GmaAnalysis& analysis) {
                {"nan_gradients", "NaN", Kind::count},
                {"violations", "outside", Kind::count}});
   std::vector<GmaSizeResult> by_size = analysis.sizes;
-  std::stable_sort(by_size.begin(), by_size.end(),
-                   [](const GmaSizeResult& a, const GmaSizeResult& b) { return a.size.eps < b.size.eps; });
+  std::ranges::stable_sort(by_size, {}, [](const GmaSizeResult& result) { return result.size.eps; });
   for (const GmaSizeResult& size : by_size) {
-    const auto least = std::min_element(
-        size.tries.begin(), size.tries.end(),
-        [](const AttackSummary& a, const AttackSummary& b) { return a.accuracy() < b.accuracy(); });
+    const auto least = std::ranges::min_element(size.tries, {}, &AttackSummary::accuracy);
     if (least == size.tries.end()) continue;
     table.row({size.size.name(), static_cast<double>(size.size.eps), size.accuracy(), least->success_rate(),
                least->success_rate_of_correct(), to_string(size.verdict()), int64_t{size.flag()},
@@ -131,10 +128,8 @@ Json to_json(const GmaAnalysis& analysis) {
 }
 
 void say_gma(Console& console, const GmaAnalysis& analysis) {
-  const auto fooled = std::count_if(analysis.sizes.begin(), analysis.sizes.end(),
-                                    [](const GmaSizeResult& s) { return s.flag(); });
-  const auto robust = std::count_if(analysis.sizes.begin(), analysis.sizes.end(),
-                                    [](const GmaSizeResult& s) { return s.verdict() == GmaVerdict::robust; });
+  const auto fooled = std::ranges::count(analysis.sizes, GmaVerdict::fooled, &GmaSizeResult::verdict);
+  const auto robust = std::ranges::count(analysis.sizes, GmaVerdict::robust, &GmaSizeResult::verdict);
   console.say(
       "of all, of right: images fooled; L-inf, L2: mean budget used; zero, NaN: gradients; outside: "
       "violations");

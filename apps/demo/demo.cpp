@@ -266,7 +266,7 @@ class Demo {
       progress.finish();
       const Table table = gma_table(analysis);
       console_.blank();
-      console_.say("   {}", norm == Norm::linf ? "L-inf" : "L2");
+      console_.say("   {}", norm_title(norm));
       console_.say(table);
       say_gma(console_, analysis);
       folder.write_table("gma-" + to_string(norm), table);
