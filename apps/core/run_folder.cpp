@@ -92,7 +92,7 @@ RunConfig make_config(const Flags& flags, const Json& facts) {
   expect_same_inputs(flags, facts);
   Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
   config.update(flags.recipe());
-  config.update(facts);
+  if (!facts.is_null()) config.update(facts);
   return {std::move(config), flags.defaults()};
 }
 

@@ -22,7 +22,7 @@ struct RunConfig {
   Json defaults;             // of the flags: what a run did that was made before a flag existed
   std::string growing = {};  // a number among the flags that --resume may raise: the run goes on to it
 };
-RunConfig make_config(const Flags& flags, const Json& facts);
+RunConfig make_config(const Flags& flags, const Json& facts);  // facts: null where there are none
 
 class RunFolder {
  public:

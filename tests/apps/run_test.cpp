@@ -42,6 +42,18 @@ int64_t lines_of(const Workplace& place, const std::string& name) {
 }
 
 TEST_SUITE("apps") {
+  TEST_CASE("a run without data or weights has a config.json all the same") {
+    const Workplace place;
+    const std::vector<std::string> kernels = {"bench", "kernels",  "softmax",  "--version",
+                                              "1",     "--device", "emulated", "--quiet"};
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"bench"}, kernels, {"info"}}) {
+      CAPTURE(words.back());
+      const Files files = run(place, "out-" + words.back(), words);
+      CHECK(Json::parse(files.at("config.json"))["command"].get<std::string>().starts_with(words[0]));
+      CHECK(files.size() > 1);
+    }
+  }
+
   TEST_CASE("a run folder is a function of its recipe") {
     const Workplace place;
     const Files first = run(place, "first", tiny_training({"--seed", "3", "--threads", "1"}));
