@@ -1,11 +1,4 @@
 // caltrop emulate: one kernel on the CPU, thread by thread, with what a profiler would count.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <optional>
-
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -14,6 +7,7 @@
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
 #include "engine/text.h"
+#include "kernels/emulation/tool/helper.h"
 #include "kernels/emulation/tool/kernels.h"
 
 namespace caltrop {
@@ -23,8 +17,7 @@ using Kind = Column::Kind;
 
 struct EmulateOptions {
   CommonOptions common;
-  std::string kernel, order = "forward", copies = "late", thread, block;
-  std::map<std::string, std::optional<int64_t>> sizes;
+  EmulateRequest request;
 };
 
 std::vector<std::string> kernel_names() {
@@ -42,19 +35,19 @@ void declare(Flags& flags, EmulateOptions& options) {
       "memory those took, and how few would do. A count by a model, not a measurement of any GPU. Races and "
       "reads of unwritten shared memory are reported with both lines. With --thread and --block: everything "
       "that one thread did, in order.");
-  flags.positional("kernel", options.kernel, kernel_names(), "the op");
+  flags.positional("kernel", options.request.kernel, kernel_names(), "the op");
   flags.group("Sizes (each kernel has its own, with defaults; see below)");
   for (const SizeHelp& size : emulated_sizes()) {
-    flags.integer(size.name, options.sizes[size.name], size.low, int64_t{1} << 20, size.value_name, size.help,
-                  "the kernel's");
+    flags.integer(size.name, options.request.sizes[size.name], size.low, int64_t{1} << 20, size.value_name,
+                  size.help, "the kernel's");
   }
   flags.group("Running");
-  flags.choice("order", options.order, {"forward", "reverse", "shuffled"},
+  flags.choice("order", options.request.order, {"forward", "reverse", "shuffled"},
                "in which order waiting threads go on, and blocks run");
-  flags.choice("copies", options.copies, {"late", "early"},
+  flags.choice("copies", options.request.copies, {"late", "early"},
                "when asynchronous copies (cp.async) are carried out: when they must be, or at once");
-  flags.text("thread", options.thread, "X,Y,Z", "print what this thread did", "none");
-  flags.text("block", options.block, "X,Y,Z", "the thread's block", "0,0,0");
+  flags.text("thread", options.request.thread, "X,Y,Z", "print what this thread did", "none");
+  flags.text("block", options.request.block, "X,Y,Z", "the thread's block", "0,0,0");
   add_common_flags(flags, options.common);
   std::string kernels;
   for (const EmulatedKernel& kernel : emulated_kernels()) {
@@ -76,73 +69,17 @@ void declare(Flags& flags, EmulateOptions& options) {
   flags.example("caltrop emulate permute --thread 3,0 --block 1,0", "What thread (3,0) of block (1,0) did.");
 }
 
-// The arguments of caltrop-emulate; UsageError for a size that the kernel does not have.
-std::vector<std::string> helper_arguments(const EmulateOptions& options) {
-  const EmulatedKernel& kernel = emulated_kernel(options.kernel);
-  std::vector<std::string> arguments = {kernel.name, "order=" + options.order, "copies=" + options.copies,
-                                        fmt::format("seed={}", options.common.seed)};
-  for (const auto& [name, value] : options.sizes) {
-    if (!value) continue;
-    std::vector<std::string> own;
-    for (const EmulatedSize& size : kernel.sizes) own.push_back(std::string("--") + size.name);
-    if (std::find(own.begin(), own.end(), "--" + name) == own.end()) {
-      usage_error("{} has no --{}; its sizes are {}", kernel.name, name, fmt::join(own, ", "));
-    }
-    arguments.push_back(fmt::format("{}={}", name, *value));
+std::vector<std::string> arguments_of(EmulateRequest& request, int64_t seed) {
+  request.seed = seed;
+  try {
+    return emulate_arguments(request);
+  } catch (const Error& problem) {
+    throw UsageError(problem.what());
   }
-  if (!options.block.empty() && options.thread.empty()) usage_error("--block needs a --thread");
-  for (const auto& [name, text] :
-       {std::pair<std::string, std::string>{"thread", options.thread}, {"block", options.block}}) {
-    if (text.empty()) continue;
-    if (text.find_first_not_of("0123456789,") != std::string::npos || text.front() == ',' ||
-        text.back() == ',' || text.size() > 32) {
-      usage_error("--{}: expected indices like 3,2, got '{}'", name, text);
-    }
-    arguments.push_back(fmt::format("{}={}", name, text));
-  }
-  return arguments;
 }
 
-// Runs caltrop-emulate, which stands beside this program: its kernels are compiled in a way that a program
-// for every day should not be.
-Json run_helper(const std::vector<std::string>& arguments) {
-  std::error_code missing;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", missing);
-  const std::filesystem::path helper = self.parent_path() / "caltrop-emulate";
-  if (missing || !std::filesystem::exists(helper, missing)) {
-#ifdef CALTROP_CHECKED
-    fail("expected {} beside this program; 'cmake --build BUILD --target caltrop-emulate' builds it",
-         helper.string());
-#else
-    fail("left out of this build, which has sanitizers or did not find libbacktrace (docs/emulation.md)");
-#endif
-  }
-  std::vector<std::string> words = {helper.string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) fail("cannot run {}", helper.string());
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  pid_t child = 0;
-  const int problem = ::posix_spawn(&child, helper.c_str(), &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  std::string text;
-  char part[1 << 16];
-  for (ssize_t size; problem == 0 && (size = ::read(ends[0], part, sizeof part)) > 0;) {
-    text.append(part, static_cast<size_t>(size));
-  }
-  ::close(ends[0]);
-  if (problem != 0) fail("cannot run {}", helper.string());
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  if (WIFSIGNALED(status)) fail("[emulate] the kernel ended with signal {}", WTERMSIG(status));
-  Json result = Json::parse(text, nullptr, false);
+Json run_kernel(const std::vector<std::string>& arguments) {
+  Json result = Json::parse(run_emulate_helper(arguments), nullptr, false);
   if (result.is_discarded())
     fail("[emulate] caltrop-emulate does not answer in JSON; was it built with this program?");
   if (result.contains("error")) fail("{}", shown(result["error"].get<std::string>(), 2000));
@@ -157,9 +94,15 @@ std::string place(const Json& line) {
   return fmt::format("{}:{}", line["file"].get<std::string>(), line["line"].get<int64_t>());
 }
 
+// Text or a whole number; absent where there is none.
+Cell cell(const Json& row, const char* key) {
+  const Json value = row.value(key, Json());
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_null() ? Cell() : Cell(value.get<int64_t>());
+}
+
 Table traffic_table(const Json& lines, const std::string& memory) {
-  const bool shared = memory == "shared";
-  const std::string unit = shared ? "wavefronts" : "sectors";
+  const char* unit = memory == "shared" ? "wavefronts" : "sectors";
   Table table({{"line", "line"},
                {"access", memory},
                {"bytes", "bytes", Kind::count},
@@ -170,11 +113,9 @@ Table traffic_table(const Json& lines, const std::string& memory) {
                {"text", "source"}});
   for (const Json& line : lines) {
     if (line["memory"] != memory) continue;
-    const auto moved = line[unit].get<int64_t>(), ideal = line["ideal"].get<int64_t>();
-    table.row({place(line), line["access"].get<std::string>(), line["bytes"].get<int64_t>(),
-               line["requests"].get<int64_t>(), moved, ideal,
-               static_cast<double>(moved) / static_cast<double>(std::max<int64_t>(ideal, 1)),
-               line["text"].get<std::string>()});
+    const double ratio = line[unit].get<double>() / std::max(line["ideal"].get<double>(), 1.0);
+    table.row({place(line), cell(line, "access"), cell(line, "bytes"), cell(line, "requests"),
+               cell(line, unit), cell(line, "ideal"), ratio, cell(line, "text")});
   }
   return table;
 }
@@ -187,11 +128,8 @@ Table trace_table(const Json& trace) {
                {"address", "address"},
                {"text", "source"}});
   for (const Json& step : trace) {
-    const bool stop = !step.contains("memory");
-    table.row({place(step), step["what"].get<std::string>(),
-               stop ? Cell() : Cell(step["bytes"].get<int64_t>()),
-               stop ? Cell() : Cell(step["memory"].get<std::string>()),
-               stop ? Cell() : Cell(step["address"].get<std::string>()), step["text"].get<std::string>()});
+    table.row({place(step), cell(step, "what"), cell(step, "bytes"), cell(step, "memory"),
+               cell(step, "address"), cell(step, "text")});
   }
   return table;
 }
@@ -211,7 +149,8 @@ void show(const EmulateOptions& options, const Json& result, Console& console) {
   }
   if (result.contains("trace")) {
     console.blank();
-    console.say("Thread {} of block {}", options.thread, options.block.empty() ? "0,0,0" : options.block);
+    console.say("Thread {} of block {}", options.request.thread,
+                options.request.block.empty() ? "0,0,0" : options.request.block);
     console.say(trace_table(result["trace"]));
   }
   for (const Json& finding : result["findings"]) console.warn("{}", finding.get<std::string>());
@@ -219,14 +158,12 @@ void show(const EmulateOptions& options, const Json& result, Console& console) {
 
 void run(EmulateOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  const std::vector<std::string> arguments = helper_arguments(options);
+  const std::vector<std::string> arguments = arguments_of(options.request, options.common.seed);
   RunFolder::check(options.common.out, options.common.resume);
-  const Json result = run_helper(arguments);
+  const Json result = run_kernel(arguments);
   show(options, result, console);
-  if (!options.common.out.empty()) {
-    RunFolder(options.common.out, make_config(flags, {}), options.common.resume)
-        .write_json("emulate.json", result);
-  }
+  RunFolder(options.common.out, make_config(flags, {}), options.common.resume)
+      .write_json("emulate.json", result);
   console.result(result);
 }
 
