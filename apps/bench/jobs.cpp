@@ -1,18 +1,16 @@
 #include "apps/bench/jobs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+#include <memory>
 
 #include "apps/commands/evaluation.h"
-#include "apps/core/flags.h"
-#include "apps/core/run_folder.h"
-#include "apps/report/table.h"
+#include "apps/core/text_layout.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
+#include "defense/mia.h"
 #include "engine/autograd.h"
 #include "engine/inference.h"
-#include "engine/metrics.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
 
@@ -30,195 +28,162 @@ void train_epoch(Model& model, Optimizer& optimizer, const Images& images, uint6
   fit(model, optimizer, images, objective, {.epochs = 1, .seed = seed});
 }
 
-double share(double part) {
-  return 100 * part;
+TimedWork training(BenchBed& bed, const std::string& name) {
+  struct State {
+    Model model;
+    std::optional<Optimizer> optimizer = {};
+  };
+  const auto state = std::make_shared<State>(State{bed.network(name)});
+  return {.prepare =
+              [state, name, &bed] {
+                state->model = bed.network(name);
+                state->optimizer.emplace(OptimizerOptions{}, state->model.parameters());
+              },
+          .run = [state, &bed] { train_epoch(state->model, *state->optimizer, bed.data.train, bed.seed); },
+          .check =
+              [state, name, &bed] {
+                const double accuracy = evaluate(state->model, bed.data.test).metrics.accuracy;
+                if (!(accuracy > kLeastAccuracy)) {
+                  fail("[bench] an epoch of {} reached {:.2f} % only; expected above {:.0f} %", name,
+                       100 * accuracy, 100 * kLeastAccuracy);
+                }
+                return fmt::format("test accuracy {:.2f} %", 100 * accuracy);
+              }};
 }
 
-double test_accuracy(const Model& model, const Images& images) {
-  return evaluate(model, images).metrics.accuracy;
+// Against the network without its fused ops.
+std::string check_logits(const Model& model, const std::string& name, const Images& images,
+                         const std::vector<float>& logits) {
+  const NoGrad values_only;
+  const int64_t n = std::min(kCheckedImages, images.count());
+  const std::vector<float> plain = model.forward(images.pixels(row_range(0, n)), {.fuse = false}).to_host();
+  float error = 0, largest = 0;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const float gap = std::fabs(plain[i] - logits[i]);
+    if (!(gap <= error)) error = gap;  // a NaN stays
+    largest = std::max(largest, std::fabs(plain[i]));
+  }
+  if (!(error <= kLogitTolerance * largest)) {
+    fail("[bench] the logits of {} differ from the unfused network's by {:.1e} of {:.1e}", name, error,
+         largest);
+  }
+  if (error == 0) return "logits equal the unfused network's";
+  return fmt::format("logits within {:.0e} of the unfused network's", error / largest);
 }
 
-class TrainEpoch final : public TimedWork {
- public:
-  TrainEpoch(BenchBed& bed, std::string name)
-      : bed_(bed), name_(std::move(name)), model_(bed.network(name_)) {
-    prepare();
-  }
-  void prepare() override {
-    model_ = bed_.network(name_);
-    optimizer_.emplace(OptimizerOptions{}, model_.parameters());
-  }
-  void run() override { train_epoch(model_, *optimizer_, bed_.train(), bed_.seed()); }
-  std::string check() override {
-    const double accuracy = test_accuracy(model_, bed_.test());
-    if (!(accuracy > kLeastAccuracy)) {
-      fail("[bench] an epoch of {} reached {:.2f} % only; expected above {:.0f} %", name_, share(accuracy),
-           share(kLeastAccuracy));
-    }
-    return fmt::format("test accuracy {:.2f} %", share(accuracy));
-  }
+TimedWork inference(BenchBed& bed, const std::string& name) {
+  const auto model = std::make_shared<Model>(name == "target" ? bed.trained_target() : bed.network(name));
+  const auto logits = std::make_shared<std::vector<float>>();
+  return {.run = [=, &bed] { *logits = predict(*model, bed.data.test); },
+          .check =
+              [=, &bed] {
+                return check_logits(*model, name, bed.data.test, *logits);
+              }};
+}
 
- private:
-  BenchBed& bed_;
-  std::string name_;
-  Model model_;
-  std::optional<Optimizer> optimizer_;
-};
-
-class Inference final : public TimedWork {
- public:
-  Inference(BenchBed& bed, const std::string& name)
-      : bed_(bed), name_(name), model_(name == "target" ? bed.trained_target() : bed.network(name)) {}
-  void run() override { logits_ = predict(model_, bed_.test()); }
-  std::string check() override {
-    const NoGrad values_only;
-    const int64_t n = std::min(kCheckedImages, bed_.test().count());
-    const auto plain = model_.forward(bed_.test().pixels(row_range(0, n)), {.fuse = false}).to_host();
-    float error = 0, largest = 0;
-    for (size_t i = 0; i < plain.size(); ++i) {
-      const float gap = std::fabs(plain[i] - logits_[i]);
-      if (!(gap <= error)) error = gap;  // a NaN stays
-      largest = std::max(largest, std::fabs(plain[i]));
+std::string check_attack_report(const AttackReport& report, int64_t images) {
+  for (const AttackSummary& size : report.sizes) {
+    if (size.images != images || size.box_violations + size.ball_violations > 0 || size.nan_gradients > 0) {
+      fail("[bench] the attack of size {:g} left its bounds {} times, its box {} times, met {} NaNs",
+           size.size, size.ball_violations, size.box_violations, size.nan_gradients);
     }
-    if (!(error <= kLogitTolerance * largest)) {
-      fail("[bench] the logits of {} differ from the unfused network's by {:.1e} of {:.1e}", name_, error,
-           largest);
-    }
-    if (error == 0) return "logits equal the unfused network's";
-    return fmt::format("logits within {:.0e} of the unfused network's", error / largest);
   }
-
- private:
-  BenchBed& bed_;
-  std::string name_;
-  Model model_;
-  std::vector<float> logits_;
-};
-
-class Attack final : public TimedWork {
- public:
-  Attack(BenchBed& bed, std::vector<float> sizes, AttackOptions options, int64_t images)
-      : bed_(bed), model_(bed.trained_target()), sizes_(std::move(sizes)), options_(options) {
-    job_.rows = row_range(0, std::min(images, bed.test().count()));
+  const auto [small, large] = std::ranges::minmax_element(report.sizes, {}, &AttackSummary::size);
+  if (!(large->accuracy() < kMostUnderPgd)) {
+    fail("[bench] size {:g} left {:.2f} % accuracy; expected below {:.0f} %", large->size,
+         100 * large->accuracy(), 100 * kMostUnderPgd);
   }
-  void run() override { report_ = attack_images(model_, bed_.test(), sizes_, options_, job_); }
-  std::string check() override {
-    for (const AttackSummary& size : report_.sizes) {
-      if (size.images != static_cast<int64_t>(job_.rows.size()) ||
-          size.box_violations + size.ball_violations > 0 || size.nan_gradients > 0) {
-        fail("[bench] the attack of size {:g} left its bounds {} times, its box {} times, met {} NaNs",
-             size.size, size.ball_violations, size.box_violations, size.nan_gradients);
-      }
-    }
-    const auto by_size = [](const AttackSummary& a, const AttackSummary& b) {
-      return a.size < b.size;
-    };
-    const auto [small, large] = std::minmax_element(report_.sizes.begin(), report_.sizes.end(), by_size);
-    if (!(large->accuracy() < kMostUnderPgd)) {
-      fail("[bench] size {:g} left {:.2f} % accuracy; expected below {:.0f} %", large->size,
-           share(large->accuracy()), share(kMostUnderPgd));
-    }
-    if (small != large && !(small->accuracy() > kLeastAccuracy - 0.02)) {
-      fail("[bench] size {:g} left {:.2f} % accuracy; expected nearly the clean one", small->size,
-           share(small->accuracy()));
-    }
-    return fmt::format("accuracy {:.2f} % at size {:.3g}", share(large->accuracy()), large->size);
+  if (small != large && !(small->accuracy() > kLeastAccuracy - 0.02)) {
+    fail("[bench] size {:g} left {:.2f} % accuracy; expected nearly the clean one", small->size,
+         100 * small->accuracy());
   }
+  return fmt::format("accuracy {:.2f} % at size {:.3g}", 100 * large->accuracy(), large->size);
+}
 
- private:
-  BenchBed& bed_;
-  const Model& model_;
-  std::vector<float> sizes_;
-  AttackOptions options_;
-  AttackJob job_;
-  AttackReport report_;
-};
+TimedWork attack(BenchBed& bed, const std::vector<float>& sizes, const AttackOptions& options,
+                 int64_t images) {
+  const Model& model = bed.trained_target();
+  images = std::min(images, bed.data.test.count());
+  const auto report = std::make_shared<AttackReport>();
+  return {.run =
+              [=, &bed, &model] {
+                *report = attack_images(model, bed.data.test, sizes, options, {.rows = row_range(0, images)});
+              },
+          .check =
+              [=] {
+                return check_attack_report(*report, images);
+              }};
+}
 
-std::unique_ptr<TimedWork> pgd_job(BenchBed& bed) {
-  AttackOptions options = attack_defaults(AttackKind::pgd);
-  options.norm = Norm::linf;
+TimedWork pgd(BenchBed& bed, const std::string&) {
+  AttackOptions options = gma_attack(AttackKind::pgd, Norm::linf);
   options.steps = 10;
   options.step_size = 0.075f;
-  options.random_start = false;
-  return std::make_unique<Attack>(bed, std::vector<float>{0.3f}, options, bed.test().count());
+  return attack(bed, {0.3f}, options, bed.data.test.count());
 }
 
-std::unique_ptr<TimedWork> gma_job(BenchBed& bed) {
-  const std::vector<GmaSize> sizes = gma_sizes();
-  return std::make_unique<Attack>(bed, eps_of(sizes), gma_attack(AttackKind::pgd, Norm::linf), kSweepImages);
+TimedWork gma(BenchBed& bed, const std::string&) {
+  return attack(bed, eps_of(gma_sizes()), gma_attack(AttackKind::pgd, Norm::linf), kSweepImages);
 }
 
-template <typename Work>
-BenchJob job_of(std::string name, std::string work, std::string network) {
-  return {std::move(name), std::move(work), [network = std::move(network)](BenchBed& bed) {
-            return std::make_unique<Work>(bed, network);
-          }};
+TimedWork fused_ensemble(BenchBed& bed, const std::string&) {
+  return ensemble_work(bed, true);
 }
 
 }  // namespace
 
-double seconds_of(TimedWork& work) {
-  work.prepare();
-  const auto start = std::chrono::steady_clock::now();
-  work.run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-Table timing_table(const std::string& what, Column last) {
-  return Table({{what, what},
-                {"seconds", "seconds", Column::Kind::general, 4},
-                {"fastest", "fastest", Column::Kind::general, 4},
-                {"slowest", "slowest", Column::Kind::general, 4},
-                std::move(last)});
-}
-
-Json add_times(Table& table, const std::string& what, const std::vector<double>& samples, Cell last) {
-  const double median = quantile(samples, 0.5);
-  const auto [fastest, slowest] = std::ranges::minmax(samples);
-  table.row({what, median, fastest, slowest, std::move(last)});
-  return {{"seconds", median}, {"samples", samples}};
-}
-
-void write_bench(const CommonOptions& common, const Flags& flags, const Json& facts, const Json& result,
-                 const Table& table) {
-  const RunFolder folder(common.out, make_config(flags, facts), common.resume);
-  folder.write_json("bench.json", result);
-  folder.write("bench.csv", table.csv());
-}
-
 Model BenchBed::network(const std::string& name) const {
-  const int64_t outputs = name == "target" ? 10 : 11;
-  const ZooEntry entry = zoo(name, outputs);
-  Model model(parse_architecture(entry.line), train().shape(), backend());
-  model.initialize(parse_initializer(entry.initializer), seed_);
+  const ZooEntry entry = zoo(name, name == "target" ? 10 : 11);
+  Model model(parse_architecture(entry.line), data.train.shape(), data.train.backend());
+  model.initialize(parse_initializer(entry.initializer), seed);
   return model;
 }
 
 const Model& BenchBed::trained_target() {
-  if (!target_) {
+  if (!target) {
     Model model = network("target");
     Optimizer optimizer(OptimizerOptions{}, model.parameters());
-    train_epoch(model, optimizer, train(), seed_);
-    target_ = std::move(model);
+    train_epoch(model, optimizer, data.train, seed);
+    target = std::move(model);
   }
-  return *target_;
+  return *target;
+}
+
+TimedWork ensemble_work(BenchBed& bed, bool fused) {
+  const auto networks = std::make_shared<std::vector<Model>>();
+  for (const char* name : {"eat-1", "eat-2", "eat-3"}) networks->push_back(bed.network(name));
+  const auto vote = [networks, &bed](bool together) {
+    if (together) {
+      std::vector<const Model*> all;
+      for (const Model& network : *networks) all.push_back(&network);
+      return Ensemble(all).vote(bed.data.test);
+    }
+    std::vector<std::vector<float>> logits;
+    for (const Model& network : *networks) logits.push_back(predict(network, bed.data.test));
+    return majority_vote(logits, networks->front().outputs());
+  };
+  const auto votes = std::make_shared<std::vector<int32_t>>();
+  return {.run = [=] { *votes = vote(fused); },
+          .check =
+              [=] {
+                if (*votes != vote(!fused))
+                  fail("[bench] the fused ensemble and its networks one by one vote differently");
+                return fmt::format("the same {} votes fused and composed",
+                                   grouped(static_cast<int64_t>(votes->size())));
+              }};
 }
 
 const std::vector<BenchJob>& bench_jobs() {
   static const std::vector<BenchJob> jobs = {
-      job_of<TrainEpoch>("train_epoch_target", "one epoch of Target: 60,000 images, batch 128, Adam",
-                         "target"),
-      job_of<TrainEpoch>("train_epoch_eat3", "one epoch of EAT-3: 60,000 images, batch 128, Adam", "eat-3"),
-      job_of<Inference>("inference_target", "logits of 10,000 images, Target", "target"),
-      job_of<Inference>("inference_eat1", "logits of 10,000 images, EAT-1", "eat-1"),
-      job_of<Inference>("inference_eat2", "logits of 10,000 images, EAT-2", "eat-2"),
-      job_of<Inference>("inference_eat3", "logits of 10,000 images, EAT-3", "eat-3"),
-      {"inference_ensemble", "votes of EAT-1, -2, -3 on 10,000 images",
-       [](BenchBed& bed) {
-         return ensemble_job(bed, true);
-       }},
-      {"pgd10_target", "PGD-10 on 10,000 images: L-inf, eps 0.3, step 0.075, Target", pgd_job},
-      {"gma_target", "GMA's 30 sizes on 1,000 images: PGD-10 in L-inf, Target", gma_job},
+      {"train_epoch_target", "one epoch of Target: 60,000 images, batch 128, Adam", training},
+      {"train_epoch_eat3", "one epoch of EAT-3: 60,000 images, batch 128, Adam", training, "eat-3"},
+      {"inference_target", "logits of 10,000 images, Target", inference},
+      {"inference_eat1", "logits of 10,000 images, EAT-1", inference, "eat-1"},
+      {"inference_eat2", "logits of 10,000 images, EAT-2", inference, "eat-2"},
+      {"inference_eat3", "logits of 10,000 images, EAT-3", inference, "eat-3"},
+      {"inference_ensemble", "votes of EAT-1, -2, -3 on 10,000 images", fused_ensemble},
+      {"pgd10_target", "PGD-10 on 10,000 images: L-inf, eps 0.3, step 0.075, Target", pgd},
+      {"gma_target", "GMA's 30 sizes on 1,000 images: PGD-10 in L-inf, Target", gma},
   };
   return jobs;
 }

@@ -1,7 +1,6 @@
 // caltrop bench kernels: the ladders of kernels, checked and timed step by step. docs/kernels.md is made from
 // its JSON.
-#include <algorithm>
-#include <cmath>
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -14,7 +13,7 @@
 #include "apps/core/setup.h"
 #include "apps/report/table.h"
 #include "engine/metrics.h"
-#include "kernels/ladder/check.h"
+#include "kernels/ladder/climb.h"
 
 namespace caltrop {
 namespace {
@@ -26,15 +25,8 @@ struct KernelOptions {
   int64_t warm_ups = 20, samples = 50;
 };
 
-struct NamedLadder {
-  std::string name;
-  Ladder ladder;
-};
-const std::vector<NamedLadder>& ladders() {
-  static const std::vector<NamedLadder> all = {
-      {"matmul", Ladder::matmul}, {"conv2d", Ladder::conv2d}, {"softmax", Ladder::softmax}};
-  return all;
-}
+constexpr std::array<std::pair<const char*, Ladder>, 3> kLadders = {
+    {{"matmul", Ladder::matmul}, {"conv2d", Ladder::conv2d}, {"softmax", Ladder::softmax}}};
 
 void declare(Flags& flags, KernelOptions& options) {
   flags.usage("[matmul|conv2d|softmax] [flags]");
@@ -75,161 +67,17 @@ std::unique_ptr<Lab> open_lab(const std::string& device) {
   return emulated_lab();
 }
 
-struct Measured {
-  double median, first_quartile, third_quartile;
-  int64_t copies, launches;
-  Json json() const {
-    return {{"seconds", median},
-            {"first_quartile", first_quartile},
-            {"third_quartile", third_quartile},
-            {"copies_of_operands", copies},
-            {"launches_per_sample", launches}};
-  }
-};
-
-Cell number_or_absent(const Json& value) {
-  if (value.is_null()) return {};
-  return value.get<double>();
+Table check_table() {
+  return Table({{"ladder", "ladder"},
+                {"version", "#", Column::Kind::count},
+                {"technique", "technique"},
+                {"check", "check"},
+                {"compared", "compared", Column::Kind::count},
+                {"why", "what it mends"}});
 }
 
-// The shortest time that the device allows for a problem, and what sets it.
-struct Floor {
-  double seconds;
-  std::string bound;  // "arithmetic" or "memory"
-};
-Floor floor_of(const LadderProblem& problem, const LabDevice& device) {
-  const double arithmetic = problem.flops() / device.flops_per_second();
-  const double memory = problem.bytes() / device.bytes_per_second();
-  return arithmetic > memory ? Floor{arithmetic, "arithmetic"} : Floor{memory, "memory"};
-}
-
-class Climb {
- public:
-  Climb(const KernelOptions& options, Lab& lab, Console& console)
-      : options_(options), lab_(lab), progress_(console, "", 0, "versions") {}
-
-  // The checks of one ladder, and on a GPU its times.
-  Json ladder(const NamedLadder& which) {
-    std::vector<LadderStep> steps = lab_.steps(which.ladder);
-    if (options_.version) {
-      std::erase_if(steps, [&](const LadderStep& step) { return step.number != *options_.version; });
-      if (steps.empty()) return nullptr;
-    }
-    Json versions = Json::array();
-    std::vector<LadderStep> right;
-    for (const LadderStep& step : steps) {
-      progress_.label(fmt::format("{} {}", which.name, step.technique));
-      progress_.at(++done_);
-      const LadderCheck check =
-          checked([&] { return check_ladder_version(lab_, which.ladder, step.number); });
-      versions.push_back({{"number", step.number},
-                          {"technique", step.technique},
-                          {"why", step.why},
-                          {"check",
-                           {{"passed", check.passed()},
-                            {"compared", check.compared},
-                            {"largest_share_of_tolerance", check.worst},
-                            {"failure", check.failure}}}});
-      if (check.passed()) right.push_back(step);
-      if (!check.passed())
-        wrong_.push_back(fmt::format("{} {} ({})", which.name, step.number, check.failure));
-      checks_.row({which.name, int64_t{step.number}, step.technique, check.passed() ? "right" : "WRONG",
-                   check.compared, step.why});
-    }
-    Json problems = Json::array();
-    if (lab_.device() != nullptr) {
-      for (const NamedProblem& problem : ladder_timed_problems(which.ladder))
-        problems.push_back(times(which, problem, right));
-    }
-    return {{"versions", versions}, {"problems", problems}};
-  }
-
-  const Table& checks() const { return checks_; }
-  const Table& table() const { return times_; }
-  const std::vector<std::string>& wrong() const { return wrong_; }
-  void finish() { progress_.finish(); }
-
- private:
-  // A version that fails outright is a wrong version, not the end of the climb.
-  template <typename Body>
-  static LadderCheck checked(const Body& body) {
-    try {
-      return body();
-    } catch (const Error& error) {
-      LadderCheck check;
-      check.failure = error.what();
-      return check;
-    }
-  }
-
-  // Nothing where the result is wrong for this problem.
-  std::optional<Measured> measure(const LadderProblem& problem, int version, const LadderOperands& operands,
-                                  std::string& failure) {
-    LadderCheck check = checked([&] {
-      LadderCheck result;
-      check_ladder_result(problem, operands, lab_.run(problem, version, operands, 0), result);
-      return result;
-    });
-    failure = check.failure;
-    if (!check.passed()) return std::nullopt;
-    const Lab::Timing timing = lab_.time(problem, version, operands, static_cast<int>(options_.warm_ups),
-                                         static_cast<int>(options_.samples));
-    return Measured{quantile(timing.seconds, 0.5), quantile(timing.seconds, 0.25),
-                    quantile(timing.seconds, 0.75), timing.copies, timing.launches};
-  }
-
-  Json times(const NamedLadder& which, const NamedProblem& named, const std::vector<LadderStep>& steps) {
-    const LadderProblem& problem = named.problem;
-    const LadderOperands operands = ladder_operands(problem, static_cast<uint64_t>(options_.common.seed) + 1);
-    const Floor floor = floor_of(problem, *lab_.device());
-    std::string failure;
-    std::optional<Measured> library;
-    const std::string library_name = lab_.library(which.ladder);
-    if (!library_name.empty()) library = measure(problem, 0, operands, failure);
-    Json library_json;
-    if (!library_name.empty()) {
-      library_json = {{"name", library_name}, {"failure", failure}};
-      if (library) library_json.update(library->json());
-    }
-    Json list = Json::array();
-    for (const LadderStep& step : steps) {
-      progress_.label(fmt::format("{} {}", which.name, step.technique));
-      progress_.at(++done_);
-      const std::optional<Measured> time = measure(problem, step.number, operands, failure);
-      if (!time) {
-        wrong_.push_back(fmt::format("{} {} ({})", which.name, step.number, failure));
-        list.push_back({{"number", step.number}, {"failure", failure}});
-        continue;
-      }
-      const double share = floor.seconds / time->median;
-      const Json ratio = library ? Json(library->median / time->median) : Json();
-      Json line = {{"number", step.number}};
-      line.update(time->json());
-      line["peak_share"] = share;
-      line["library_ratio"] = ratio;
-      list.push_back(std::move(line));
-      times_.row({which.name, named.name, problem.text(), int64_t{step.number}, step.technique,
-                  1e6 * time->median, 1e6 * (time->third_quartile - time->first_quartile), share, floor.bound,
-                  number_or_absent(ratio)});
-    }
-    return {{"name", named.name},       {"sizes", problem.text()},
-            {"flops", problem.flops()}, {"bytes", problem.bytes()},
-            {"bound", floor.bound},     {"floor_seconds", floor.seconds},
-            {"library", library_json},  {"times", list}};
-  }
-
-  const KernelOptions& options_;
-  Lab& lab_;
-  ProgressLine progress_;
-  int64_t done_ = 0;
-  std::vector<std::string> wrong_;
-  Table checks_{{{"ladder", "ladder"},
-                 {"version", "#", Column::Kind::count},
-                 {"technique", "technique"},
-                 {"check", "check"},
-                 {"compared", "compared", Column::Kind::count},
-                 {"why", "what it mends"}}};
-  Table times_{{{"ladder", "ladder"},
+Table time_table() {
+  return Table({{"ladder", "ladder"},
                 {"problem", "problem"},
                 {"sizes", "sizes"},
                 {"version", "#", Column::Kind::count},
@@ -238,8 +86,58 @@ class Climb {
                 {"interquartile_range", "IQR, us", Column::Kind::number, 1},
                 {"peak_share", "of peak", Column::Kind::percent, 1},
                 {"bound", "peak of"},
-                {"library_ratio", "x library", Column::Kind::number, 2}}};
-};
+                {"library_ratio", "x library", Column::Kind::number, 2}});
+}
+
+Json version_json(const ClimbedVersion& version) {
+  const LadderCheck& check = version.check;
+  return {{"number", version.step.number},
+          {"technique", version.step.technique},
+          {"why", version.step.why},
+          {"check",
+           {{"passed", check.passed()},
+            {"compared", check.compared},
+            {"largest_share_of_tolerance", check.worst},
+            {"failure", check.failure}}}};
+}
+
+// What was measured of a version, or why nothing was.
+Json time_json(const VersionTime& time) {
+  if (time.timing.seconds.empty()) return {{"failure", time.failure}};
+  return {{"seconds", quantile(time.timing.seconds, 0.5)},
+          {"first_quartile", quantile(time.timing.seconds, 0.25)},
+          {"third_quartile", quantile(time.timing.seconds, 0.75)},
+          {"copies_of_operands", time.timing.copies},
+          {"launches_per_sample", time.timing.launches}};
+}
+
+// Its times, each also a row of the table.
+Json problem_json(const std::string& ladder, const ClimbedProblem& climbed, Table& table) {
+  const LadderProblem& problem = climbed.named.problem;
+  Json library;
+  if (climbed.library) {
+    library = {{"name", climbed.library->step.technique}, {"failure", climbed.library->failure}};
+    library.update(time_json(*climbed.library));
+  }
+  Json times = Json::array();
+  for (const VersionTime& time : climbed.times) {
+    Json& line = times.emplace_back(Json{{"number", time.step.number}});
+    line.update(time_json(time));
+    if (time.timing.seconds.empty()) continue;
+    const auto seconds = line["seconds"].get<double>();
+    const double range = line["third_quartile"].get<double>() - line["first_quartile"].get<double>();
+    const bool timed_library = library.contains("seconds");
+    const double ratio = timed_library ? library["seconds"].get<double>() / seconds : 0;
+    line["peak_share"] = climbed.floor_seconds / seconds;
+    line["library_ratio"] = timed_library ? Json(ratio) : Json();
+    table.row({ladder, climbed.named.name, problem.text(), int64_t{time.step.number}, time.step.technique,
+               1e6 * seconds, 1e6 * range, climbed.floor_seconds / seconds, climbed.bound,
+               timed_library ? Cell(ratio) : Cell()});
+  }
+  return {{"name", climbed.named.name}, {"sizes", problem.text()}, {"flops", problem.flops()},
+          {"bytes", problem.bytes()},   {"bound", climbed.bound},  {"floor_seconds", climbed.floor_seconds},
+          {"library", library},         {"times", times}};
+}
 
 Json device_json(const LabDevice& device) {
   return {{"name", device.name},
@@ -272,37 +170,65 @@ void run(KernelOptions& options, const Flags& flags) {
   RunFolder::check(options.common.out, options.common.resume);
   if (options.common.conv != "own") usage_error("--conv: the ladder's versions are chosen by --version");
   const std::unique_ptr<Lab> lab = open_lab(options.common.device);
-  if (options.common.device == "auto" && lab->device() == nullptr)
+  const LabDevice* device = lab->device();
+  if (options.common.device == "auto" && device == nullptr)
     console.note("no GPU here: the kernels are checked in the emulation, and nothing is timed");
   options.common.device = lab->name();
 
-  Climb climb(options, *lab, console);
+  const ClimbOptions how{.version = options.version,
+                         .warm_ups = static_cast<int>(options.warm_ups),
+                         .samples = static_cast<int>(options.samples),
+                         .seed = static_cast<uint64_t>(options.common.seed)};
+  ProgressLine progress(console, "", 0, "versions");
+  int64_t done = 0;
+  Table checks = check_table(), times = time_table();
   Json all = Json::object();
-  for (const NamedLadder& which : ladders()) {
-    if (options.ladder != "all" && options.ladder != which.name) continue;
-    if (Json ladder = climb.ladder(which); !ladder.is_null()) all[which.name] = std::move(ladder);
+  std::vector<std::string> wrong;
+  for (const auto& [name, ladder] : kLadders) {
+    if (options.ladder != "all" && options.ladder != name) continue;
+    const auto blame = [&](const LadderStep& step, const std::string& failure) {
+      wrong.push_back(fmt::format("{} {} ({})", name, step.number, failure));
+    };
+    const ClimbedLadder climbed = climb(*lab, ladder, how, [&](const LadderStep& step) {
+      progress.label(fmt::format("{} {}", name, step.technique));
+      progress.at(++done);
+    });
+    if (climbed.versions.empty()) continue;
+    Json versions = Json::array(), problems = Json::array();
+    for (const ClimbedVersion& version : climbed.versions) {
+      const auto& [step, check] = version;
+      versions.push_back(version_json(version));
+      checks.row({name, int64_t{step.number}, step.technique, check.passed() ? "right" : "WRONG",
+                  check.compared, step.why});
+      if (!check.passed()) blame(step, check.failure);
+    }
+    for (const ClimbedProblem& problem : climbed.problems) {
+      problems.push_back(problem_json(name, problem, times));
+      for (const VersionTime& time : problem.times) {
+        if (time.timing.seconds.empty()) blame(time.step, time.failure);
+      }
+    }
+    all[name] = {{"versions", versions}, {"problems", problems}};
   }
-  climb.finish();
+  progress.finish();
   if (all.empty()) usage_error("--version: the ladder has no version {}", *options.version);
 
-  if (const LabDevice* device = lab->device()) {
+  if (device) {
     say_device(*device, console);
-    console.blank();
-    console.say(climb.table());
   } else {
     console.say("The emulation: kernels run as C++ on the CPU, so there are no times.");
-    console.blank();
-    console.say(climb.checks());
   }
-  const Json result = {
-      {"commit", commit()},         {"device", lab->device() ? device_json(*lab->device()) : Json()},
-      {"backend", lab->name()},     {"warm_ups", options.warm_ups},
-      {"samples", options.samples}, {"ladders", std::move(all)}};
+  const Table& table = device ? times : checks;
+  console.blank();
+  console.say(table);
+  const Json result = {{"commit", commit()},         {"device", device ? device_json(*device) : Json()},
+                       {"backend", lab->name()},     {"warm_ups", options.warm_ups},
+                       {"samples", options.samples}, {"ladders", std::move(all)}};
   const RunFolder folder(options.common.out, make_config(flags, {}), options.common.resume);
   folder.write_json("kernels.json", result);
-  folder.write("kernels.csv", lab->device() ? climb.table().csv() : climb.checks().csv());
+  folder.write("kernels.csv", table.csv());
   console.result(result);
-  if (!climb.wrong().empty()) fail("[bench kernels] wrong results: {}", fmt::join(climb.wrong(), "; "));
+  if (!wrong.empty()) fail("[bench kernels] wrong results: {}", fmt::join(wrong, "; "));
 }
 
 }  // namespace

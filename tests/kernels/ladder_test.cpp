@@ -9,7 +9,7 @@
 
 #include "kernels/emulation/emulation.h"
 #include "kernels/error.h"
-#include "kernels/ladder/check.h"
+#include "kernels/ladder/climb.h"
 #include "tests/kernels/harness.h"
 
 namespace caltrop::test {
@@ -79,19 +79,24 @@ class Spoiled final : public Lab {
   using Spoil = std::function<void(std::vector<float>&)>;
   Spoiled(Lab& lab, Spoil spoil) : lab_(lab), spoil_(std::move(spoil)) {}
   std::string name() const override { return lab_.name(); }
-  const LabDevice* device() const override { return nullptr; }
-  std::string library(Ladder) const override { return ""; }
+  const LabDevice* device() const override { return fast_ ? &*fast_ : nullptr; }
+  std::string library(Ladder) const override { return fast_ ? "a library" : ""; }
   std::vector<LadderStep> steps(Ladder ladder) const override { return lab_.steps(ladder); }
   std::vector<float> run(const LadderProblem& problem, int version, const LadderOperands& operands,
                          int64_t shift) override {
-    std::vector<float> result = lab_.run(problem, version, operands, shift);
+    std::vector<float> result = lab_.run(problem, std::max(1, version), operands, shift);
     spoil_(result);
     return result;
   }
-  Timing time(const LadderProblem&, int, const LadderOperands&, int, int) override { return {}; }
+  Timing time(const LadderProblem&, int version, const LadderOperands&, int, int) override {
+    return {.seconds = {1e-3 * version, 3e-3 * version, 2e-3 * version}, .copies = 4, .launches = 5};
+  }
+  // From now on it has a speed: a library that runs version 1, and times of its own making.
+  void become_fast(const LabDevice& device) { fast_ = device; }
 
  private:
   Lab& lab_;
+  std::optional<LabDevice> fast_;
   Spoil spoil_;
 };
 
@@ -194,6 +199,50 @@ TEST_SUITE("ladder") {
     }
     CHECK_THROWS_AS(lab->run(ladder_edge_problems(Ladder::matmul)[0], 99, ladder_operands({}, 1), 0), Error);
     CHECK_THROWS_AS(lab->time(ladder_edge_problems(Ladder::matmul)[0], 1, {}, 1, 1), Error);
+  }
+
+  TEST_CASE("a climb checks every version, and times those that are right") {
+    const auto lab = emulated_lab();
+    std::vector<int> begun;
+    const auto begins = [&](const LadderStep& step) {
+      begun.push_back(step.number);
+    };
+    const ClimbedLadder checks = climb(*lab, Ladder::softmax, {}, begins);
+    REQUIRE(checks.versions.size() == lab->steps(Ladder::softmax).size());
+    CHECK(begun.size() == checks.versions.size());
+    for (const ClimbedVersion& version : checks.versions) CHECK(version.check.passed());
+    CHECK(checks.problems.empty());  // no speed
+    CHECK(climb(*lab, Ladder::softmax, {.version = 99}).versions.empty());
+
+    bool wrong = false;
+    Spoiled fast(*lab, [&](auto& y) {
+      if (wrong && !y.empty()) y[0] = -1;
+    });
+    LabDevice device;
+    device.multiprocessors = 1, device.lanes = 1, device.clock_hz = 5e5;  // 1 MFLOP/s
+    device.memory_clock_hz = 4e9, device.bus_bits = 8;                    // 8 GB/s
+    fast.become_fast(device);
+    const ClimbedLadder climbed = climb(fast, Ladder::softmax, {.version = 2});
+    REQUIRE(climbed.versions.size() == 1);
+    REQUIRE(!climbed.problems.empty());
+    for (const ClimbedProblem& problem : climbed.problems) {
+      CHECK(problem.bound == "memory");  // softmax counts no arithmetic
+      CHECK(problem.floor_seconds == doctest::Approx(problem.named.problem.bytes() / 8e9));
+      REQUIRE(problem.library);
+      CHECK(problem.library->step.technique == "a library");
+      REQUIRE(problem.times.size() == 1);
+      CHECK(problem.times[0].step.number == 2);
+      CHECK(problem.times[0].timing.seconds.size() == 3);
+      CHECK(problem.times[0].failure.empty());
+    }
+    wrong = true;
+    const ClimbedLadder spoiled = climb(fast, Ladder::softmax, {.version = 2});
+    CHECK_FALSE(spoiled.versions[0].check.passed());
+    for (const ClimbedProblem& problem : spoiled.problems) {
+      CHECK(problem.times.empty());  // a wrong version is not timed
+      CHECK(problem.library->timing.seconds.empty());
+      CHECK_FALSE(problem.library->failure.empty());
+    }
   }
 
   TEST_CASE("docs/kernels.md names every version") {
