@@ -13,8 +13,9 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/gma/flags.h"
-#include "apps/gma/set.h"
 #include "apps/report/table.h"
+#include "attacks/gma/replay.h"
+#include "data/gma_set.h"
 
 namespace caltrop {
 namespace {
@@ -60,124 +61,111 @@ void declare(Flags& flags, AnalyzeCommand& options) {
                 "30 sizes under both norms on the first 1,000 test images.");
 }
 
-class Analysis {
- public:
-  Analysis(AnalyzeCommand& options, const Flags& flags)
-      : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
+AttackOptions attack_of(const AnalyzeCommand& options, Norm norm) {
+  return attack_options(options.gma.attack, norm, options.common.seed);
+}
 
-  void run() {
-    RunFolder::check(options_.common.out, options_.common.resume);
-    norms_ = gma_norms(options_.gma);
-    if (options_.set.empty()) {
-      craft_and_analyze();
-    } else {
-      replay_and_analyze();
-    }
+// The tables and the figure of what `analyze` finds for each norm.
+void report(AnalyzeCommand& options, const RunConfig& config, const std::string& name,
+            const std::vector<Norm>& norms, const std::function<GmaAnalysis(Norm)>& analyze,
+            Console& console) {
+  const std::string out = folder_or_free(options.common.out, "gma-analysis-" + name);
+  const RunFolder folder(out, config, options.common.resume);
+  std::vector<GmaAnalysis> analyses;
+  Json results = Json::array();
+  for (const Norm norm : norms) {
+    const GmaAnalysis& analysis = analyses.emplace_back(analyze(norm));
+    const Table table = gma_table(analysis);
+    console.say("{}: {} images, clean accuracy {:.2f} %", norm == Norm::linf ? "L-inf" : "L2",
+                grouped(analysis.images), 100 * analysis.baseline);
+    console.blank();
+    console.say(table);
+    console.blank();
+    say_gma(console, analysis);
+    const GmaVerdict pooled = gma_verdict(analysis.pooled_accuracy);
+    const int flag = pooled == GmaVerdict::fooled ? 1 : 0;
+    console.say("Algorithm 2 over all sizes together: {}, flag {}", to_string(pooled), flag);
+    console.blank();
+    folder.write_table("gma-" + to_string(norm), table);
+    Json& found = results.emplace_back(to_json(analysis));
+    found["pooled_verdict"] = to_string(pooled);
+    found["pooled_flag"] = flag;
   }
+  const std::string figure =
+      write_figure(folder, "accuracy-by-size",
+                   gma_figure(analyses, options.model.model.empty() ? "the network" : options.model.model));
+  const Json result = {{"norms", results}};
+  folder.write_json("analysis.json", result);
+  console.say("tables and {}", folder.file(figure).string());
+  console.result(result);
+}
 
- private:
-  void craft_and_analyze() {
-    expect_read(flags_, parse_attack(options_.gma.attack.kind));
-    const std::vector<GmaSize> sizes = gma_sizes_of(options_.gma);
-    for (const Norm norm : norms_) attack_of(norm);
-    Backend& backend = open_backend(options_.common, console_);
-    const Trained trained =
-        open_trained(options_.model, options_.data, options_.subset, flags_, backend, console_);
-    const Images& images = trained.data.images;
-    report(trained.data.info.name, trained.facts, [&](Norm norm) {
-      ProgressLine progress(console_, to_string(norm), images.count() * options_.tries, "images");
-      AttackJob job{.rows = row_range(0, images.count()), .batch = options_.batch};
-      job.progress = [&](int64_t done) {
-        progress.at(done);
-      };
-      return gma_analyze(trained.model, images, sizes, attack_of(norm), options_.tries, job);
-    });
-  }
+void craft_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<Norm> norms,
+                       Console& console) {
+  expect_read(flags, parse_attack(options.gma.attack.kind));
+  const std::vector<GmaSize> sizes = gma_sizes_of(options.gma);
+  for (const Norm norm : norms) attack_of(options, norm);
+  Backend& backend = open_backend(options.common, console);
+  const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
+  const Images& images = trained.data.images;
+  const auto analyze = [&](Norm norm) {
+    ProgressLine progress(console, to_string(norm), images.count() * options.tries, "images");
+    AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+    job.progress = [&](int64_t done) {
+      progress.at(done);
+    };
+    return gma_analyze(trained.model, images, sizes, attack_of(options, norm), options.tries, job);
+  };
+  report(options, make_config(flags, trained.facts), trained.data.info.name, norms, analyze, console);
+}
 
+void replay_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<Norm> norms,
+                        Console& console) {
   // The set brings its images and sizes.
-  void expect_no_crafting_flags() const {
-    for (const char* flag : {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "subset",
-                             "gma-attack", "gma-base", "gma-grid", "scale", "steps", "step-size",
-                             "random-start", "restarts", "decay", "ce-grad", "tries"}) {
-      if (flags_.on_command_line(flag))
-        usage_error("--{} is for crafting images: with --set they are crafted already", flag);
-    }
+  for (const char* flag : {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "subset",
+                           "gma-attack", "gma-base", "gma-grid", "scale", "steps", "step-size",
+                           "random-start", "restarts", "decay", "ce-grad", "tries"}) {
+    if (flags.on_command_line(flag))
+      usage_error("--{} is for crafting images: with --set they are crafted already", flag);
   }
-
-  void replay_and_analyze() {
-    expect_no_crafting_flags();
-    options_.set = std::filesystem::absolute(options_.set).lexically_normal().string();
-    const std::vector<Norm> stored = norms_of_set(options_.set);
-    std::erase_if(norms_,
-                  [&](Norm norm) { return std::find(stored.begin(), stored.end(), norm) == stored.end(); });
-    if (norms_.empty()) fail("{} holds no parts of a GMA set for --norm {}", options_.set, options_.gma.norm);
-    const std::vector<std::filesystem::path> parts = find_parts(options_.set, norms_[0]);
-    const AttackedSet first = read_part(parts[0]);
-    Backend& backend = open_backend(options_.common, console_);
-    const OpenedNetwork network = open_network(options_.model, first.shape, first.classes(), backend);
-    // An estimate: all parts but the last are as large as the first.
-    const int64_t images = static_cast<int64_t>(parts.size()) * first.images();
-    // All of it before the first table: a damaged part leaves no half of an analysis.
-    std::map<Norm, GmaAnalysis> analyses;
-    for (const Norm norm : norms_) {
-      ProgressLine progress(console_, to_string(norm), images, "images");
-      analyses[norm] =
-          replay_set(network.model, options_.set, norm, [&](int64_t done) { progress.at(done); });
-    }
-    report(std::filesystem::path(options_.set).filename().string(), network.facts,
-           [&](Norm norm) { return analyses.at(norm); });
+  options.set = std::filesystem::absolute(options.set).lexically_normal().string();
+  const std::vector<std::string> stored = norms_of_set(options.set);
+  std::erase_if(norms, [&](Norm norm) { return std::ranges::count(stored, to_string(norm)) == 0; });
+  if (norms.empty()) fail("{} holds no parts of a GMA set for --norm {}", options.set, options.gma.norm);
+  const std::vector<std::filesystem::path> parts = find_parts(options.set, to_string(norms[0]));
+  const AttackedSet first = read_part(parts[0]);
+  Backend& backend = open_backend(options.common, console);
+  const OpenedNetwork network = open_network(options.model, first.shape, first.classes(), backend);
+  // An estimate: all parts but the last are as large as the first.
+  const int64_t images = static_cast<int64_t>(parts.size()) * first.images();
+  // All of it before the first table: a damaged part leaves no half of an analysis.
+  std::map<Norm, GmaAnalysis> analyses;
+  for (const Norm norm : norms) {
+    ProgressLine progress(console, to_string(norm), images, "images");
+    GmaReplay replay(network.model, norm);
+    for_each_part(options.set, to_string(norm), [&](const auto& path, const AttackedSet& part) {
+      replay.show({path.string(), part.shape, part.index, part.label, part.x, part.eps, part.v, part.exponent,
+                   part.ten, part.delta, part.zero_gradients, part.nan_gradients},
+                  [&](int64_t done) { progress.at(done); });
+    });
+    analyses[norm] = replay.analysis();
   }
+  report(
+      options, make_config(flags, network.facts), std::filesystem::path(options.set).filename().string(),
+      norms, [&](Norm norm) { return analyses.at(norm); }, console);
+}
 
-  AttackOptions attack_of(Norm norm) const {
-    return attack_options(options_.gma.attack, norm, options_.common.seed);
-  }
-
-  // The tables and the figure of what `analyze` finds for each norm.
-  void report(const std::string& name, const Json& facts, const std::function<GmaAnalysis(Norm)>& analyze) {
-    const std::string out = folder_or_free(options_.common.out, "gma-analysis-" + name);
-    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
-    std::vector<GmaAnalysis> analyses;
-    Json results = Json::array();
-    for (const Norm norm : norms_) {
-      const GmaAnalysis analysis = analyze(norm);
-      const Table table = gma_table(analysis);
-      console_.say("{}: {} images, clean accuracy {:.2f} %", norm == Norm::linf ? "L-inf" : "L2",
-                   grouped(analysis.images), 100 * analysis.baseline);
-      console_.blank();
-      console_.say(table);
-      console_.blank();
-      say_gma(console_, analysis);
-      const GmaVerdict pooled = gma_verdict(analysis.pooled_accuracy);
-      console_.say("Algorithm 2 over all sizes together: {}, flag {}", to_string(pooled),
-                   pooled == GmaVerdict::fooled ? 1 : 0);
-      console_.blank();
-      folder.write_table("gma-" + to_string(norm), table);
-      Json found = to_json(analysis);
-      found["pooled_verdict"] = to_string(pooled);
-      found["pooled_flag"] = pooled == GmaVerdict::fooled ? 1 : 0;
-      results.push_back(std::move(found));
-      analyses.push_back(analysis);
-    }
-    const std::string figure = write_figure(
-        folder, "accuracy-by-size",
-        gma_figure(analyses, options_.model.model.empty() ? "the network" : options_.model.model));
-    const Json result = {{"norms", results}};
-    folder.write_json("analysis.json", result);
-    console_.say("tables and {}", folder.file(figure).string());
-    console_.result(result);
-  }
-
-  AnalyzeCommand& options_;
-  const Flags& flags_;
-  Console console_;
-  std::vector<Norm> norms_;
-};
+void run(AnalyzeCommand& options, const Flags& flags) {
+  Console console(options.common.json, options.common.quiet);
+  RunFolder::check(options.common.out, options.common.resume);
+  const std::vector<Norm> norms = gma_norms(options.gma.norm);
+  (options.set.empty() ? craft_and_analyze : replay_and_analyze)(options, flags, norms, console);
+}
 
 }  // namespace
 
 Run gma_analyze_command(Flags& flags) {
-  return make_command<AnalyzeCommand>(
-      flags, declare, [](AnalyzeCommand& options, const Flags& given) { Analysis(options, given).run(); });
+  return make_command<AnalyzeCommand>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -19,9 +19,9 @@ void add_gma_flags(Flags& flags, GmaFlags& options) {
   add_attack_flags(flags, options.attack);
 }
 
-std::vector<Norm> gma_norms(const GmaFlags& flags) {
-  if (flags.norm == "both") return {Norm::linf, Norm::l2};
-  return {parse_norm(flags.norm)};
+std::vector<Norm> gma_norms(const std::string& norm) {
+  if (norm == "both") return {Norm::linf, Norm::l2};
+  return {parse_norm(norm)};
 }
 
 std::vector<GmaSize> gma_sizes_of(const GmaFlags& flags) {

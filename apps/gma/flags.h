@@ -17,7 +17,7 @@ struct GmaFlags {
 // --gma-attack, --norm, --gma-base, --gma-grid, --scale and the flags of the base attack.
 void add_gma_flags(Flags& flags, GmaFlags& options);
 
-std::vector<Norm> gma_norms(const GmaFlags& flags);
+std::vector<Norm> gma_norms(const std::string& norm);  // of --norm
 std::vector<GmaSize> gma_sizes_of(const GmaFlags& flags);
 
 }  // namespace caltrop

@@ -7,6 +7,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/gma/flags.h"
 #include "apps/gma/visual_report.h"
 
 namespace caltrop {
@@ -52,16 +53,15 @@ void run(VisualCommand& options, const Flags& flags) {
   const DataInfo& info = trained.data.info;
   const std::string out = folder_or_free(options.common.out, "gma-visual-" + info.name);
   const RunFolder folder(out, make_config(flags, trained.facts), options.common.resume);
-  const std::vector<Norm> norms = options.norm == "both" ? std::vector<Norm>{Norm::linf, Norm::l2}
-                                                         : std::vector<Norm>{parse_norm(options.norm)};
   const VisualInput input{.model = trained.model,
                           .images = trained.data.images,
                           .class_names = info.class_names,
                           .title = info.name + ": predictions under attack",
                           .measured = options.images};
-  const VisualReport report =
-      write_visual(folder, "visual", input,
-                   visual_attacks(norms, info.name, static_cast<uint64_t>(options.common.seed)), console);
+  const VisualReport report = write_visual(
+      folder, "visual", input,
+      visual_attacks(gma_norms(options.norm), info.name, static_cast<uint64_t>(options.common.seed)),
+      console);
   console.say(report.similarity);
   console.blank();
   console.say("{} and {}", folder.file(report.sheet).string(), report.perturbations);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attacks/gma/replay.h"
 #include "tests/attacks/setup.h"
 
 namespace caltrop {
@@ -169,6 +170,83 @@ TEST_SUITE("attacks") {
     CHECK(mentions(
         error_of([&] { gma_analyze(model, images, sizes, gma_attack(AttackKind::pgd, Norm::linf), 4, {}); }),
         "--tries 4"));
+  }
+
+  TEST_CASE("stored images, shown again part after part, give the analysis that the attack gave") {
+    const Model model = small_model(4);
+    const Images images = random_images(model.input(), 12, 10, 4);
+    const std::vector<GmaSize> sizes = {gma_sizes()[1], gma_sizes()[4], gma_sizes({.base = GmaBase::ten})[7]};
+    const AttackOptions options = gma_attack(AttackKind::pgd, Norm::l2);
+    const GmaAnalysis crafted = gma_analyze(model, images, sizes, options, 1, {.rows = row_range(0, 12)});
+    const Recorded stored = run_attack(model, images, eps_of(sizes), options, {});
+    std::vector<uint8_t> x;
+    for (const float pixel : images.pixels(row_range(0, 12)).to_host()) x.push_back(to_byte(pixel));
+    std::vector<int64_t> index = row_range(0, 12);
+    std::vector<int32_t> zero, nan, exponent;
+    for (const AttackRow& row : stored.rows)
+      zero.push_back(row.zero_gradients), nan.push_back(row.nan_gradients);
+    std::vector<float> eps = eps_of(sizes), v;
+    std::vector<uint8_t> ten;
+    for (const GmaSize& size : sizes) {
+      v.push_back(static_cast<float>(size.v));
+      exponent.push_back(size.i);
+      ten.push_back(size.base == GmaBase::ten);
+    }
+    const auto part = [&](size_t first, size_t n) {
+      const size_t pixels = 144, s = 3;
+      return StoredAttacks{"part",
+                           model.input(),
+                           std::span(index).subspan(first, n),
+                           std::span(images.labels()).subspan(first, n),
+                           std::span(x).subspan(first * pixels, n * pixels),
+                           eps,
+                           v,
+                           exponent,
+                           ten,
+                           std::span(stored.delta).subspan(first * s * pixels, n * s * pixels),
+                           std::span(zero).subspan(first * s, n * s),
+                           std::span(nan).subspan(first * s, n * s)};
+    };
+    GmaReplay replay(model, Norm::l2);
+    CHECK(mentions(error_of([&] { (void)replay.analysis(); }), "shown before"));
+    int64_t last = 0;
+    const auto progress = [&](int64_t done) {
+      last = done;
+    };
+    replay.show(part(0, 5), progress);
+    replay.show(part(5, 7), progress);
+    const GmaAnalysis again = replay.analysis();
+    CHECK(last == 12);
+    CHECK(again.images == 12);
+    CHECK(again.forward_passes == 12 * 4);
+    CHECK(again.baseline == crafted.baseline);
+    CHECK(again.worst_accuracy == crafted.worst_accuracy);
+    for (size_t k = 0; k < 3; ++k) {
+      const AttackSummary &a = again.sizes[k].tries[0], &b = crafted.sizes[k].tries[0];
+      CHECK(again.sizes[k].size.name() == sizes[k].name());
+      CHECK(a.correct == b.correct);
+      CHECK(a.robust == b.robust);
+      CHECK(a.zero_gradients == b.zero_gradients);
+      CHECK(a.max_l2 == doctest::Approx(b.max_l2).epsilon(1e-5));
+      CHECK(a.box_violations + a.ball_violations == 0);
+    }
+    // Measured, not taken on trust: pixels outside the box, and more than the size.
+    std::vector<float> far(stored.delta.size(), 1.5f);
+    StoredAttacks spoiled = part(0, 12);
+    spoiled.delta = far;
+    GmaReplay strict(model, Norm::l2);
+    strict.show(spoiled, {});
+    CHECK(strict.analysis().sizes[0].tries[0].ball_violations == 12);
+    CHECK(strict.analysis().sizes[0].tries[0].box_violations == 12 * 144);
+    eps[0] *= 2;
+    CHECK(mentions(error_of([&] { replay.show(part(0, 5), {}); }), "not those of the other parts"));
+    StoredAttacks other = part(0, 5);
+    other.shape = {144, 1, 1};
+    CHECK(mentions(error_of([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "do not fit the network"));
+    const std::vector<int32_t> eleventh(5, 10);
+    other = part(0, 5);
+    other.label = eleventh;
+    CHECK(mentions(error_of([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "part holds the label 10"));
   }
 }
 
