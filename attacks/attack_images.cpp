@@ -142,4 +142,19 @@ AttackReport attack_images(const Model& model, const Images& images, std::span<c
   return attack_images(Network(model), images, epsilons, options, job);
 }
 
+AttackBatch first_of_each_class(const Model& model, const Images& images, int64_t classes) {
+  const std::vector<int32_t> said = argmax_rows(predict(model, images), model.outputs());
+  AttackBatch first;
+  for (int32_t k = 0; k < static_cast<int32_t>(classes); ++k) {
+    for (size_t i = 0; i < said.size(); ++i) {
+      if (images.labels()[i] != k || said[i] != k) continue;
+      first.indices.push_back(static_cast<int64_t>(i));
+      first.labels.push_back(k);
+      break;
+    }
+  }
+  if (!first.indices.empty()) first.x = images.pixels(first.indices);
+  return first;
+}
+
 }  // namespace caltrop

@@ -108,4 +108,7 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
 AttackReport attack_images(const Model& model, const Images& images, std::span<const float> epsilons,
                            const AttackOptions& options, const AttackJob& job);
 
+// Of each class the first image that the network gets right; classes of which it gets none are left out.
+AttackBatch first_of_each_class(const Model& model, const Images& images, int64_t classes);
+
 }  // namespace caltrop

@@ -64,6 +64,17 @@ AttackOptions gma_attack(AttackKind kind, Norm norm) {
   return options;
 }
 
+std::vector<BigAttack> big_attacks(std::string_view dataset) {
+  const std::vector<float> sizes = dataset == "fashion-mnist" ? std::vector<float>{1.0f, 1.7f, 2.0f, 2.4f}
+                                                              : std::vector<float>{2.1f, 2.54f, 3.0f};
+  std::vector<BigAttack> attacks;
+  for (const AttackKind kind : {AttackKind::pgd, AttackKind::fgsm, AttackKind::cw}) {
+    attacks.push_back({attack_defaults(kind), sizes});
+    attacks.back().options.norm = Norm::l2;
+  }
+  return attacks;
+}
+
 GmaVerdict gma_verdict(double accuracy) {
   if (accuracy < kGmaFooled) return GmaVerdict::fooled;
   return accuracy > kGmaRobust ? GmaVerdict::robust : GmaVerdict::neither;

@@ -49,6 +49,14 @@ std::vector<float> eps_of(std::span<const GmaSize> sizes);
 // The base attack as the paper's defaults have it: attack_defaults(kind) without random start.
 AttackOptions gma_attack(AttackKind kind, Norm norm);
 
+// What the paper compares GMA with: PGD, FGSM and CW at the sizes of its Table 2 for a data set, taken as L2: no norm
+// is given, and sizes of 1 to 3 under L-inf on pixels in [0,1] permit any image.
+struct BigAttack {
+  AttackOptions options;
+  std::vector<float> sizes;
+};
+std::vector<BigAttack> big_attacks(std::string_view dataset);
+
 // Algorithm 2's cases. Between 50 % and 80 % the paper says nothing.
 enum class GmaVerdict : uint8_t { fooled, neither, robust };
 inline constexpr double kGmaFooled = 0.50;  // accuracy below: "worst case", the attack succeeded

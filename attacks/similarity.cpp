@@ -1,8 +1,10 @@
 #include "attacks/similarity.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "engine/autograd.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -21,6 +23,34 @@ std::array<double, kWindow> gaussian() {
   }
   for (double& weight : weights) weight /= total;
   return weights;
+}
+
+std::vector<int32_t> predictions_rounded(const Model& model, const Tensor& adversarial) {
+  const NoGrad values_only;
+  std::vector<float> stored = adversarial.to_host();
+  for (float& pixel : stored) pixel = static_cast<float>(to_byte(std::clamp(pixel, 0.0f, 1.0f))) / 255.0f;
+  const Tensor shown = Tensor::from(model.backend(), adversarial.shape(), stored);
+  return argmax_rows(model.forward(shown).to_host(), model.outputs());
+}
+
+// Adds one attacked image, whose perturbation is `delta`, to the sums.
+void add(Similarity& sum, std::span<const float> adversarial, std::span<const float> delta, ImageShape shape,
+         const AttackRow& row) {
+  std::vector<float> clean(delta.size());
+  int64_t changed = 0;
+  double squares = 0;
+  for (size_t p = 0; p < clean.size(); ++p) {
+    const double d = static_cast<double>(delta[p]);
+    clean[p] = adversarial[p] - delta[p];
+    squares += d * d;
+    changed += to_byte(clean[p]) != to_byte(adversarial[p]);
+  }
+  ++sum.images;
+  sum.l2 += static_cast<double>(row.l2);
+  sum.linf += static_cast<double>(row.linf);
+  sum.squared_error += squares;
+  sum.ssim += structural_similarity(clean, adversarial, shape);
+  sum.changed += static_cast<double>(changed) / static_cast<double>(delta.size());
 }
 
 }  // namespace
@@ -58,6 +88,36 @@ double structural_similarity(std::span<const float> a, std::span<const float> b,
     }
   }
   return total / static_cast<double>(places);
+}
+
+std::vector<Similarity> measure_similarity(const Model& model, const Images& images, int64_t count,
+                                           std::span<const float> epsilons, const AttackOptions& options,
+                                           const Progress& progress) {
+  const auto pixels = static_cast<size_t>(images.image_size());
+  std::vector<Similarity> found(epsilons.size());
+  AttackJob job{.rows = row_range(0, std::min(count, images.count())), .progress = progress};
+  job.sink = [&](int64_t, const AttackResult& chunk) {
+    const std::vector<float> adversarial = chunk.adversarial.to_host(), delta = chunk.delta.to_host();
+    const std::vector<int32_t> rounded = predictions_rounded(model, chunk.adversarial);
+    for (size_t row = 0; row < chunk.rows.size(); ++row) {
+      const AttackedImage& image = chunk.images[row / found.size()];
+      Similarity& sum = found[row % found.size()];
+      add(sum, std::span(adversarial).subspan(row * pixels, pixels),
+          std::span(delta).subspan(row * pixels, pixels), images.shape(), chunk.rows[row]);
+      if (image.clean_prediction != image.label) continue;
+      ++sum.correct;
+      const bool fooled = chunk.rows[row].prediction != image.label;
+      sum.fooled += fooled;
+      sum.fooled_rounded += fooled && rounded[row] != image.label;
+    }
+  };
+  (void)attack_images(model, images, epsilons, options, job);
+  for (Similarity& sum : found) {
+    const auto n = static_cast<double>(std::max<int64_t>(1, sum.images));
+    sum.l2 /= n, sum.linf /= n, sum.ssim /= n, sum.changed /= n;
+    sum.squared_error /= n * static_cast<double>(pixels);
+  }
+  return found;
 }
 
 }  // namespace caltrop

@@ -59,6 +59,16 @@ bool same_geometry(const Model::FirstBlock& a, const Model::FirstBlock& b) {
 
 }  // namespace
 
+Likeliest likeliest(const Model& model, const Tensor& x) {
+  const NoGrad values_only;
+  const std::vector<float> rows = softmax(model.forward(x)).to_host();
+  Likeliest said{argmax_rows(rows, model.outputs()), {}};
+  const auto outputs = static_cast<size_t>(model.outputs());
+  for (size_t i = 0; i < said.label.size(); ++i)
+    said.probability.push_back(rows[i * outputs + static_cast<size_t>(said.label[i])]);
+  return said;
+}
+
 std::vector<Tensor> forward_together(std::span<const Model* const> networks, const Tensor& x) {
   std::vector<std::optional<Model::FirstBlock>> blocks;
   for (const Model* network : networks) blocks.push_back(network->first_block());

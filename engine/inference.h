@@ -37,6 +37,13 @@ struct Evaluation {
 Evaluation evaluate(const Model& model, const ImageSource& images, int64_t batch = 0,
                     const Progress& progress = {});
 
+// The likeliest class of each image, and its probability: the softmax of its logit.
+struct Likeliest {
+  std::vector<int32_t> label;
+  std::vector<float> probability;
+};
+Likeliest likeliest(const Model& model, const Tensor& x);
+
 // Logits of each network for the same images. Networks that begin with convolution blocks of one geometry
 // compute these together, reading the images once; the values are those of Model::forward.
 std::vector<Tensor> forward_together(std::span<const Model* const> networks, const Tensor& x);

@@ -65,23 +65,13 @@ int64_t images_measured(std::string_view scale, const std::string& model) {
   return 1000;
 }
 
-std::vector<StudyAttack> big_attacks(const std::string& dataset) {
-  const std::vector<float> sizes = dataset == "fashion-mnist" ? std::vector<float>{1.0f, 1.7f, 2.0f, 2.4f}
-                                                              : std::vector<float>{2.1f, 2.54f, 3.0f};
-  std::vector<StudyAttack> attacks;
-  for (const std::string& name : kBig) {
-    attacks.push_back({name, attack_defaults(parse_attack(name)), plain_sizes(sizes)});
-    attacks.back().options.norm = Norm::l2;
-  }
-  return attacks;
-}
-
 std::vector<StudyAttack> study_attacks(std::string_view scale, const std::string& dataset) {
   const bool whole = scale == "paper";
   std::vector<StudyAttack> attacks;
   for (const Norm norm : kNorms)
     attacks.push_back({gma_name(norm), gma_attack(AttackKind::pgd, norm), gma_sizes(), whole ? 3 : 1});
-  for (StudyAttack& attack : big_attacks(dataset)) {
+  for (const BigAttack& big : big_attacks(dataset)) {
+    StudyAttack attack{to_string(big.options.kind), big.options, plain_sizes(big.sizes)};
     if (attack.name == "cw" && !whole) {  // instead of 9 rounds of 1,000 steps
       attack.options.steps = kQuickCw.steps;
       attack.options.cw = {.rounds = kQuickCw.rounds,

@@ -20,9 +20,6 @@ namespace caltrop {
 std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model);
 int64_t images_measured(std::string_view scale, const std::string& model);  // behind the similarity table
 
-// PGD, FGSM and CW at the sizes of the paper's Table 2, taken as L2: no norm is given, and sizes of 1 to 3 under L-inf on
-// pixels in [0,1] permit any image. Another attack joins by its name.
-std::vector<StudyAttack> big_attacks(const std::string& dataset);
 // GMA's 30 sizes under both norms, then the big attacks; CW with fewer steps but at `paper`.
 std::vector<StudyAttack> study_attacks(std::string_view scale, const std::string& dataset);
 

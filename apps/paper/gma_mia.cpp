@@ -134,10 +134,10 @@ void draw(const PaperItem& figure, const std::string& scale, const StudyCell& ce
           StudyReport& report) {
   if (figure.number == 6 && cell.arm.name != "target") return;
   const StudiedNetwork network = study_network(cell, place);
-  std::vector<VisualAttack> attacks =
+  std::vector<StudyAttack> attacks =
       visual_attacks({Norm::linf, Norm::l2}, cell.dataset, static_cast<uint64_t>(cell.seed));
   if (figure.number == 10)
-    std::erase_if(attacks, [](const VisualAttack& attack) { return attack.name != "GMA"; });
+    std::erase_if(attacks, [](const StudyAttack& attack) { return attack.name != "GMA"; });
   const VisualInput input{.model = network.model,
                           .images = network.data.test,
                           .class_names = network.data.info.class_names,

@@ -248,6 +248,20 @@ TEST_SUITE("attacks") {
     other.label = eleventh;
     CHECK(mentions(error_of([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "part holds the label 10"));
   }
+
+  TEST_CASE("the attacks that GMA is compared with are those of Table 2") {
+    for (const char* data : {"mnist", "fashion-mnist"}) {
+      const std::vector<BigAttack> big = big_attacks(data);
+      REQUIRE(big.size() == 3);
+      CHECK(big[0].options.kind == AttackKind::pgd);
+      CHECK(big[2].options.kind == AttackKind::cw);
+      for (const BigAttack& attack : big) {
+        CHECK(attack.options.norm == Norm::l2);
+        CHECK(attack.sizes.size() == (std::string_view(data) == "mnist" ? 3 : 4));
+        check_attack(attack.options, attack.sizes, 784);
+      }
+    }
+  }
 }
 
 }  // namespace caltrop
