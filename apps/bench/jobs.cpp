@@ -4,7 +4,6 @@
 #include <cmath>
 #include <memory>
 
-#include "apps/commands/evaluation.h"
 #include "apps/core/text_layout.h"
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"

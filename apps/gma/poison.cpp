@@ -1,9 +1,8 @@
 // caltrop gma poison: the paper's bi-level problem (Eq. 3-5), and what poisoned training images do to a
 // network.
-#include <algorithm>
-#include <cmath>
+#include <optional>
+#include <utility>
 
-#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -11,12 +10,13 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
-#include "apps/gma/poison_check.h"
 #include "apps/report/table.h"
 #include "attacks/attack.h"
+#include "attacks/poison/compare.h"
+#include "attacks/poison/effect.h"
 #include "attacks/poison/poison.h"
 #include "data/npz.h"
-#include "engine/random.h"
+#include "engine/metrics.h"
 #include "engine/training.h"
 
 namespace caltrop {
@@ -29,7 +29,7 @@ struct PoisonCommand {
   double percent = 10;
   std::string norm = "linf", labels = "keep", inner = "sgd", lane = "stepwise";
   std::optional<double> eps, step_size, inner_rate;
-  int64_t ascents = 5, unroll = 5, checkpoint = 0, group = 64, batch = 64, targets = 128;
+  PoisonOptions how;  // what the flags above say of it is filled in by complete()
   int64_t epochs = 3, surrogate_epochs = 1, seeds = 3;
   bool check = false;
 };
@@ -53,23 +53,24 @@ void declare(Flags& flags, PoisonCommand& options) {
   flags.choice(
       "labels", options.labels, {"keep", "flip"},
       "the poisoned images keep their labels, or have another class drawn for them; the control too");
-  flags.integer("ascents", options.ascents, 1, kMaxSteps, "N", "updates of the poisoned images (Eq. 5)");
+  flags.integer("ascents", options.how.ascents, 1, kMaxSteps, "N", "updates of the poisoned images (Eq. 5)");
   flags.number("step-size", options.step_size, {.low = 0, .high = kMaxSize, .open_low = true}, "A",
                "of an update", "2.5 E / N");
   flags.choice("inner", options.inner, {"sgd", "adam"},
                "the rule of the training steps that are differentiated");
   flags.number("inner-lr", options.inner_rate, {.low = 0, .high = 100, .open_low = true}, "RATE", "its rate",
                "0.1; 0.001 for adam");
-  flags.integer("unroll", options.unroll, 1, 1000, "T", "training steps that are differentiated");
+  flags.integer("unroll", options.how.unrolled_steps, 1, 1000, "T", "training steps that are differentiated");
   flags.choice(
       "lane", options.lane, {"stepwise", "unrolled", "forward-over-reverse", "differences"},
       "how: step by step, recorded and differentiated as a whole, step by step with dual numbers, or by "
       "differences of gradients");
-  flags.integer("checkpoint", options.checkpoint, 0, 1000, "C",
+  flags.integer("checkpoint", options.how.inner.checkpoint, 0, 1000, "C",
                 "unrolled: steps recorded together; memory grows with them, 0 for all");
-  flags.integer("group", options.group, 1, kMaxBatch, "N", "poisoned images crafted together");
-  flags.integer("inner-batch", options.batch, 1, kMaxBatch, "N", "clean images in each differentiated step");
-  flags.integer("targets", options.targets, 1, kMaxBatch, "N", "target images of an update");
+  flags.integer("group", options.how.group, 1, kMaxBatch, "N", "poisoned images crafted together");
+  flags.integer("inner-batch", options.how.batch, 1, kMaxBatch, "N",
+                "clean images in each differentiated step");
+  flags.integer("targets", options.how.targets, 1, kMaxBatch, "N", "target images of an update");
   flags.integer("surrogate-epochs", options.surrogate_epochs, 0, kMaxEpochs, "N",
                 "clean training of the network on which the images are crafted (of --seed itself)");
   flags.toggle("check", options.check,
@@ -93,221 +94,188 @@ void declare(Flags& flags, PoisonCommand& options) {
       "On a smooth Target all ways to the meta-gradient agree to 1e-3.");
 }
 
-// Towards the clean image, so that the budget holds.
-std::vector<uint8_t> stored(std::span<const uint8_t> clean, const std::vector<float>& delta) {
-  std::vector<uint8_t> pixels(clean.begin(), clean.end());
-  for (size_t i = 0; i < pixels.size(); ++i) {
-    constexpr float kRounding = 1e-3f;  // of 255 delta: whole levels stay whole
-    const auto levels = static_cast<int>(std::trunc(255.0f * delta[i] + std::copysign(kRounding, delta[i])));
-    pixels[i] = static_cast<uint8_t>(std::clamp(pixels[i] + levels, 0, 255));
-  }
-  return pixels;
+using K = Column::Kind;
+
+// What the flags say in words, or leave to a rule.
+void complete(PoisonOptions& how, const PoisonCommand& options) {
+  how.norm = parse_norm(options.norm);
+  how.eps = static_cast<float>(options.eps.value_or(static_cast<double>(default_eps(how.norm))));
+  how.step_size = static_cast<float>(options.step_size.value_or(0));
+  how.seed = static_cast<uint64_t>(options.common.seed);
+  how.inner.rule = parse_rule(options.inner);
+  how.inner.rate = static_cast<float>(options.inner_rate.value_or(options.inner == "sgd" ? 0.1 : 0.001));
+  how.inner.method = parse_meta_gradient(options.lane);
 }
 
-struct Kind {
-  std::string name;
-  std::vector<double> accuracy, on_targets;  // per seed
-  std::vector<std::vector<double>> classes;  // per class and seed
-};
+// --check: the ways to the meta-gradient, side by side.
+void compare(const Model& model, const Images& images, const PoisonRoles& roles, const PoisonOptions& how,
+             Console& console) {
+  const MetaGradientComparison found = compare_meta_gradients(model, images, roles, how);
+  Table table({{"lane", "meta-gradient"},
+               {"slope", "slope along the exact one", K::general, 6},
+               {"apart", "relative distance", K::general, 2},
+               {"seconds", "seconds", K::number, 3}});
+  for (const MetaGradientWay& way : found.ways) table.row({way.name, way.slope, way.apart, way.seconds});
+  console.say("{} poisoned and {} clean images in each of {} steps of {}, {} target images", how.group,
+              how.batch, how.unrolled_steps, to_string(how.inner.rule), how.targets);
+  console.say(table);
+  if (!found.smooth) {
+    console.note(
+        "relu and max-pool make the gradients of training jump; differences count the jumps and are no "
+        "witness here. Compare on a network with gelu and avgpool, as in the example of --help");
+  }
+  if (!found.agree) fail("the meta-gradients are further apart than {:g}", kMetaGradientsAgree);
+  console.result({{"lanes", table.json()}});
+}
 
-class Poisoning {
- public:
-  Poisoning(PoisonCommand& options, const Flags& flags)
-      : options_(options), flags_(flags), console_(options.common.json, options.common.quiet) {}
+void save(const RunFolder& folder, ImageShape shape, const PoisonRoles& roles,
+          const std::vector<int32_t>& labels, const std::vector<uint8_t>& x,
+          const std::vector<uint8_t>& clean) {
+  const auto n = static_cast<int64_t>(labels.size());
+  NpzWriter file(folder.file("poison.npz"));
+  file.add("index", {n}, roles.poisoned);
+  file.add("label", {n}, labels);
+  file.add("x", {n, shape.height, shape.width, shape.channels}, x);
+  file.add("clean", {n, shape.height, shape.width, shape.channels}, clean);
+  file.close();
+}
 
-  void run() {
-    const PoisonOptions how = poison_options();
-    if (options_.model.arch.empty() && options_.model.model.empty()) options_.model.model = "target";
-    asked_network(options_.model);
-    if (options_.check && !options_.common.out.empty())
-      usage_error("--check compares and writes no files: leave out --out");
-    RunFolder::check(options_.common.out, options_.common.resume);
-    Backend& backend = open_backend(options_.common, console_);
-    const TrainingData data = load_training_data(options_.data, backend, console_);
-    check_poison(how, data.train.image_size());
-    network_ = asked_network(options_.model, data.info.classes);
-    {
-      const Model probe(parse_architecture(network_.line), data.train.shape(), backend);
-      expect_outputs(probe, data.info);
-      const InnerTraining check(probe, {}, {}, {}, how.inner);  // an Error for a network it cannot take
-    }
-    const PoisonRoles roles = draw_poison_roles(data.train.count(), options_.percent / 100, how.seed);
-    if (options_.check) {
-      const Json result =
-          compare_meta_gradients(surrogate(data.train, roles), data.train, roles, how, console_);
-      return console_.result(result);
-    }
+// Of the differences to the twins of the same seeds.
+MeanAndDeviation change(const std::vector<double>& values, const std::vector<double>& twins) {
+  std::vector<double> differences(values.size());
+  std::ranges::transform(values, twins, differences.begin(), std::minus());
+  return over_seeds(differences);
+}
 
-    Json facts = data.info.facts;
-    facts["network"] = network_.line;
-    const std::string out = folder_or_free(options_.common.out, "poison-" + data.info.name);
-    const RunFolder folder(out, make_config(flags_, facts), options_.common.resume);
-    console_.say("{}: {} of {} training images poisoned within {} {:g}, labels {} -> {}", data.info.name,
-                 grouped(static_cast<int64_t>(roles.poisoned.size())), grouped(data.train.count()),
-                 options_.norm, how.eps, options_.labels == "keep" ? "kept" : "flipped", out);
-    console_.blank();
-    const std::vector<int32_t> labels = poison_labels(data, roles);
-    const std::vector<float> delta = craft(data.train, roles, labels, how);
-    const std::vector<uint8_t> clean = data.train.at(roles.poisoned).bytes();
-    save(folder, data.train.shape(), roles, labels, stored(clean, delta), clean);
-    std::vector<Kind> kinds;
-    const Images targets = data.train.at(roles.targets);
-    const auto train_on = [&](const std::string& name, const Images& images) {
-      kinds.push_back(train_kind(name, data, images.at(roles.trained_on()), targets));
+Table accuracy_table(const std::vector<PoisonEffect>& kinds) {
+  Table table({{"training_set", "training set"},
+               {"mean", "test accuracy", K::percent},
+               {"sd", "±", K::deviation},
+               {"change", "against the twin", K::percent},
+               {"change_sd", "±", K::deviation},
+               {"targets", "on the targets", K::percent},
+               {"targets_change", "against the twin", K::percent},
+               {"targets_change_sd", "±", K::deviation},
+               {"seeds", "networks", K::count}});
+  for (const PoisonEffect& kind : kinds) {
+    const MeanAndDeviation all = over_seeds(kind.accuracy), less = change(kind.accuracy, kinds[0].accuracy),
+                           lost = change(kind.on_targets, kinds[0].on_targets);
+    table.row({kind.name, all.mean, cell_of(all.deviation), less.mean, cell_of(less.deviation),
+               over_seeds(kind.on_targets).mean, lost.mean, cell_of(lost.deviation),
+               static_cast<int64_t>(all.n)});
+  }
+  return table;
+}
+
+Table class_table(const std::vector<PoisonEffect>& kinds, const std::vector<std::string>& names) {
+  Table table({{"class", "class"},
+               {"twin", "clean twin", K::percent},
+               {"poisoned", "poisoned", K::percent},
+               {"poisoned_change", "change", K::percent},
+               {"noise", "random noise", K::percent},
+               {"noise_change", "change", K::percent}});
+  for (size_t k = 0; k < names.size(); ++k) {
+    const auto mean = [&](size_t kind) {
+      return over_seeds(kinds[kind].recall[k]).mean;
     };
-    train_on("clean twin", data.train);
-    train_on("poisoned", data.train.with(roles.poisoned, stored(clean, delta), labels));
-    train_on("random noise",
-             data.train.with(roles.poisoned, stored(clean, random_poison(data.train, roles, how)), labels));
-    report(kinds, data, folder);
+    table.row({names[k], mean(0), mean(1), mean(1) - mean(0), mean(2), mean(2) - mean(0)});
   }
+  return table;
+}
 
- private:
-  PoisonOptions poison_options() const {
-    const Norm norm = parse_norm(options_.norm);
-    PoisonOptions how;
-    how.norm = norm;
-    how.eps = static_cast<float>(options_.eps.value_or(static_cast<double>(default_eps(norm))));
-    how.step_size = static_cast<float>(options_.step_size.value_or(0));
-    how.ascents = options_.ascents;
-    how.unrolled_steps = options_.unroll;
-    how.group = options_.group;
-    how.batch = options_.batch;
-    how.targets = options_.targets;
-    how.seed = static_cast<uint64_t>(options_.common.seed);
-    how.inner.rule = parse_rule(options_.inner);
-    how.inner.rate = static_cast<float>(options_.inner_rate.value_or(options_.inner == "sgd" ? 0.1 : 0.001));
-    how.inner.method = parse_meta_gradient(options_.lane);
-    how.inner.checkpoint = options_.checkpoint;
-    return how;
+Table run_table(const std::vector<PoisonEffect>& kinds, int64_t seed) {
+  Table table({{"training_set", "training set"},
+               {"seed", "seed", K::count},
+               {"accuracy", "accuracy", K::percent},
+               {"targets", "on the targets", K::percent}});
+  for (const PoisonEffect& kind : kinds) {
+    for (size_t s = 0; s < kind.accuracy.size(); ++s)
+      table.row({kind.name, seed + static_cast<int64_t>(s) + 1, kind.accuracy[s], kind.on_targets[s]});
   }
+  return table;
+}
 
-  std::vector<int32_t> poison_labels(const TrainingData& data, const PoisonRoles& roles) const {
-    std::vector<int32_t> labels = data.train.labels_of(roles.poisoned);
-    if (options_.labels == "keep" || data.info.classes < 2) return labels;
-    for (size_t i = 0; i < labels.size(); ++i) {
-      Random random(static_cast<uint64_t>(options_.common.seed), Purpose::poison_label,
-                    static_cast<uint64_t>(roles.poisoned[i]));
-      const auto classes = static_cast<uint64_t>(data.info.classes);
-      labels[i] =
-          static_cast<int32_t>((static_cast<uint64_t>(labels[i]) + 1 + random.below(classes - 1)) % classes);
-    }
-    return labels;
+void run(PoisonCommand& options, const Flags& flags) {
+  Console console(options.common.json, options.common.quiet);
+  PoisonOptions& how = options.how;
+  complete(how, options);
+  if (options.model.arch.empty() && options.model.model.empty()) options.model.model = "target";
+  asked_network(options.model);
+  if (options.check && !options.common.out.empty())
+    usage_error("--check compares and writes no files: leave out --out");
+  RunFolder::check(options.common.out, options.common.resume);
+  Backend& backend = open_backend(options.common, console);
+  const TrainingData data = load_training_data(options.data, backend, console);
+  const DataInfo& info = data.info;
+  check_poison(how, data.train.image_size());
+  const ZooEntry network = asked_network(options.model, info.classes);
+  {
+    const Model probe(parse_architecture(network.line), data.train.shape(), backend);
+    expect_outputs(probe, info);
+    const InnerTraining check(probe, {}, {}, {}, how.inner);  // an Error for a network it cannot take
   }
-
-  Model surrogate(const Images& images, const PoisonRoles& roles) {
-    return train(images.at(roles.trained_on()), options_.surrogate_epochs, options_.common.seed, "surrogate");
-  }
-
-  Model train(const Images& images, int64_t epochs, int64_t seed, const std::string& label) {
-    ProgressLine progress(console_, label, epochs * images.count(), "images");
-    return train_network(network_, images, epochs, static_cast<uint64_t>(seed),
+  const PoisonRoles roles = draw_poison_roles(data.train.count(), options.percent / 100, how.seed);
+  const auto train = [&](const Images& images, int64_t epochs, int64_t number, const std::string& label) {
+    ProgressLine progress(console, label, epochs * images.count(), "images");
+    return train_network(network, images, epochs, how.seed + static_cast<uint64_t>(number),
                          [&](int64_t done) { progress.at(done); });
-  }
+  };
+  const auto surrogate = [&] {
+    return train(data.train.at(roles.trained_on()), options.surrogate_epochs, 0, "surrogate");
+  };
+  if (options.check) return compare(surrogate(), data.train, roles, how, console);
 
-  std::vector<float> craft(const Images& images, const PoisonRoles& roles, const std::vector<int32_t>& labels,
-                           const PoisonOptions& how) {
-    const Model model = surrogate(images, roles);
-    ProgressLine progress(console_, "crafting", static_cast<int64_t>(roles.poisoned.size()), "images");
-    return craft_poison(model, images, roles, labels, how, [&](int64_t done) { progress.at(done); });
+  Json facts = info.facts;
+  facts["network"] = network.line;
+  const std::string out = folder_or_free(options.common.out, "poison-" + info.name);
+  const RunFolder folder(out, make_config(flags, facts), options.common.resume);
+  console.say("{}: {} of {} training images poisoned within {} {:g}, labels {} -> {}", info.name,
+              grouped(static_cast<int64_t>(roles.poisoned.size())), grouped(data.train.count()), options.norm,
+              how.eps, options.labels == "keep" ? "kept" : "flipped", out);
+  console.blank();
+  const std::vector<int32_t> labels = options.labels == "keep"
+                                          ? data.train.labels_of(roles.poisoned)
+                                          : flipped_labels(data.train, roles, info.classes, how.seed);
+  const std::vector<uint8_t> clean = data.train.at(roles.poisoned).bytes();
+  std::vector<uint8_t> poison;
+  {
+    const Model model = surrogate();
+    ProgressLine progress(console, "crafting", static_cast<int64_t>(roles.poisoned.size()), "images");
+    poison = stored_poison(
+        clean, craft_poison(model, data.train, roles, labels, how, [&](int64_t done) { progress.at(done); }));
   }
+  save(folder, data.train.shape(), roles, labels, poison, clean);
 
-  static void save(const RunFolder& folder, ImageShape shape, const PoisonRoles& roles,
-                   const std::vector<int32_t>& labels, const std::vector<uint8_t>& x,
-                   const std::vector<uint8_t>& clean) {
-    const auto n = static_cast<int64_t>(labels.size());
-    NpzWriter file(folder.file("poison.npz"));
-    file.add("index", {n}, roles.poisoned);
-    file.add("label", {n}, labels);
-    file.add("x", {n, shape.height, shape.width, shape.channels}, x);
-    file.add("clean", {n, shape.height, shape.width, shape.channels}, clean);
-    file.close();
-  }
-
-  Kind train_kind(const std::string& name, const TrainingData& data, const Images& images,
-                  const Images& targets) {
-    Kind kind{name, {}, {}, std::vector<std::vector<double>>(static_cast<size_t>(data.info.classes))};
-    for (int64_t s = 1; s <= options_.seeds; ++s) {
-      const Model model = train(images, options_.epochs, options_.common.seed + s,
-                                fmt::format("{} {}/{}", name, s, options_.seeds));
-      const Evaluation test = evaluate(model, data.test);
-      kind.accuracy.push_back(test.metrics.accuracy);
-      kind.on_targets.push_back(evaluate(model, targets).metrics.accuracy);
-      for (int64_t k = 0; k < data.info.classes; ++k) {
-        kind.classes[static_cast<size_t>(k)].push_back(class_metrics(test.confusion, k).recall);
-      }
+  const Images targets = data.train.at(roles.targets);
+  std::vector<PoisonEffect> kinds;
+  for (const auto& [name, images] : poison_training_sets(data.train, roles, poison, labels, how)) {
+    PoisonEffect& kind = kinds.emplace_back(name, info.classes);
+    for (int64_t s = 1; s <= options.seeds; ++s) {
+      kind.add(train(images, options.epochs, s, fmt::format("{} {}/{}", name, s, options.seeds)), data.test,
+               targets);
     }
-    return kind;
   }
 
-  static std::vector<double> minus(const std::vector<double>& a, const std::vector<double>& b) {
-    std::vector<double> difference;
-    difference.reserve(a.size());
-    for (size_t i = 0; i < a.size(); ++i) difference.push_back(a[i] - b[i]);
-    return difference;
-  }
-
-  void report(const std::vector<Kind>& kinds, const TrainingData& data, const RunFolder& folder) {
-    using K = Column::Kind;
-    Table accuracy({{"training_set", "training set"},
-                    {"mean", "test accuracy", K::percent},
-                    {"sd", "±", K::deviation},
-                    {"change", "against the twin", K::percent},
-                    {"change_sd", "±", K::deviation},
-                    {"targets", "on the targets", K::percent},
-                    {"targets_change", "against the twin", K::percent},
-                    {"targets_change_sd", "±", K::deviation},
-                    {"seeds", "networks", K::count}});
-    Table runs({{"training_set", "training set"},
-                {"seed", "seed", K::count},
-                {"accuracy", "accuracy", K::percent},
-                {"targets", "on the targets", K::percent}});
-    Table classes({{"class", "class"},
-                   {"twin", "clean twin", K::percent},
-                   {"poisoned", "poisoned", K::percent},
-                   {"poisoned_change", "change", K::percent},
-                   {"noise", "random noise", K::percent},
-                   {"noise_change", "change", K::percent}});
-    for (const Kind& kind : kinds) {
-      const MeanAndDeviation all = over_seeds(kind.accuracy);
-      const MeanAndDeviation change = over_seeds(minus(kind.accuracy, kinds[0].accuracy));
-      const MeanAndDeviation lost = over_seeds(minus(kind.on_targets, kinds[0].on_targets));
-      accuracy.row({kind.name, all.mean, cell_of(all.deviation), change.mean, cell_of(change.deviation),
-                    over_seeds(kind.on_targets).mean, lost.mean, cell_of(lost.deviation), options_.seeds});
-      for (size_t s = 0; s < kind.accuracy.size(); ++s) {
-        runs.row({kind.name, options_.common.seed + static_cast<int64_t>(s) + 1, kind.accuracy[s],
-                  kind.on_targets[s]});
-      }
-    }
-    for (size_t k = 0; k < kinds[0].classes.size(); ++k) {
-      const auto mean = [&](size_t kind) {
-        return over_seeds(kinds[kind].classes[k]).mean;
-      };
-      classes.row(
-          {data.info.class_names[k], mean(0), mean(1), mean(1) - mean(0), mean(2), mean(2) - mean(0)});
-    }
-    console_.say(accuracy);
-    console_.blank();
-    console_.say(classes);
-    folder.write_table("accuracy", accuracy);
-    folder.write_table("classes", classes);
-    folder.write_table("runs", runs);
-    const Json result = {{"accuracy", accuracy.json()}, {"classes", classes.json()}, {"runs", runs.json()}};
-    folder.write_json("poison.json", result);
-    console_.result(result);
-  }
-
-  PoisonCommand& options_;
-  const Flags& flags_;
-  Console console_;
-  ZooEntry network_;
-};
+  const Table accuracy = accuracy_table(kinds), classes = class_table(kinds, info.class_names);
+  console.say(accuracy);
+  console.blank();
+  console.say(classes);
+  Json result;
+  const auto write = [&](const std::string& name, const Table& table) {
+    folder.write_table(name, table);
+    result[name] = table.json();
+  };
+  write("accuracy", accuracy);
+  write("classes", classes);
+  write("runs", run_table(kinds, options.common.seed));
+  folder.write_json("poison.json", result);
+  console.result(result);
+}
 
 }  // namespace
 
 Run gma_poison_command(Flags& flags) {
-  return make_command<PoisonCommand>(
-      flags, declare, [](PoisonCommand& options, const Flags& given) { Poisoning(options, given).run(); });
+  return make_command<PoisonCommand>(flags, declare, run);
 }
 
 }  // namespace caltrop

@@ -27,11 +27,6 @@ std::vector<int64_t> some_of(const std::vector<int64_t>& rows, int64_t count, Ra
   return taken;
 }
 
-InnerTraining::Batch batch_of(const Images& images, const std::vector<int64_t>& rows) {
-  const std::vector<int32_t> labels = images.labels_of(rows);
-  return {images.pixels(rows), Labels(images.backend(), std::span<const int32_t>(labels))};
-}
-
 // One group of poisoned images, climbing the target loss (Eq. 5).
 class Group {
  public:
@@ -59,10 +54,11 @@ class Group {
     std::vector<InnerTraining::Batch> steps;
     steps.reserve(static_cast<size_t>(options_.unrolled_steps));
     for (int64_t s = 0; s < options_.unrolled_steps; ++s) {
-      steps.push_back(batch_of(images_, some_of(roles_.clean, options_.batch, random)));
+      steps.push_back(InnerTraining::batch(images_, some_of(roles_.clean, options_.batch, random)));
     }
-    return {model_, std::move(steps), batch_of(images_, some_of(roles_.targets, options_.targets, random)),
-            labels_, options_.inner};
+    return {model_, std::move(steps),
+            InnerTraining::batch(images_, some_of(roles_.targets, options_.targets, random)), labels_,
+            options_.inner};
   }
 
   Tensor stepped(const Tensor& x, const Tensor& g) const {
@@ -156,6 +152,28 @@ std::vector<float> craft_poison(const Model& model, const Images& images, const 
     if (progress) progress(done);
   });
   return delta;
+}
+
+std::vector<int32_t> flipped_labels(const Images& images, const PoisonRoles& roles, int64_t classes,
+                                    uint64_t seed) {
+  std::vector<int32_t> labels = images.labels_of(roles.poisoned);
+  if (classes < 2) return labels;
+  const auto all = static_cast<uint64_t>(classes);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    Random random(seed, Purpose::poison_label, static_cast<uint64_t>(roles.poisoned[i]));
+    labels[i] = static_cast<int32_t>((static_cast<uint64_t>(labels[i]) + 1 + random.below(all - 1)) % all);
+  }
+  return labels;
+}
+
+std::vector<uint8_t> stored_poison(std::span<const uint8_t> clean, std::span<const float> delta) {
+  std::vector<uint8_t> pixels(clean.begin(), clean.end());
+  for (size_t i = 0; i < pixels.size(); ++i) {
+    constexpr float kRounding = 1e-3f;  // of 255 delta: whole levels stay whole
+    const auto levels = static_cast<int>(std::trunc(255.0f * delta[i] + std::copysign(kRounding, delta[i])));
+    pixels[i] = static_cast<uint8_t>(std::clamp(pixels[i] + levels, 0, 255));
+  }
+  return pixels;
 }
 
 std::vector<float> random_poison(const Images& images, const PoisonRoles& roles,

@@ -64,6 +64,11 @@ bool is_smooth(const Architecture& architecture) {
   });
 }
 
+InnerTraining::Batch InnerTraining::batch(const Images& images, std::span<const int64_t> rows) {
+  const std::vector<int32_t> labels = images.labels_of(rows);
+  return {images.pixels(rows), Labels(images.backend(), std::span<const int32_t>(labels))};
+}
+
 InnerTraining::InnerTraining(const Model& model, std::vector<Batch> steps, Batch target, Labels poison_labels,
                              const InnerOptions& options)
     : model_(model),

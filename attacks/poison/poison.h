@@ -73,6 +73,7 @@ class InnerTraining {
     Tensor x;  // (n,h,w,c)
     Labels labels;
   };
+  static Batch batch(const Images& images, std::span<const int64_t> rows);
   // theta_0 is the model's present weights. steps[s] are the clean images of step s + 1. The model may have
   // no batch norm and no dropout: an Error, since its training is then no function of the weights alone.
   InnerTraining(const Model& model, std::vector<Batch> steps, Batch target, Labels poison_labels,
@@ -141,6 +142,14 @@ void check_poison(const PoisonOptions& options, int64_t image_size);
 std::vector<float> craft_poison(const Model& model, const Images& images, const PoisonRoles& roles,
                                 std::span<const int32_t> labels, const PoisonOptions& options,
                                 const Progress& progress = {});
+
+// Labels for the poisoned images: of each another one than its own, drawn with the seed; its own where there is but
+// one class.
+std::vector<int32_t> flipped_labels(const Images& images, const PoisonRoles& roles, int64_t classes,
+                                    uint64_t seed);
+
+// Perturbed images as data sets store them, in 8 bits: rounded towards the clean image, so that the budget holds.
+std::vector<uint8_t> stored_poison(std::span<const uint8_t> clean, std::span<const float> delta);
 
 // The control: of the same number of images and the same budget, all of it used, in random directions.
 std::vector<float> random_poison(const Images& images, const PoisonRoles& roles,

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attacks/poison/compare.h"
+#include "attacks/poison/effect.h"
 #include "engine/autograd.h"
 #include "tests/attacks/setup.h"
 
@@ -201,6 +203,88 @@ TEST_SUITE("attacks") {
     CHECK(mentions(refusal([](PoisonOptions& o) { o.inner.checkpoint = 2; }), "--checkpoint is for --lane"));
     CHECK(mentions(error_of([] { (void)parse_meta_gradient("magic"); }),
                    "unrolled, stepwise, forward-over-reverse or differences"));
+  }
+
+  TEST_CASE("poison: the comparison of the ways says which agree, and which must") {
+    const Images images = random_images({8, 8, 1}, 80, 3);
+    const PoisonRoles roles = draw_poison_roles(80, 0.1, 3);
+    PoisonOptions options{.inner = {}, .unrolled_steps = 3, .group = 6, .batch = 8, .targets = 8};
+    options.inner.rate = 0.2f;
+    const MetaGradientComparison smooth = compare_meta_gradients(smooth_model(), images, roles, options);
+    REQUIRE(smooth.ways.size() == 6);
+    CHECK((smooth.smooth && smooth.agree));
+    CHECK(smooth.ways[0].name == "unrolled");
+    CHECK(smooth.ways[0].apart == 0.0);
+    CHECK(smooth.ways[5].name == "finite differences");
+    for (const MetaGradientWay& way : smooth.ways) {
+      CHECK(way.apart <= kMetaGradientsAgree);
+      CHECK(way.slope == doctest::Approx(smooth.ways[0].slope).epsilon(2e-3));
+      CHECK(way.seconds > 0);
+    }
+    const Model kinks =
+        make_model("conv 4 3x3 | relu | maxpool 2 | flatten | dense 12 | relu | dense 3", {8, 8, 1});
+    const MetaGradientComparison rough = compare_meta_gradients(kinks, images, roles, options);
+    CHECK_FALSE(rough.smooth);
+    CHECK(rough.agree);  // differences need not
+    const Model flat = make_model("flatten | dense 3", {8, 8, 1});
+    set_parameter(flat, 0, std::vector<float>(192));
+    options.inner.rate = 0;
+    CHECK(mentions(error_of([&] { (void)compare_meta_gradients(flat, images, roles, options); }),
+                   "the meta-gradient is zero"));
+  }
+
+  TEST_CASE("poison: stored in 8 bits within the budget, and labels that are flipped") {
+    const std::vector<uint8_t> clean = {0, 255, 100, 100, 100, 100};
+    const std::vector<float> delta = {-0.5f, 0.5f, 0.1f, -0.1f, 10.0f / 255, 0.0f};
+    CHECK(stored_poison(clean, delta) == std::vector<uint8_t>{0, 255, 125, 75, 110, 100});
+    const Images images = random_images({8, 8, 1}, 80, 3);
+    const PoisonRoles roles = draw_poison_roles(80, 0.2, 3);
+    const std::vector<int32_t> labels = images.labels_of(roles.poisoned),
+                               flipped = flipped_labels(images, roles, 3, 5);
+    REQUIRE(flipped.size() == labels.size());
+    for (size_t i = 0; i < labels.size(); ++i)
+      CHECK((flipped[i] != labels[i] && flipped[i] >= 0 && flipped[i] < 3));
+    CHECK(flipped == flipped_labels(images, roles, 3, 5));
+    CHECK(flipped != flipped_labels(images, roles, 3, 6));
+    CHECK(flipped_labels(images, roles, 1, 5) == labels);
+  }
+
+  TEST_CASE("poison: the training sets that are compared differ in the poisoned images alone") {
+    const Images images = random_images({8, 8, 1}, 40, 3);
+    const PoisonRoles roles = draw_poison_roles(40, 0.2, 3);
+    const std::vector<int32_t> labels(8, 2);
+    const std::vector<uint8_t> poison(8 * 64, 77);
+    const PoisonOptions options{.inner = {}, .eps = 0.1f};
+    const std::vector<PoisonTrainingSet> sets = poison_training_sets(images, roles, poison, labels, options);
+    REQUIRE(sets.size() == 3);
+    const std::vector<int64_t> rows = roles.trained_on();
+    const std::vector<uint8_t> clean = sets[0].images.bytes();
+    CHECK(clean == images.at(rows).bytes());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const bool poisoned = std::ranges::count(roles.poisoned, rows[i]) > 0;
+      for (const size_t k : {1, 2}) {
+        CHECK(sets[k].images.labels()[i] == (poisoned ? 2 : sets[0].images.labels()[i]));
+        const std::vector<uint8_t> bytes = sets[k].images.bytes();
+        bool same = true;
+        for (size_t p = 64 * i; p < 64 * (i + 1); ++p) {
+          same = same && bytes[p] == clean[p];
+          if (k == 1 && poisoned) CHECK_UNARY(bytes[p] == 77);
+          if (k == 2) CHECK_UNARY(std::abs(bytes[p] - clean[p]) <= 26);  // 0.1 of 255
+        }
+        CHECK(same == !poisoned);
+      }
+    }
+    PoisonEffect effect("poisoned", 3);
+    const Model model = smooth_model();
+    effect.add(model, images, images.at(roles.targets));
+    effect.add(model, images, images.at(roles.targets));
+    CHECK(effect.accuracy[0] == effect.accuracy[1]);
+    CHECK(effect.on_targets.size() == 2);
+    const std::vector<int32_t> said = argmax_rows(predict(model, images), 3);
+    int64_t right = 0;
+    for (size_t i = 0; i < said.size(); ++i) right += said[i] == images.labels()[i];
+    CHECK(effect.accuracy[0] == doctest::Approx(static_cast<double>(right) / 40));
+    CHECK(effect.recall[2].size() == 2);
   }
 }
 
