@@ -90,6 +90,22 @@ double GmaSizeResult::accuracy() const {
   return lowest;
 }
 
+double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries) {
+  const auto at_once = is_minimum_norm(options.kind) ? 1.0 : static_cast<double>(sizes);
+  const int64_t rounds = options.kind == AttackKind::cw ? options.cw.rounds : tries;
+  return at_once * static_cast<double>(rounds * options.steps * options.restarts);
+}
+
+std::optional<GmaAnalysis::Fooling> GmaAnalysis::fooling() const {
+  std::optional<Fooling> result;
+  for (const GmaSizeResult& size : sizes) {
+    if (!size.flag()) continue;
+    const auto eps = static_cast<double>(size.size.eps);
+    result = {result ? result->sizes + 1 : 1, result ? std::min(result->least, eps) : eps};
+  }
+  return result;
+}
+
 GmaTally::GmaTally(std::span<const GmaSize> sizes, Norm norm) {
   result_.norm = norm;
   for (const GmaSize& size : sizes) result_.sizes.push_back({size, {}});

@@ -9,7 +9,9 @@
 //   attack   PGD of 10 steps without random start, untargeted, under L-inf and under L2: no norm is given.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -73,6 +75,9 @@ struct GmaSizeResult {
   bool flag() const { return verdict() == GmaVerdict::fooled; }  // Algorithm 2's 1 or 0
 };
 
+// Passes through a network, forward and backward counted as one, that gma_analyze() takes for an image; an estimate.
+double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries);
+
 struct GmaAnalysis {
   Norm norm = Norm::linf;
   int64_t images = 0;
@@ -83,7 +88,24 @@ struct GmaAnalysis {
   double pooled_accuracy = 0;  // mean of accuracy() over the sizes
   double worst_accuracy = 0;   // share of images right when clean and under every size and try
   int64_t forward_passes = 0, backward_passes = 0;
+
+  // Sizes that fool, and the least of these; absent where none does.
+  struct Fooling {
+    int64_t sizes = 0;
+    double least = 0;
+  };
+  std::optional<Fooling> fooling() const;
 };
+// Every number of an analysis over all sizes by its name, for who writes them down and reads them again.
+template <typename Analysis, typename Visit>
+void for_each_number(Analysis& analysis, const Visit& visit) {
+  visit("images", analysis.images);
+  visit("clean", analysis.baseline);
+  visit("pooled", analysis.pooled_accuracy);
+  visit("worst", analysis.worst_accuracy);
+  visit("forward_passes", analysis.forward_passes);
+  visit("backward_passes", analysis.backward_passes);
+}
 
 // Counts results into an analysis: from an attack that runs, or from a stored set.
 class GmaTally {

@@ -18,6 +18,22 @@ OfRun chosen(const std::vector<OfRun>& numbers, bool highest) {
   };
 }
 
+// `take(line)`: the score that counts, or null.
+template <typename Take>
+Curve curve_of(const std::vector<DefenceRun>& runs, const std::string& stage, double Score::*value,
+               const Take& take) {
+  std::map<int64_t, std::vector<double>> values;
+  for (const DefenceRun& run : runs) {
+    for (const TrainedEpoch& line : run.epochs) {
+      const Score* score = line.stage == stage ? take(line) : nullptr;
+      if (score != nullptr) values[line.epoch].push_back(score->*value);
+    }
+  }
+  Curve curve;
+  for (const auto& [epoch, all] : values) curve[epoch] = over_seeds(all);
+  return curve;
+}
+
 }  // namespace
 
 bool Judged::same_place(const Judged& other) const {
@@ -91,6 +107,23 @@ std::vector<SizeScore> over_sizes(const std::vector<DefenceRun>& runs, const Det
     scores.push_back({first, mean(&Judged::fooled), mean(&Judged::detected)});
   }
   return scores;
+}
+
+Curve training_curve(const std::vector<DefenceRun>& runs, const std::string& stage, const std::string& model,
+                     double Score::*value) {
+  return curve_of(runs, stage, value, [&](const TrainedEpoch& line) {
+    return line.training && (model.empty() || line.model == model) ? &*line.training : nullptr;
+  });
+}
+
+Curve test_curve(const std::vector<DefenceRun>& runs, const std::string& stage, const std::string& model,
+                 const std::string& attack, double Score::*value) {
+  return curve_of(runs, stage, value, [&](const TrainedEpoch& line) -> const Score* {
+    if (line.model != model) return nullptr;
+    const auto tested = line.tests.find(attack);
+    if (tested == line.tests.end()) fail("a defence's result has no test of {} with {}", model, attack);
+    return &tested->second;
+  });
 }
 
 OfRun operator+(const OfRun& a, const OfRun& b) {

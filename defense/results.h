@@ -126,6 +126,14 @@ struct SizeScore {
 };
 std::vector<SizeScore> over_sizes(const std::vector<DefenceRun>& runs, const Detector& who);
 
+// A score by epoch of a stage, over the runs: of `model` in training ("" for all networks, whose values count one by one),
+// or in the tests with this attack ("all": with all).
+using Curve = std::map<int64_t, MeanAndDeviation>;
+Curve training_curve(const std::vector<DefenceRun>& runs, const std::string& stage, const std::string& model,
+                     double Score::*value);
+Curve test_curve(const std::vector<DefenceRun>& runs, const std::string& stage, const std::string& model,
+                 const std::string& attack, double Score::*value);
+
 // A number of one run, and what is computed of such numbers.
 class OfRun {
  public:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "apps/commands/attack_report.h"
 #include "apps/core/run_folder.h"
@@ -24,16 +23,11 @@ std::string gma_name(Norm norm) {
 }
 
 std::string by_size(const GmaAnalysis& gma) {
-  double least = HUGE_VAL;
-  int64_t fooled = 0;
-  for (const GmaSizeResult& size : gma.sizes) {
-    if (!size.flag()) continue;
-    ++fooled;
-    least = std::min(least, static_cast<double>(size.size.eps));
-  }
   const std::string every = fmt::format("; {:.2f} % stay right under every size", 100 * gma.worst_accuracy);
-  if (fooled == 0) return "no size does" + every;
-  return fmt::format("{} of {} sizes do, from {:.3g} on", fooled, gma.sizes.size(), least) + every;
+  const auto fooling = gma.fooling();
+  if (!fooling) return "no size does" + every;
+  return fmt::format("{} of {} sizes do, from {:.3g} on", fooling->sizes, gma.sizes.size(), fooling->least) +
+         every;
 }
 
 std::string verdict(bool holds) {
@@ -43,20 +37,13 @@ std::string verdict(bool holds) {
 }  // namespace
 
 std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model) {
-  StudyArm arm{.name = model};
   const bool target = model == "target";
-  if (scale == "smoke") {
-    if (!target) return std::nullopt;
-    arm.train_images = 6000, arm.attacked = 50;
-  } else if (scale == "quick") {
-    if (!target && model != "resnet32") return std::nullopt;
-    arm.train_images = target ? 0 : 6000;
-    arm.epochs = target ? 3 : 2;
-    arm.attacked = target ? 500 : 20;
-  } else {
-    arm.epochs = target ? 10 : 30;
-  }
-  return arm;
+  if (scale == "paper") return StudyArm{.name = model, .epochs = target ? 10 : 30};
+  if (scale == "quick" && model == "resnet32")
+    return StudyArm{.name = model, .train_images = 6000, .epochs = 2, .attacked = 20};
+  if (!target) return std::nullopt;
+  if (scale == "quick") return StudyArm{.name = model, .epochs = 3, .attacked = 500};
+  return StudyArm{.name = model, .train_images = 6000, .attacked = 50};
 }
 
 int64_t images_measured(std::string_view scale, const std::string& model) {

@@ -1,7 +1,6 @@
 #include "apps/paper/defence.h"
 
 #include <chrono>
-#include <fstream>
 
 #include "apps/commands/defend.h"
 #include "apps/core/console.h"
@@ -17,19 +16,6 @@ namespace caltrop {
 namespace {
 
 constexpr const char* kStem = "defence";
-
-// As DefendRun::run returned it.
-DefenceRun stored_run(const RunFolder& folder, const std::string& stored) {
-  Json result = folder.read_json(stored);
-  const std::filesystem::path path = folder.file("metrics.jsonl");
-  std::ifstream stream(path, std::ios::binary);
-  for (std::string line; std::getline(stream, line);) {
-    Json& metrics = result["metrics"];
-    metrics.push_back(Json::parse(line, nullptr, false));
-    if (metrics.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), metrics.size());
-  }
-  return read_defence_run(result);
-}
 
 // What one seed runs: `defend mia` with the paper's cycles, or `defend eat`.
 DefendFlags flags_of_seed(const DefenceStudyOptions& options, const CommonOptions& common, int64_t seed,
@@ -81,7 +67,7 @@ DefenceRun run_seed(const std::string& dataset, DefendFlags options, const Study
   const std::string stored = std::string(kStem) + ".json";
   if (folder.has(stored)) {
     place.console.note("{} is done", folder.path().string());
-    return stored_run(folder, stored);
+    return read_defence_run(folder, stored);
   }
   place.console.blank();
   place.console.say("{}, seed {}{}", dataset, options.common.seed,

@@ -14,70 +14,38 @@
 namespace caltrop {
 namespace {
 
-struct Curve {
+struct ShownCurve {
   std::string name, title;
-  int64_t images = 0;                                  // whose share each value is; 0: it is none
-  std::map<int64_t, std::vector<double>> epochs = {};  // one value for each seed
+  int64_t images = 0;  // whose share each value is; 0: it is none
+  Curve curve;
 };
 
 // In training, then on the test set with all attacks and with each: of `model`, or of the vote, which is not trained
 // itself. Each of the test curves holds all clean images, so that the one over all attacks, in which they weigh less, may
 // lie below each of the others.
-std::vector<Curve> curves_of(const DefenceStudy& study, const PaperItem& figure, const std::string& model) {
-  const auto score = [&](const Score& scores) {
-    return figure.loss ? scores.loss : scores.accuracy;
-  };
+std::vector<ShownCurve> curves_of(const DefenceStudy& study, const PaperItem& item, const Judged& all) {
+  const std::string &model = all.who.model, &stage = item.stage;
   const bool vote = model == kVote;
-  const std::string training = vote ? "training, mean of the networks" : "training",
-                    who = vote ? "vote" : "test";
-  std::vector<Curve> curves = {{training, training}};
-  std::vector<std::string> tests = {"all"};
-  tests.insert(tests.end(), kPaperAttacks.begin(), kPaperAttacks.end());
-  const Judged& all = study.runs[0].judged({model, figure.stage, kExact});
-  for (const std::string& test : tests) {
-    const int64_t attacked = test == "all" ? all.attacked : study.runs[0].judged(all.who, test).attacked;
-    curves.push_back({fmt::format("{}, {}", who, test),
-                      fmt::format("{}: clean + {} ({})", who, test == "all" ? "all attacks" : test,
-                                  grouped(all.clean + attacked)),
-                      all.clean + attacked});
-  }
-  for (const DefenceRun& run : study.runs) {
-    for (const TrainedEpoch& line : run.epochs) {
-      if (line.stage != figure.stage) continue;
-      if (line.training && (vote || line.model == model))
-        curves[0].epochs[line.epoch].push_back(score(*line.training));
-      if (line.model != model) continue;
-      for (size_t k = 0; k < tests.size(); ++k)
-        curves[k + 1].epochs[line.epoch].push_back(score(line.tests.at(tests[k])));
-    }
-  }
+  const std::string training = vote ? "training, mean of the networks" : "training";
+  const auto score = item.loss ? &Score::loss : &Score::accuracy;
+  std::vector<ShownCurve> curves = {
+      {training, training, 0, training_curve(study.runs, stage, vote ? "" : model, score)}};
+  const auto add = [&](const std::string& attack, const std::string& attacks, int64_t attacked) {
+    const std::string who = vote ? "vote" : "test";
+    curves.push_back({fmt::format("{}, {}", who, attack),
+                      fmt::format("{}: clean + {} ({})", who, attacks, grouped(all.clean + attacked)),
+                      item.loss ? 0 : all.clean + attacked,
+                      test_curve(study.runs, stage, model, attack, score)});
+  };
+  add("all", "all attacks", all.attacked);
+  for (const std::string& attack : kPaperAttacks)
+    add(attack, attack, study.runs[0].judged(all.who, attack).attacked);
   return curves;
-}
-
-Figure learning_curves(const std::string& title, const DefenceStudy& study, const std::vector<Curve>& curves,
-                       int64_t clean, bool loss) {
-  Figure figure{.title = title,
-                .x_label = "epoch",
-                .y_label = loss ? "cross-entropy" : "accuracy over eleven classes",
-                .note = fmt::format("in brackets: images. All test curves share the same {} clean ones; {}",
-                                    grouped(clean), interval_words(study.runs.size())),
-                .whole_x = true,
-                .y_high = loss ? 0.0 : 1.0,
-                .percent = !loss};
-  for (const Curve& curve : curves) {
-    Series& series = figure.series.emplace_back();
-    series.title = curve.title;
-    for (const auto& [epoch, values] : curve.epochs) {
-      series.add(static_cast<double>(epoch), measured(over_seeds(values), loss ? 0 : curve.images));
-      if (loss) figure.y_high = std::max(figure.y_high, 1.1 * series.y.back().high);
-    }
-  }
-  return figure;
 }
 
 std::vector<std::string> draw_learning(const RunFolder& folder, const PaperItem& item,
                                        const DefenceStudy& study) {
-  const std::string seeds = study.runs.size() > 1 ? fmt::format(", mean of {} seeds", study.runs.size()) : "";
+  const size_t seeds = study.runs.size();
   Table table({{"model", "model"},
                {"curve", "curve"},
                {"epoch", "epoch", Column::Kind::count},
@@ -85,22 +53,29 @@ std::vector<std::string> draw_learning(const RunFolder& folder, const PaperItem&
                {"sd", "±", Column::Kind::deviation}});
   std::vector<Figure> figures;
   const std::vector<std::string> models = item.vote ? std::vector<std::string>{kVote} : kPaperMembers;
+  double high = item.loss ? 0 : 1;  // side by side in the paper: one axis for all
   for (const std::string& model : models) {
-    const std::vector<Curve> curves = curves_of(study, item, model);
-    for (const Curve& curve : curves) {
-      for (const auto& [epoch, values] : curve.epochs) {
-        const MeanAndDeviation value = over_seeds(values);
-        table.row({model, curve.name, epoch, value.mean, cell_of(value.deviation)});
+    const Judged& all = study.runs[0].judged({model, item.stage, kExact});
+    Figure& figure = figures.emplace_back(
+        Figure{.title = fmt::format("{} on {}, {}{}", model, study.dataset, item.stage,
+                                    seeds > 1 ? fmt::format(", mean of {} seeds", seeds) : ""),
+               .x_label = "epoch",
+               .y_label = item.loss ? "cross-entropy" : "accuracy over eleven classes",
+               .note = fmt::format("in brackets: images. All test curves share the same {} clean ones; {}",
+                                   grouped(all.clean), interval_words(seeds)),
+               .whole_x = true,
+               .percent = !item.loss});
+    for (const auto& [name, title, images, curve] : curves_of(study, item, all)) {
+      Series& series = figure.series.emplace_back();
+      series.title = title;
+      for (const auto& [epoch, value] : curve) {
+        table.row({model, name, epoch, value.mean, cell_of(value.deviation)});
+        series.add(static_cast<double>(epoch), measured(value, images));
+        if (item.loss) high = std::max(high, 1.1 * series.y.back().high);
       }
     }
-    figures.push_back(learning_curves(fmt::format("{} on {}, {}{}", model, study.dataset, item.stage, seeds),
-                                      study, curves, study.runs[0].judged({model, item.stage, kExact}).clean,
-                                      item.loss));
   }
   folder.write_table(fmt::format("figure-{}", item.number), table);
-  // Side by side in the paper: one axis for all.
-  double high = 0;
-  for (const Figure& one : figures) high = std::max(high, one.y_high);
   std::vector<std::string> files;
   for (size_t k = 0; k < figures.size(); ++k) {
     figures[k].y_high = high;

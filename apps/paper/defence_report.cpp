@@ -1,6 +1,3 @@
-#include "apps/paper/defence_report.h"
-
-#include <algorithm>
 #include <map>
 
 #include "apps/core/console.h"

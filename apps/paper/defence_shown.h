@@ -1,5 +1,5 @@
-// What is shown of the paper's defence: its tables, its numbers beside ours (means and standard deviations over seeds), its
-// Figures 11 to 23, its claims against the controls.
+// The part of `caltrop paper gma-mia` that is about the defence: tables, the paper's numbers beside ours (means and
+// standard deviations over seeds), claims against the controls, and Figures 11 to 23.
 //   11          F1 and recall of the vote under each attack
 //   12-15       the vote by epoch of the bootstraps, attack by attack: accuracy and loss on MNIST, on Fashion-MNIST
 //   16-19       each network by epoch of cycle 1 (15 %): the same
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/core/json.h"
 #include "apps/paper/defence.h"
 #include "apps/report/table.h"
 #include "apps/study/comparison.h"
@@ -41,5 +42,13 @@ std::vector<TestedClaim> defence_claims(const DefenceStudy& study);
 Table claims_table(const std::vector<DefenceStudy>& studies);
 // Each control's numbers over seeds: what is attacked or left out, norm, size, value.
 Table controls_table(const DefenceStudy& study);
+
+// The opening of report.md: how it was measured, and a paragraph that says what survives.
+std::string report_opening(const std::vector<DefenceStudy>& studies, const std::string& scale);
+
+// Runs the studies of the items' data sets, writes tables, figures and report.md; {the tables by name, "figures",
+// "report", "skipped"}.
+Json run_defence_paper(const std::vector<PaperItem>& items, const DefenceStudyOptions& study,
+                       CommonOptions& common, const StudyPlace& place, const Flags& flags);
 
 }  // namespace caltrop

@@ -9,7 +9,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/gma/visual_report.h"
 #include "apps/paper/attack_study.h"
-#include "apps/paper/defence_report.h"
+#include "apps/paper/defence_shown.h"
 #include "apps/paper/printed.h"
 #include "apps/report/table.h"
 #include "apps/study/report.h"
@@ -30,17 +30,15 @@ void declare(Flags& flags, PaperCommand& options) {
   flags.usage("[--table 3|5|6|all] [--figure 6-23|attacks|defence|all] [--scale smoke|quick|paper]");
   flags.about(
       "Reproduces the attack study of GMA/MIA 2025: networks are trained, GMA's 30 sizes are tried on them "
-      "under both "
-      "norms, PGD, FGSM and CW at the sizes of Table 2 under L2, and each claim is set beside what was "
-      "measured. "
-      "The "
-      "paper's VGG and ResNet had been trained on attacks; here all networks are undefended. A claim that "
-      "does not "
-      "hold is said not to hold, with the curve over the sizes that shows it. Tables 3, 5, 6 and Figures 11 "
-      "to 23 "
-      "are about its defence, networks with a class for attacked images (see 'caltrop defend mia'): each "
-      "number is a "
-      "mean over seeds, beside the paper's, and report.md says which claims survive the controls.");
+      "under both norms, PGD, FGSM and CW at the sizes of Table 2 under L2, and each claim is set beside "
+      "what "
+      "was measured. The paper's VGG and ResNet had been trained on attacks; here all networks are "
+      "undefended. "
+      "A claim that does not hold is said not to hold, with the curve over the sizes that shows it. Tables "
+      "3, 5, "
+      "6 and Figures 11 to 23 are about its defence, networks with a class for attacked images (see 'caltrop "
+      "defend mia'): each number is a mean over seeds, beside the paper's, and report.md says which claims "
+      "survive the controls.");
   flags.group("Study");
   std::vector<std::string> figures;
   for (const PaperItem& item : paper_items()) {
@@ -49,9 +47,8 @@ void declare(Flags& flags, PaperCommand& options) {
   figures.insert(figures.end(), {"attacks", "defence", "all", "none", "auto"});
   flags.choice("figure", options.figure, figures,
                "6 attacked images, 7 accuracy on MNIST, 8 on Fashion-MNIST, 9 success rates, 10 "
-               "classifications; 11 scores of "
-               "the vote, 12 to 15 its curves, 16 to 23 those of its networks. attacks: 6 to 10, defence: 11 "
-               "to 23. auto: 7, with --table none");
+               "classifications; 11 scores of the vote, 12 to 15 its curves, 16 to 23 those of its networks. "
+               "attacks: 6 to 10, defence: 11 to 23. auto: 7, with --table none");
   flags.choice("table", options.table, {"none", "3", "5", "6", "all"},
                "3 the vote under each attack, 5 the networks after each cycle on MNIST, 6 on Fashion-MNIST");
   flags.choice("dataset", options.dataset, {"all", "mnist", "fashion-mnist"}, "only what is about this one");
@@ -59,8 +56,7 @@ void declare(Flags& flags, PaperCommand& options) {
       "scale", options.scale, {"smoke", "quick", "paper"},
       "smoke: under a minute, Target on a few images. quick: under 20 minutes on 2 cores, Target and a "
       "little of ResNet32; the defence as 'defend --scale quick', about 5 minutes for a seed and data set. "
-      "paper: all "
-      "networks on all images, for a GPU");
+      "paper: all networks on all images, for a GPU");
   flags.list("models", options.models, kPaperModels, "NAME,...", "only these of the scale's networks",
              "all of the scale's");
   flags.text("data-dir", options.data_dir, "DIR", "the folder that holds mnist/ and fashion-mnist/",
@@ -82,12 +78,11 @@ void declare(Flags& flags, PaperCommand& options) {
                 " DIR/accuracy.csv             each network under each attack; and .json\n"
                 " DIR/DATA-NET-gma-NORM.csv    one row per size; DATA-NET-sizes.png the curves\n"
                 " DIR/DATA-NET.safetensors     the networks, and DATA-NET-attacks.json what attacks did: "
-                "--resume takes both "
-                "up again");
-  flags.section("JSON",
-                "out, accuracy, claims (the tables), figures (files), skipped (data sets that were not "
-                "found); defence: "
-                "table-3, table-5, table-6, defence-claims, DATA-detection, DATA-controls, DATA-sizes");
+                "--resume takes both up again");
+  flags.section(
+      "JSON",
+      "out, accuracy, claims (the tables), figures (files), skipped (data sets that were not found); "
+      "defence: table-3, table-5, table-6, defence-claims, DATA-detection, DATA-controls, DATA-sizes");
   flags.example("caltrop paper gma-mia --table all --figure defence --scale quick",
                 "The defence and its controls, three seeds.");
   flags.example("caltrop paper gma-mia --figure 7 --scale quick", "MNIST, in minutes.");

@@ -1,6 +1,10 @@
 #include "apps/study/defence_run.h"
 
+#include <fstream>
+
+#include "apps/core/run_folder.h"
 #include "engine/error.h"
+#include "engine/text.h"
 
 namespace caltrop {
 namespace {
@@ -90,6 +94,18 @@ DefenceRun read_defence_run(const Json& result) {
     fail("a defence's result is damaged: {}", problem.what());
   }
   return run;
+}
+
+DefenceRun read_defence_run(const RunFolder& folder, const std::string& file) {
+  Json result = folder.read_json(file);
+  const std::filesystem::path path = folder.file("metrics.jsonl");
+  std::ifstream stream(path, std::ios::binary);
+  for (std::string line; std::getline(stream, line);) {
+    const Json& epoch = result["metrics"].emplace_back(Json::parse(line, nullptr, false));
+    if (epoch.is_discarded())
+      fail("{}: expected JSON in each line, found {}", path.string(), shown(line, 60));
+  }
+  return read_defence_run(result);
 }
 
 }  // namespace caltrop

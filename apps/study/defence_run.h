@@ -2,12 +2,18 @@
 // names it.
 #pragma once
 
+#include <string>
+
 #include "apps/core/json.h"
 #include "defense/results.h"
 
 namespace caltrop {
 
+class RunFolder;
+
 // Of what DefendRun::run returns.
 DefenceRun read_defence_run(const Json& result);
+// Of the file that it left in its folder, and of metrics.jsonl there.
+DefenceRun read_defence_run(const RunFolder& folder, const std::string& file);
 
 }  // namespace caltrop

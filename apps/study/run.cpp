@@ -49,10 +49,8 @@ struct PlannedCell {
     return kPasses * macs * static_cast<double>(trained * cell.arm.epochs) / kUnit;
   }
   double attack_work(const StudyAttack& attack) const {
-    const AttackOptions& how = attack.options;
-    const auto sizes = is_minimum_norm(how.kind) ? 1.0 : static_cast<double>(attack.sizes.size());
-    const auto rounds = static_cast<double>(how.kind == AttackKind::cw ? how.cw.rounds : attack.tries);
-    return kPasses * macs * sizes * rounds * static_cast<double>(how.steps * how.restarts * attacked) / kUnit;
+    return kPasses * macs * static_cast<double>(attacked) / kUnit *
+           expected_passes(attack.options, attack.sizes.size(), attack.tries);
   }
 };
 
@@ -82,27 +80,16 @@ Json to_json(const std::string& name, const GmaAnalysis& analysis, const Json& a
     }
     sizes.push_back({{"eps", size.size.eps}, {"tries", std::move(tries)}});
   }
-  return {{"name", name},
-          {"about", about},
-          {"norm", to_string(analysis.norm)},
-          {"images", analysis.images},
-          {"clean", analysis.baseline},
-          {"pooled", analysis.pooled_accuracy},
-          {"worst", analysis.worst_accuracy},
-          {"forward_passes", analysis.forward_passes},
-          {"backward_passes", analysis.backward_passes},
-          {"sizes", std::move(sizes)}};
+  Json json = {{"name", name}, {"about", about}, {"norm", to_string(analysis.norm)}};
+  for_each_number(analysis, [&](const char* key, const auto& number) { json[key] = number; });
+  json["sizes"] = std::move(sizes);
+  return json;
 }
 
 GmaAnalysis analysis_from(const Json& json, const StudyAttack& attack) {
-  GmaAnalysis analysis{.norm = attack.options.norm,
-                       .images = json.at("images"),
-                       .baseline = json.at("clean"),
-                       .sizes = {},
-                       .pooled_accuracy = json.at("pooled"),
-                       .worst_accuracy = json.at("worst"),
-                       .forward_passes = json.at("forward_passes"),
-                       .backward_passes = json.at("backward_passes")};
+  GmaAnalysis analysis;
+  analysis.norm = attack.options.norm;
+  for_each_number(analysis, [&](const char* key, auto& number) { json.at(key).get_to(number); });
   for (size_t s = 0; s < attack.sizes.size(); ++s) {
     GmaSizeResult size{attack.sizes[s], {}};
     for (const Json& counts : json.at("sizes").at(s).at("tries")) {

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <functional>
 
-#include "apps/paper/defence_report.h"
 #include "apps/paper/defence_shown.h"
 #include "apps/paper/printed.h"
 #include "defense/evaluation.h"

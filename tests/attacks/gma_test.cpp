@@ -95,6 +95,27 @@ TEST_SUITE("attacks") {
     CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "got 0, 2 and 0"));
   }
 
+  TEST_CASE("sizes that fool, the least of them, and passes as estimated") {
+    GmaAnalysis analysis;
+    CHECK_FALSE(analysis.fooling());
+    for (const auto& [eps, correct] : {std::pair(0.1f, 9), std::pair(0.5f, 2), std::pair(0.3f, 4)}) {
+      GmaSizeResult size;
+      size.size.eps = eps;
+      size.tries = {AttackSummary{.size = eps, .images = 10, .correct = correct}};
+      analysis.sizes.push_back(size);
+    }
+    const auto fooling = analysis.fooling();
+    REQUIRE(fooling);
+    CHECK(fooling->sizes == 2);
+    CHECK(fooling->least == doctest::Approx(0.3));
+    AttackOptions options = gma_attack(AttackKind::pgd, Norm::linf);
+    options.steps = 10, options.restarts = 2;
+    CHECK(expected_passes(options, 30, 3) == 1800);
+    AttackOptions cw = attack_defaults(AttackKind::cw);
+    cw.steps = 100, cw.cw.rounds = 4;
+    CHECK(expected_passes(cw, 30, 3) == 400);  // once for all sizes
+  }
+
   TEST_CASE("an attack that seeks the smallest perturbation runs once for all sizes") {
     const Model model = small_model(4);
     const Images images = random_images(model.input(), 20, 10, 4);

@@ -283,6 +283,22 @@ TEST_SUITE("engine") {
     CHECK(results.back().epoch == 4);
   }
 
+  TEST_CASE("a network trained from its line alone has the bits of the same training by hand") {
+    const Images images = bars(256, 1);
+    const ZooEntry network{"", "flatten | dense 10", "glorot_uniform", ""};
+    int64_t last = 0;
+    const Model trained = train_network(network, images, 2, 7, [&](int64_t done) { last = done; });
+    CHECK(last == 2 * 256);
+    Model model(parse_architecture(network.line), kShape, cpu_backend());
+    model.initialize(Initializer::glorot_uniform, 7);
+    Optimizer optimizer({}, model.parameters());
+    CrossEntropy objective;
+    TrainingOptions options = options_of(2, 128, 7);
+    options.schedule = Schedule::parse("linear");
+    fit(model, optimizer, images, objective, options);
+    CHECK(serialize_safetensors(trained.state(), "") == serialize_safetensors(model.state(), ""));
+  }
+
   TEST_CASE("the losses of ten updates are those of the same training over doubles") {
     const Images images = bars(64, 3);
     Model model = fresh("conv 4 3x3 | relu | maxpool 2 | flatten | dense 10");
