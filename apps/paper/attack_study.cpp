@@ -8,6 +8,7 @@
 #include "apps/core/text_layout.h"
 #include "apps/report/figure.h"
 #include "apps/report/table.h"
+#include "apps/study/report.h"
 #include "apps/study/run.h"
 #include "defense/pool/recipe.h"
 
@@ -75,6 +76,9 @@ StudyCell target_cell(const std::string& dataset, const std::string& data_dir, c
   return cells_of({dataset, data_dir, {*study_arm(scale, "target")}, {seed}, {}}).front();
 }
 
+namespace {
+
+// Each network under each attack and size.
 Table accuracy_table(const std::vector<CellResult>& results) {
   using K = Column::Kind;
   Table table({{"dataset", "data"},
@@ -105,6 +109,7 @@ Table accuracy_table(const std::vector<CellResult>& results) {
   return table;
 }
 
+// A claim about GMA is one about its sizes together; how far it holds for single ones is in the last column.
 Table attack_claims(const std::vector<CellResult>& results) {
   using K = Column::Kind;
   Table table({{"claim", "claim"},
@@ -149,6 +154,7 @@ Table attack_claims(const std::vector<CellResult>& results) {
   return table;
 }
 
+// STEM-gma-NORM.csv and .json, and the curves STEM-sizes.
 void write_by_size(const RunFolder& folder, const CellResult& result) {
   std::vector<GmaAnalysis> analyses;
   for (const Norm norm : kNorms) {
@@ -158,6 +164,8 @@ void write_by_size(const RunFolder& folder, const CellResult& result) {
   write_figure(folder, result.cell.stem + "-sizes", gma_figure(analyses, result.cell.title()));
 }
 
+// Figures 7, 8: accuracy before and after each attack, one group of bars for each network. Figure 9: success rates, one
+// picture for each data set. The files to open; none where no result is about the figure.
 std::vector<std::string> write_attack_figure(const RunFolder& folder, const PaperItem& item,
                                              const std::vector<CellResult>& results,
                                              const std::string& scale) {
@@ -194,6 +202,18 @@ std::vector<std::string> write_attack_figure(const RunFolder& folder, const Pape
     if (!figure.groups.empty()) files.push_back(write_figure(folder, stem, figure));
   }
   return files;
+}
+
+}  // namespace
+
+void show_attacks(const std::vector<CellResult>& results, const std::vector<PaperItem>& figures,
+                  const std::string& scale, const StudyPlace& place, StudyReport& report) {
+  for (const CellResult& one : results) write_by_size(place.folder, one);
+  for (const PaperItem& figure : figures)
+    report.figures(write_attack_figure(place.folder, figure, results, scale));
+  const Table accuracy = accuracy_table(results), claims = attack_claims(results);
+  report.show("accuracy", accuracy, "", accuracy);
+  report.show("claims", claims, "", claims);
 }
 
 }  // namespace caltrop

@@ -16,6 +16,8 @@
 
 namespace caltrop {
 
+class StudyReport;
+
 // Nothing where the scale leaves this network out.
 std::optional<StudyArm> study_arm(std::string_view scale, const std::string& model);
 int64_t images_measured(std::string_view scale, const std::string& model);  // behind the similarity table
@@ -27,16 +29,9 @@ std::vector<StudyAttack> study_attacks(std::string_view scale, const std::string
 StudyCell target_cell(const std::string& dataset, const std::string& data_dir, const std::string& scale,
                       int64_t seed);
 
-// Each network under each attack and size.
-Table accuracy_table(const std::vector<CellResult>& results);
-// A claim about GMA is one about its sizes together; how far it holds for single ones is in the last column.
-Table attack_claims(const std::vector<CellResult>& results);
-// The files of the results of each network: STEM-gma-NORM.csv and .json, and the curves STEM-sizes.
-void write_by_size(const RunFolder& folder, const CellResult& result);
-// Figures 7, 8: accuracy before and after each attack, one group of bars for each network. Figure 9: success rates, one
-// picture for each data set. The files to open; none where no result is about the figure.
-std::vector<std::string> write_attack_figure(const RunFolder& folder, const PaperItem& item,
-                                             const std::vector<CellResult>& results,
-                                             const std::string& scale);
+// The tables "accuracy" and "claims"; for each network the files STEM-gma-NORM and the curves STEM-sizes; and those of
+// Figures 7 to 9 that are asked for.
+void show_attacks(const std::vector<CellResult>& results, const std::vector<PaperItem>& figures,
+                  const std::string& scale, const StudyPlace& place, StudyReport& report);
 
 }  // namespace caltrop

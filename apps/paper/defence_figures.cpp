@@ -145,6 +145,11 @@ std::string draw_sizes(const RunFolder& folder, const std::string& stem, const s
 
 }  // namespace
 
+Detector subject_of(const DefenceStudy& study) {
+  if (!study.votes()) return {kPaperMembers.back(), kThirdCycle, ""};
+  return {kVote, kBootstrap, ""};
+}
+
 std::vector<std::string> write_size_figures(const RunFolder& folder, const DefenceStudy& study,
                                             const std::vector<SizeScore>& scores) {
   const std::string stem = study.dataset + "-sizes-";

@@ -19,15 +19,8 @@ namespace caltrop {
 
 class RunFolder;
 
-// Table 3 of all studies, Tables 5 and 6 of one.
-ScoreTables vote_tables(const std::vector<DefenceStudy>& studies);
-ScoreTables network_tables(const DefenceStudy& study);
-// Of every network and stage: over eleven classes, and as a detector.
-Table detection_table(const DefenceStudy& study);
-
 // Whose detection is shown by attack, norm and size: the vote's, without it that of the last network after the 40 % cycle.
 Detector subject_of(const DefenceStudy& study);
-Table size_table(const DefenceStudy& study, const std::vector<SizeScore>& scores);
 
 // Draws the figure of this study, one or several pictures, with CSV and JSON of its values; the files to open.
 // Nothing where the figure is about another data set.

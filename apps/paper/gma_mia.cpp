@@ -144,12 +144,10 @@ void draw(const PaperItem& figure, const std::string& scale, const StudyCell& ce
 }
 
 // Figures 6 to 10; {"accuracy", "claims", "figures", "skipped"}.
-Json show_attacks(const std::vector<PaperItem>& figures, const PaperCommand& options,
-                  const StudyPlace& place) {
-  const auto draws = [](const PaperItem& figure) {
-    return figure.number == 6 || figure.number == 10;
-  };
-  const bool attacked = !std::ranges::all_of(figures, draws);
+Json run_attack_paper(std::vector<PaperItem> figures, const PaperCommand& options, const StudyPlace& place) {
+  const auto drawn = std::ranges::stable_partition(
+      figures, [](const PaperItem& figure) { return figure.number == 6 || figure.number == 10; });
+  const std::vector<PaperItem> measured(drawn.begin(), drawn.end());
   std::vector<StudyCell> cells;
   for (const std::string& dataset : datasets_of(figures)) {
     const Study study{
@@ -157,7 +155,7 @@ Json show_attacks(const std::vector<PaperItem>& figures, const PaperCommand& opt
         .data_dir = options.data_dir,
         .arms = arms_of(options, dataset, place.console),
         .seeds = {options.common.seed},
-        .attacks = attacked ? study_attacks(options.scale, dataset) : std::vector<StudyAttack>()};
+        .attacks = measured.empty() ? std::vector<StudyAttack>() : study_attacks(options.scale, dataset)};
     for (StudyCell& cell : cells_of(study)) cells.push_back(std::move(cell));
   }
   const StudyResults results = run_study(cells, place);
@@ -165,24 +163,12 @@ Json show_attacks(const std::vector<PaperItem>& figures, const PaperCommand& opt
     fail("nothing to show: {}",
          results.skipped.empty() ? "none of --models belongs to this --scale" : results.skipped.back());
   }
+  figures.erase(drawn.begin(), drawn.end());
   StudyReport report(place);
   for (const CellResult& one : results.cells) {
-    for (const PaperItem& figure : figures) {
-      if (draws(figure)) draw(figure, options.scale, one.cell, place, report);
-    }
-    if (attacked) write_by_size(place.folder, one);
+    for (const PaperItem& figure : figures) draw(figure, options.scale, one.cell, place, report);
   }
-  for (const PaperItem& figure : figures) {
-    if (!draws(figure))
-      report.figures(write_attack_figure(place.folder, figure, results.cells, options.scale));
-  }
-  if (attacked) {
-    for (const auto& [name, table] : {std::pair("accuracy", accuracy_table(results.cells)),
-                                      std::pair("claims", attack_claims(results.cells))}) {
-      report.say("", table);
-      report.keep(name, table);
-    }
-  }
+  if (!measured.empty()) show_attacks(results.cells, measured, options.scale, place, report);
   Json result = report.result();
   result["skipped"] = results.skipped;
   return result;
@@ -199,7 +185,7 @@ void run(PaperCommand& options, const Flags& flags) {
   const RunFolder folder(out, make_config(flags, Json::object()), options.common.resume);
   const StudyPlace place{folder, backend, console};
   Json result = {{"out", out}, {"figures", Json::array()}, {"skipped", Json::array()}};
-  if (!attacks.empty()) result.update(show_attacks(attacks, options, place));
+  if (!attacks.empty()) result.update(run_attack_paper(attacks, options, place));
   if (!defence.empty()) {
     const DefenceStudyOptions study{.scale = options.scale,
                                     .seeds = options.seeds.value_or(options.scale == "smoke" ? 1 : 3),

@@ -11,10 +11,12 @@ void StudyReport::keep(const std::string& name, const Table& table) {
   result_[name] = table.json();
 }
 
-void StudyReport::say(const std::string& title, const Table& table) const {
+void StudyReport::show(const std::string& name, const Table& table, const std::string& title,
+                       const Table& layout) {
+  keep(name, table);
   place_.console.blank();
   if (!title.empty()) place_.console.say("{}", title);
-  place_.console.say(table);
+  place_.console.say(layout);
 }
 
 void StudyReport::part(const std::string& title, const std::string& markdown) {

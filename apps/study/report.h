@@ -17,8 +17,8 @@ class StudyReport {
 
   // NAME.csv and NAME.json, and for --json.
   void keep(const std::string& name, const Table& table);
-  // On the console, below its title.
-  void say(const std::string& title, const Table& table) const;
+  // The same, and on the console below its title `layout`, the table for people.
+  void show(const std::string& name, const Table& table, const std::string& title, const Table& layout);
   // A part of report.md: whole lines of Markdown.
   void part(const std::string& title, const std::string& markdown);
   // Files in the folder; with a title a part as well.
