@@ -42,3 +42,13 @@ endif()
 if(CALTROP_FUZZ)
   caltrop_host_options(-fsanitize=fuzzer-no-link)
 endif()
+
+# What nearly every source of a library includes is parsed once: of a source's three seconds it took one.
+function(caltrop_precompile target)
+  target_precompile_headers(${target} PRIVATE <algorithm> <array> <cmath> <cstdint> <fmt/format.h> <functional> <map>
+    <memory> <optional> <span> <string> <string_view> <vector>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # Through them g++ 12 sees std::string copy half the address space.
+    target_compile_options(${target} PRIVATE -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
+  endif()
+endfunction()
