@@ -83,11 +83,13 @@ Activation fused(const ActivationSpec& activation) {
   return activation.kind == ActivationKind::relu ? Activation::relu : Activation::gelu;
 }
 
-// The end of what one fused op can take along, from `first` on.
+// The end of what one fused op can take along, from `first` on. Batch norm after a convolution is a part of it in
+// evaluation alone, where its numbers stand fixed.
 size_t block_end(const std::vector<LayerSpec>& layers, size_t first, bool fuse_convolutions) {
   const bool conv = std::holds_alternative<ConvSpec>(layers[first]) && fuse_convolutions;
   size_t last = first + 1;
   if (!conv && !std::holds_alternative<DenseSpec>(layers[first])) return last;
+  if (conv && last < layers.size() && std::holds_alternative<BatchNormSpec>(layers[last])) ++last;
   if (last < layers.size() && block_activation(layers[last])) ++last;
   if (conv && last < layers.size() && block_pool(layers[last])) ++last;
   return last;
@@ -124,7 +126,9 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
     steps_.push_back({k, end});
     k = end;
   }
-  chunk_ = backend.chunk(widest);
+  int64_t weights = 0;
+  for (const ParameterSpec& spec : specs_) weights += element_count(spec.shape);
+  chunk_ = backend.chunk(widest, weights);
 }
 
 void Model::initialize(Initializer initializer, uint64_t seed) {
@@ -178,7 +182,7 @@ Tensor Model::run_steps(size_t first, const Tensor& x, const ForwardOptions& opt
         y = aside.back() + y;
         aside.pop_back();
       }
-    } else if (options.fuse && step.last > step.first + 1) {
+    } else if (options.fuse && step.last > step.first + 1 && !(options.training && batch_norm_of(step))) {
       y = run_block(step, y, options);
     } else {
       for (size_t layer = step.first; layer < step.last; ++layer) y = run_layer(layer, y, options);
@@ -207,15 +211,32 @@ std::optional<Model::FirstBlock> Model::first_block() const {
   if (!std::holds_alternative<ConvSpec>(architecture_.layers[step.first]) || step.last == step.first + 1) {
     return std::nullopt;
   }
-  return FirstBlock{tensor(step.first, "weight", {}), tensor(step.first, "bias", {}), block_options(step)};
+  const BlockWeights filters = block_weights(step, {});
+  return FirstBlock{filters.w, filters.bias, block_options(step)};
+}
+
+const BatchNormSpec* Model::batch_norm_of(const Step& step) const {
+  return step.last > step.first + 1 ? std::get_if<BatchNormSpec>(&architecture_.layers[step.first + 1])
+                                    : nullptr;
+}
+
+BlockWeights Model::block_weights(const Step& step, const ForwardOptions& options) const {
+  const Tensor &weight = tensor(step.first, "weight", options), &bias = tensor(step.first, "bias", options);
+  const BatchNormSpec* norm = batch_norm_of(step);
+  if (!norm) return {weight, bias};
+  // (conv(x) + bias - mean) * scale + shift = conv(x) with scaled filters + (bias - mean) * scale + shift
+  const size_t k = step.first + 1;
+  const Tensor scale =
+      tensor(k, "weight", options) * reciprocal(sqrt(tensor(k, "running_var", options) + norm->epsilon));
+  return {weight * scale, (bias - tensor(k, "running_mean", options)) * scale + tensor(k, "bias", options)};
 }
 
 Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const {
-  const Tensor &weight = tensor(step.first, "weight", options), &bias = tensor(step.first, "bias", options);
+  const BlockWeights filters = block_weights(step, options);
   if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
-    return dense(x, weight, bias, fused(*block_activation(architecture_.layers[step.first + 1])));
+    return dense(x, filters.w, filters.bias, fused(*block_activation(architecture_.layers[step.first + 1])));
   }
-  return conv_block(x, weight, bias, block_options(step));
+  return conv_block(x, filters.w, filters.bias, block_options(step));
 }
 
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {

@@ -84,6 +84,8 @@ class Model {
   };
   const Tensor& tensor(size_t layer, const char* name, const ForwardOptions& options) const;
   ConvBlockOptions block_options(const Step& step) const;
+  const BatchNormSpec* batch_norm_of(const Step& step) const;  // or null
+  BlockWeights block_weights(const Step& step, const ForwardOptions& options) const;
   Tensor run_steps(size_t first, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;

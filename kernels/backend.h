@@ -191,9 +191,10 @@ class Backend {
   // the capture; they may not download. Memory that they allocate is theirs while the Replay lives.
   virtual std::unique_ptr<Replay> capture(std::function<void()> body) = 0;
 
-  // How many images of `floats` activations each go best through a network together: those that stay in a
-  // core's cache, or those that fill a GPU. At least 1; results do not depend on it.
-  virtual int64_t chunk(int64_t floats) const = 0;
+  // How many images of `floats` activations each go best through a network of `weights` together: those that stay in
+  // a core's cache, but enough to be worth the reading of its weights; or those that fill a GPU. At least 1; results do
+  // not depend on it.
+  virtual int64_t chunk(int64_t floats, int64_t weights) const = 0;
 
   // Whether conv_block is to be taken where it fits. False where a library was asked for convolutions.
   virtual bool fuses_convolutions() const = 0;

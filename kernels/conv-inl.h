@@ -12,34 +12,59 @@
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-// Steps along a window whose filters the cache keeps while the positions pass.
-constexpr int64_t kConvDepth = 256;
+// `depth` rows of V vectors of w (row stride `row`), of which `columns` floats are there, one after the other
+// with zeros beyond: filters of many channels lie pages apart, where they fall into the same few lines of the cache.
+template <int V>
+HWY_INLINE void pack_filters(const float* w, int64_t row, int64_t depth, int64_t columns, float* to) {
+  const Floats d;
+  const Mask last = hn::FirstN(d, static_cast<size_t>(columns - (V - 1) * kLanes));
+  for (int64_t k = 0; k < depth; ++k, w += row, to += V * kLanes) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      hn::StoreU(v + 1 < V ? hn::LoadU(d, w + v * kLanes)
+                           : load_first(last, w + v * kLanes, columns - (V - 1) * kLanes),
+                 d, to + v * kLanes);
+    }
+  }
+}
 
-// Rows [oy, oy + rows) by the first `columns` outputs of one image that needs no padding: y (rows, columns,
-// cout). The (kx, channel) run of a window is contiguous in an NHWC image, so each ky is one matrix product:
-// positions x run times run x cout. Wide windows are cut into blocks, each of which goes on where the one
-// before left off, so that their filters are read from memory once for all positions.
-HWY_INLINE void conv_rows(const Conv2d& s, const float* image, int64_t oy, int64_t rows, int64_t columns,
-                          const float* w, const float* bias, float* y) {
+// Rows [oy, oy + rows) by the first `columns` outputs of each of `images` images that need no padding:
+// y (images, rows, columns, cout). The (kx, channel) run of a window is contiguous in an NHWC image, so each ky is one
+// matrix product: positions x run times run x cout. Wide windows are cut into blocks, each of which goes on where the
+// one before left off, so that their filters are read from memory once for all positions. room: kFilterRoom floats.
+HWY_INLINE void conv_rows(const Conv2d& s, int64_t images, const float* x, int64_t oy, int64_t rows,
+                          int64_t columns, const float* w, const float* bias, float* y, float* room) {
   const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;
   const int64_t block_rows = std::max<int64_t>(1, kConvDepth / std::max<int64_t>(1, run));  // of the window
   const int64_t next_row = s.stride_h * row - columns * step;
+  const int64_t next_image = s.h * row - rows * s.stride_h * row;
   for_column_panels(s.cout, [&]<int V>(int64_t o, int64_t channels) HWY_ATTR {
-    const bool whole = channels == V * kLanes;
     for (int64_t first = 0; first < s.kh; first += block_rows) {
       const int64_t end = std::min(s.kh, first + block_rows);
       for (int64_t k = 0; k < run || k == 0; k += kConvDepth) {  // without channels: the bias alone
         const int64_t depth = std::min(kConvDepth, run - k);
+        const float* filters = w + (first * run + k) * s.cout + o;
+        if (s.cout != V * kLanes) {
+          for (int64_t ky = first; ky < end; ++ky) {
+            pack_filters<V>(w + (ky * run + k) * s.cout + o, s.cout, depth, channels,
+                            room + (ky - first) * depth * V * kLanes);
+          }
+          filters = room;
+        }
         int64_t position = (oy * s.stride_h + first) * row + k;
-        int64_t ox = 0;
-        for_row_tiles(rows * columns, [&]<int P>(int64_t i) HWY_ATTR {
+        int64_t ox = 0, r = 0;
+        for_row_tiles(images * rows * columns, [&]<int P>(int64_t i) HWY_ATTR {
           Rows<P> a;
           for (int p = 0; p < P; ++p) {
-            a.at[p] = image + position;
+            a.at[p] = x + position;
             position += step;
             if (++ox == columns) {
               ox = 0;
               position += next_row;
+              if (++r == rows) {
+                r = 0;
+                position += next_image;
+              }
             }
           }
           float* to = y + i * s.cout + o;
@@ -53,12 +78,8 @@ HWY_INLINE void conv_rows(const Conv2d& s, const float* image, int64_t oy, int64
           }
           for (int64_t ky = first; ky < end; ++ky) {
             for (int p = 0; ky > first && p < P; ++p) a.at[p] += row;
-            const float* b = w + (ky * run + k) * s.cout + o;
-            if (whole) {
-              tile_multiply<true>(sums, a, 1, b, s.cout, depth, channels);
-            } else {
-              tile_multiply<false>(sums, a, 1, b, s.cout, depth, channels);
-            }
+            tile_multiply<true>(sums, a, 1, filters + (ky - first) * depth * V * kLanes, V * kLanes, depth,
+                                V * kLanes);
           }
           tile_store(sums, to, s.cout, channels);
         });

@@ -9,6 +9,7 @@
 // lay it out differently. Images are taken one by one; weight gradients in chunks that are added in order.
 
 #include "kernels/conv_block_events.h"
+#include "kernels/convolution.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
 
@@ -23,14 +24,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-// One image without padding. rows: room for pool_h rows of outputs.
-void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* rows,
-                   float* y, uint8_t* winner, float* slope) {
-  const Pooled to{y, winner, slope};
-  const auto run = [&]<Activation act>() HWY_ATTR {
-    return winner ? forward_windows<act, true>(b, image, w, bias, rows, to)
-                  : forward_windows<act, false>(b, image, w, bias, rows, to);
-  };
+template <typename Run>
+HWY_INLINE void for_activation(const ConvBlock& b, const Run& run) {
   switch (b.activation) {
     case Activation::none:
       return run.template operator()<Activation::none>();
@@ -41,6 +36,25 @@ void block_forward(const ConvBlock& b, const float* image, const float* w, const
   }
 }
 
+// One image without padding. room: of block_room(b) floats.
+void block_forward(const ConvBlock& b, const float* image, const float* w, const float* bias, float* room,
+                   float* y, uint8_t* winner, float* slope) {
+  const Pooled to{y, winner, slope};
+  for_activation(b, [&]<Activation act>() HWY_ATTR {
+    return winner ? forward_windows<act, true>(b, image, w, bias, room, to)
+                  : forward_windows<act, false>(b, image, w, bias, room, to);
+  });
+}
+
+// One image whose convolution is z (out_h,out_w,cout).
+void block_pool(const ConvBlock& b, const float* z, float* y, uint8_t* winner, float* slope) {
+  const Pooled to{y, winner, slope};
+  for_activation(b, [&]<Activation act>() HWY_ATTR {
+    return winner ? pool_rows<act, true>(b, 0, b.out_h(), b.conv.out_w(), z, to)
+                  : pool_rows<act, false>(b, 0, b.out_h(), b.conv.out_w(), z, to);
+  });
+}
+
 }  // namespace caltrop::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -48,6 +62,7 @@ HWY_AFTER_NAMESPACE();
 namespace caltrop {
 
 HWY_EXPORT(block_forward);
+HWY_EXPORT(block_pool);
 HWY_EXPORT(patch_dinput);
 HWY_EXPORT(patch_dweight);
 HWY_EXPORT(runs_dinput);
@@ -57,6 +72,11 @@ namespace {
 
 int64_t pooled_size(const ConvBlock& b) {
   return b.out_h() * b.out_w() * b.conv.cout;
+}
+
+// For packed filters and unpooled outputs of one image.
+int64_t block_room(const ConvBlock& b) {
+  return kFilterRoom + rows_together(b) * b.out_w() * b.pool_w * b.conv.cout;
 }
 
 // Room for the events of one image, and for the one that sort_by_position writes before it is known to be
@@ -148,15 +168,38 @@ void for_image_rows(const Conv2d& s, int64_t n, int64_t padded_row, const Copy& 
     copy((n * s.h + y) * s.w * s.cin, (y + s.pad_h) * padded_row + s.pad_w * s.cin);
 }
 
+// Where every output has a gradient, its convolution is taken whole; what pooling leaves is sparse, and events are fewer.
+bool goes_back_whole(const ConvBlock& b) {
+  return is_deep(b.conv) && b.pool_h * b.pool_w == 1;
+}
+
+// That gradient, of one image (out_h,out_w,cout).
+void before_activation(const ConvBlock& b, const Pooled8& from, float* to) {
+  for (int64_t i = 0; i < output_size(b.conv); ++i) to[i] = from.winner[i] == kDead ? 0.0f : from.scaled(i);
+}
+
 }  // namespace
 
 void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float* w, const float* bias,
                             float* y, uint8_t* winner, float* slope) {
+  if (is_deep(block.conv)) {
+    const Convolution convolution(*this, block.conv, w);
+    const int64_t size = output_size(block.conv), pooled = pooled_size(block);
+    return parallel_ranges(block.conv.n, convolution.together(), [&](int64_t begin, int64_t end) {
+      const Scratch z(*this, (end - begin) * size);
+      convolution.run(end - begin, x + begin * image_size(block.conv), bias, z.data());
+      for (int64_t n = begin; n < end; ++n) {
+        HWY_DYNAMIC_DISPATCH(block_pool)
+        (block, z.data() + (n - begin) * size, y + n * pooled, winner ? winner + n * pooled : nullptr,
+         slope ? slope + n * pooled : nullptr);
+      }
+    });
+  }
   ConvBlock b = block;
   b.conv = padded(block.conv);
   const int64_t pooled = pooled_size(b);
   parallel_for(block.conv.n, [&](int64_t n) {
-    const Scratch room(*this, image_size(b.conv) + b.pool_h * b.out_w() * b.pool_w * b.conv.cout);
+    const Scratch room(*this, image_size(b.conv) + block_room(b));
     const float* image = padded_image(block.conv, x, n, room.data());
     HWY_DYNAMIC_DISPATCH(block_forward)
     (b, image, w, bias, room.data() + image_size(b.conv), y + n * pooled,
@@ -165,11 +208,19 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
 }
 
 void CpuBackend::conv_blocks(const ConvBlock& block, const float* x, std::span<const BlockFilters> networks) {
+  if (is_deep(block.conv)) {
+    for (const BlockFilters& network : networks) {
+      ConvBlock own = block;
+      own.conv.cout = network.cout;
+      conv_block(own, x, network.w, network.bias, network.y, nullptr, nullptr);
+    }
+    return;
+  }
   ConvBlock b = block;
   b.conv = padded(block.conv);
   const int64_t windows = b.out_h() * b.out_w();
   parallel_for(block.conv.n, [&](int64_t n) {
-    const Scratch room(*this, image_size(b.conv) + b.pool_h * b.out_w() * b.pool_w * b.conv.cout);
+    const Scratch room(*this, image_size(b.conv) + block_room(b));
     const float* image = padded_image(block.conv, x, n, room.data());
     ConvBlock own = b;
     for (const BlockFilters& network : networks) {
@@ -185,6 +236,13 @@ void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uin
                                    const float* slope, const float* w, float* dx) {
   const Conv2d& s = b.conv;
   const Pooled8 all{g, winner, slope};
+  if (goes_back_whole(b)) {
+    const Scratch whole(*this, s.n * output_size(s));
+    parallel_for(s.n, [&](int64_t n) {
+      before_activation(b, all.at(n * pooled_size(b)), whole.data() + n * output_size(s));
+    });
+    return conv2d_dinput(s, whole.data(), w, dx);
+  }
   const int64_t rows = s.h + 2 * s.pad_h, row = s.w * s.cin;
   if (const Patch p = patch_of(b); p.size <= kPatchLimit) {
     const int64_t table = s.cout * p.positions * p.size, events = EventSpace::floats(b);
@@ -223,6 +281,18 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
                                     const float* slope, float* dw, float* dbias) {
   const Conv2d& s = b.conv;
   const Pooled8 all{g, winner, slope};
+  if (goes_back_whole(b)) {
+    const Scratch whole(*this, s.n * output_size(s)), biases(*this, s.n * s.cout);
+    parallel_for(s.n, [&](int64_t n) {
+      float *image = whole.data() + n * output_size(s), *sums = biases.data() + n * s.cout;
+      before_activation(b, all.at(n * pooled_size(b)), image);
+      std::fill_n(sums, s.cout, 0.0f);
+      for (int64_t i = 0; i < output_size(s); ++i) sums[i % s.cout] += image[i];
+    });
+    if (dbias) std::fill_n(dbias, s.cout, 0.0f);
+    for (int64_t i = 0; dbias && i < s.n * s.cout; ++i) dbias[i % s.cout] += biases.data()[i];
+    return conv2d_dweight(s, x, whole.data(), dw);
+  }
   const Patch p = patch_of(b);
   const Runs r = runs_of(b);
   const bool few = p.size <= kPatchLimit;

@@ -1,5 +1,6 @@
 // Forward pass of the convolution block: windows of 2x2, by far the most common, are reduced in registers;
-// other windows by way of rows of outputs that stay in the first-level cache.
+// other windows by way of rows of outputs that stay in the first-level cache. Deep blocks are convolved whole
+// (convolution.h), then pooled.
 
 #if defined(CALTROP_CONV_BLOCK_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef CALTROP_CONV_BLOCK_FORWARD_INL_H_
@@ -197,35 +198,48 @@ HWY_INLINE void square_windows(const ConvBlock& b, const float* image, const flo
   }
 }
 
-// Any window. rows: room for pool_h rows of outputs.
+// Windows [first, first + rows) of a row each out of z, which begins with row first * pool_h of the outputs and has
+// `columns` of them in a row.
 template <Activation act, bool kPlaces>
-HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
-                              float* rows, const Pooled& to) {
-  const Conv2d& s = b.conv;
-  const int64_t columns = b.out_w() * b.pool_w;
-  for (int64_t oy = 0; oy < b.out_h(); ++oy) {
-    conv_rows(s, image, oy * b.pool_h, b.pool_h, columns, w, bias, rows);
+HWY_INLINE void pool_rows(const ConvBlock& b, int64_t first, int64_t rows, int64_t columns, const float* z,
+                          const Pooled& to) {
+  const int64_t cout = b.conv.cout;
+  for (int64_t oy = 0; oy < rows; ++oy) {
     for (int64_t ox = 0; ox < b.out_w(); ++ox) {
-      for (int64_t c = 0; c < s.cout; c += kLanes) {
-        const int64_t count = std::min(kLanes, s.cout - c);
-        const float* z = rows + ox * b.pool_w * s.cout + c;
-        Extremes<kPlaces> e(load_some(z, count));
+      const float* window = z + (oy * b.pool_h * columns + ox * b.pool_w) * cout;
+      const Pooled here = to.at(((first + oy) * b.out_w() + ox) * cout);
+      for (int64_t c = 0; c < cout; c += kLanes) {
+        const int64_t count = std::min(kLanes, cout - c);
+        Extremes<kPlaces> e(load_some(window + c, count));
         for (int64_t p = 1; p < b.pool_h * b.pool_w; ++p) {
-          e.template meet<act>(load_some(z + (p / b.pool_w * columns + p % b.pool_w) * s.cout, count));
+          e.template meet<act>(load_some(window + (p / b.pool_w * columns + p % b.pool_w) * cout + c, count));
         }
-        finish<act>(e, to.at((oy * b.out_w() + ox) * s.cout + c), count);
+        finish<act>(e, here.at(c), count);
       }
     }
   }
 }
 
+// Any window. room: for filters, then for rows_together(b) rows of outputs.
+template <Activation act, bool kPlaces>
+HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
+                              float* room, const Pooled& to) {
+  const int64_t columns = b.out_w() * b.pool_w, together = rows_together(b) / b.pool_h;
+  float* z = room + kFilterRoom;
+  for (int64_t oy = 0; oy < b.out_h(); oy += together) {
+    const int64_t rows = std::min(together, b.out_h() - oy);
+    conv_rows(b.conv, 1, image, oy * b.pool_h, rows * b.pool_h, columns, w, bias, z, room);
+    pool_rows<act, kPlaces>(b, oy, rows, columns, z, to);
+  }
+}
+
 template <Activation act, bool kPlaces>
 HWY_INLINE void forward_windows(const ConvBlock& b, const float* image, const float* w, const float* bias,
-                                float* rows, const Pooled& to) {
+                                float* room, const Pooled& to) {
   if (b.pool_h == 2 && b.pool_w == 2) {
     square_windows<act, kPlaces>(b, image, w, bias, to);
   } else {
-    other_windows<act, kPlaces>(b, image, w, bias, rows, to);
+    other_windows<act, kPlaces>(b, image, w, bias, room, to);
   }
 }
 

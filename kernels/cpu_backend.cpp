@@ -183,9 +183,11 @@ std::unique_ptr<Replay> CpuBackend::capture(std::function<void()> body) {
   return std::make_unique<RepeatedCalls>(std::move(body));
 }
 
-int64_t CpuBackend::chunk(int64_t floats) const {
+int64_t CpuBackend::chunk(int64_t floats, int64_t weights) const {
   constexpr int64_t kCacheFloats = 512 * 1024 / sizeof(float);  // half of the second-level cache
-  return std::clamp<int64_t>(kCacheFloats / std::max<int64_t>(1, floats), 4, 64);
+  constexpr int64_t kWeights = 64 * 1024;                       // that an image pays for
+  const int64_t enough = std::clamp<int64_t>(weights / kWeights, 4, 32);
+  return std::clamp<int64_t>(kCacheFloats / std::max<int64_t>(1, floats), enough, 64);
 }
 
 void CpuBackend::fill(float value, float* y, int64_t count) {

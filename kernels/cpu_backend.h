@@ -23,7 +23,7 @@ class CpuBackend : public Backend {
   void copy(void* to, const void* from, size_t bytes) override;
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override;
   std::unique_ptr<Replay> capture(std::function<void()> body) override;
-  int64_t chunk(int64_t floats) const override;
+  int64_t chunk(int64_t floats, int64_t weights) const override;
   bool fuses_convolutions() const override { return true; }
 
   void fill(float value, float* y, int64_t count) override;

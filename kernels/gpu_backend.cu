@@ -64,7 +64,7 @@ std::unique_ptr<Replay> GpuBackend::capture(std::function<void()> body) {
   return std::make_unique<Launches>(stream_, stream_.end_capture());
 }
 
-int64_t GpuBackend::chunk(int64_t floats) const {
+int64_t GpuBackend::chunk(int64_t floats, int64_t) const {
   constexpr int64_t kFloats = int64_t{1} << 28;  // 1 GiB of a layer's activations: enough to fill any GPU
   return std::clamp<int64_t>(kFloats / std::max<int64_t>(1, floats), 1, 8192);
 }

@@ -97,6 +97,18 @@ HWY_INLINE void tile_store(const Sums<P, V>& sums, float* to, int64_t row, int64
   }
 }
 
+template <int P, int V>
+HWY_INLINE void tile_add(const Sums<P, V>& sums, float* to, int64_t row, int64_t columns) {
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* at = to + p * row + v * kLanes;
+      store_some(hn::Add(load_some(at, columns - v * kLanes), sums.at[p][v]), at, columns - v * kLanes);
+    }
+  }
+}
+
 // Where each row of a begins.
 template <int P>
 struct Rows {

@@ -24,7 +24,7 @@ class DelegatingBackend : public Backend {
   std::unique_ptr<Replay> capture(std::function<void()> body) override {
     return inner_.capture(std::move(body));
   }
-  int64_t chunk(int64_t floats) const override { return inner_.chunk(floats); }
+  int64_t chunk(int64_t floats, int64_t weights) const override { return inner_.chunk(floats, weights); }
   bool fuses_convolutions() const override { return inner_.fuses_convolutions(); }
 
   void fill(float value, float* y, int64_t count) override { inner_.fill(value, y, count); }

@@ -96,14 +96,25 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       backend.matmul(transposes & 1, transposes & 2, 150, 130, 1100, a, b, y, {});
     });
   }
+  // A deep one by tiles of outputs, one of few weights, and one with strides.
+  for (const Conv2d& s :
+       {Conv2d{37, 12, 12, 3, 20, 3, 3, 1, 1, 1, 1}, Conv2d{37, 7, 7, 40, 36, 3, 3, 1, 1, 1, 1},
+        Conv2d{37, 9, 8, 33, 20, 3, 3, 2, 2, 1, 1}}) {
+    const Input<float> x(backend, draws(reference::x_size(s))), w(backend, draws(reference::w_size(s)));
+    const Input<float> g(backend, draws(reference::y_size(s)));
+    const auto name = [&](const char* op) {
+      return fmt::format("{} of {} channels", op, s.cin);
+    };
+    results[name("conv2d")] =
+        run(backend, reference::y_size(s), [&](float* y) { backend.conv2d(s, x, w, y); });
+    results[name("conv2d_dinput")] =
+        run(backend, reference::x_size(s), [&](float* y) { backend.conv2d_dinput(s, g, w, y); });
+    results[name("conv2d_dweight")] =
+        run(backend, reference::w_size(s), [&](float* y) { backend.conv2d_dweight(s, x, g, y); });
+  }
   const Conv2d conv{37, 12, 12, 3, 20, 3, 3, 1, 1, 1, 1};
   const Input<float> x(backend, draws(reference::x_size(conv))), w(backend, draws(reference::w_size(conv)));
   const Input<float> g(backend, draws(reference::y_size(conv))), bias(backend, draws(20));
-  results["conv2d"] = run(backend, reference::y_size(conv), [&](float* y) { backend.conv2d(conv, x, w, y); });
-  results["conv2d_dinput"] =
-      run(backend, reference::x_size(conv), [&](float* y) { backend.conv2d_dinput(conv, g, w, y); });
-  results["conv2d_dweight"] =
-      run(backend, reference::w_size(conv), [&](float* y) { backend.conv2d_dweight(conv, x, g, y); });
   const ConvBlock block{conv, Activation::gelu, 2, 2};
   const auto pooled = static_cast<size_t>(block.pooled());
   std::vector<uint8_t> positions(pooled);
@@ -279,7 +290,8 @@ TEST_SUITE("kernels") {
       const Conv2d shapes[] = {{64, 10, 9, 1, 33, 3, 3, 1, 1, 1, 1},
                                {64, 8, 8, 16, 20, 3, 3},
                                {64, 9, 9, 3, 7, 3, 3, 2, 2, 0, 1},
-                               {64, 5, 5, 30, 5, 3, 3}};
+                               {64, 5, 5, 30, 5, 3, 3},
+                               {64, 7, 6, 36, 33, 3, 3, 1, 1, 1, 1}};
       for (const Conv2d& s : shapes) {
         const auto image = reference::x_size(s) / 64, output = reference::y_size(s) / 64;
         const Input<float> x(backend, draws(reference::x_size(s))), w(backend, draws(reference::w_size(s)));

@@ -112,10 +112,12 @@ Report check_capture(Backend& backend) {
 Report check_chunk(Backend& backend) {
   Report report;
   for (const int64_t floats : {1, 784, 21632, 1 << 20, 1 << 30}) {
-    const int64_t images = backend.chunk(floats);
-    report.expect(images >= 1, fmt::format("chunk({}) is {}", floats, images));
+    for (const int64_t weights : {0, 1, 542230, 1 << 30}) {
+      const int64_t images = backend.chunk(floats, weights);
+      report.expect(images >= 1, fmt::format("chunk({}, {}) is {}", floats, weights, images));
+    }
   }
-  report.equal("chunk", std::vector<bool>{backend.chunk(1) >= backend.chunk(1 << 20)}, {true});
+  report.equal("chunk", std::vector<bool>{backend.chunk(1, 1) >= backend.chunk(1 << 20, 1)}, {true});
   return report;
 }
 

@@ -69,7 +69,9 @@ struct ReplaysOnce : Base {
   }
 };
 struct NoImageFits : Base {
-  int64_t chunk(int64_t floats) const override { return floats > 100000 ? 0 : Base::chunk(floats); }
+  int64_t chunk(int64_t floats, int64_t weights) const override {
+    return floats > 100000 ? 0 : Base::chunk(floats, weights);
+  }
 };
 struct SwallowsExceptions : Base {
   void for_each(int64_t count, const std::function<void(int64_t)>& body) override {
