@@ -116,7 +116,7 @@ void check_integers(Backend& backend, const ConvBlock& b, Samples& samples, Repo
     if (b.activation == Activation::relu && at_best <= 0.0) winner = kDead;
     report.expect(r.winner[at] == winner,
                   fmt::format("winner[{}] of {}: expected {}, got {}", at, text_of(b), winner, r.winner[at]));
-    // The sum is exact; GELU's tail errs by x^2 roundings (tests/kernels/unary_check.cpp).
+    // The sum is exact; GELU's tail errs by x^2 roundings (tests/kernels/ops/unary_check.cpp).
     const double roundings = b.activation == Activation::gelu ? 6.0 + at_best * at_best : 0.0;
     report.expect(std::fabs(static_cast<double>(r.y[at]) - best) <= roundings * kRounding * std::fabs(best),
                   fmt::format("y[{}] of {}: expected {}, got {}", at, text_of(b), best, r.y[at]));
