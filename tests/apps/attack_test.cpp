@@ -526,9 +526,9 @@ TEST_SUITE("apps") {
     const Files files = contents(place.file("d"));
     for (const char* name :
          {"config.json", "demo.json", "model.safetensors", "defence/eat-1-bootstrap.safetensors",
-          "defence/eat-3-bootstrap.safetensors", "defence/metrics.jsonl",
-          "metrics.jsonl", "attacks.csv", "gma-linf.csv", "gma-l2.csv", "defence.csv", "defence-by-size.csv",
-          "adaptive.csv", "images.png", "accuracy-by-size.gp", "accuracy-by-size.dat", "report.html"}) {
+          "defence/eat-3-bootstrap.safetensors", "defence/metrics.jsonl", "metrics.jsonl", "attacks.csv",
+          "gma-linf.csv", "gma-l2.csv", "defence.csv", "defence-by-size.csv", "adaptive.csv", "images.png",
+          "accuracy-by-size.gp", "accuracy-by-size.dat", "report.html"}) {
       CAPTURE(name);
       CHECK(files.contains(name));
     }
@@ -537,18 +537,24 @@ TEST_SUITE("apps") {
     CHECK(result["norms"].size() == 2);
     CHECK(result["training"].size() == 1 + 3 * 5);
     const Json& defence = result["defence"];
-    CHECK(defence["exact"].size() == 6);
-    for (const Json& row : defence["exact"]) {
-      for (const char* part : {"clean", "attacked", "fooling"}) {
-        const Json& fates = row[part];
-        CHECK(fates["flagged"].get<int>() + fates["right"].get<int>() + fates["wrong"].get<int>() ==
-              fates["images"].get<int>());
-      }
+    const Json& detectors = defence["detectors"];
+    REQUIRE(detectors.size() == 2 * 6);
+    for (size_t k = 0; k < detectors.size(); ++k) {
+      const Json& row = detectors[k];
+      CAPTURE(row.dump());
+      CHECK(row["test"] == (k < 6 ? "exact" : "8 bits"));
+      CHECK(row["clean"] == 12);
+      CHECK(row["fooling"].get<int>() <= row["attacked"].get<int>());
+      CHECK(row["clean_accuracy"].get<double>() + row["false_alarms"].get<double>() <= 1 + 1e-9);
+      CHECK(row["detected"].get<double>() + row["wrong"].get<double>() <= 1 + 1e-9);
+      CHECK(row["fooling_detected"].get<double>() + row["fooling_wrong"].get<double>() <= 1 + 1e-9);
     }
     // Every image crafted here lies off the grid, and none after rounding.
-    CHECK(defence["exact"][5]["attacked"]["flagged"] == defence["exact"][5]["attacked"]["images"]);
-    CHECK(defence["8_bits"][5]["attacked"]["flagged"] == 0);
-    CHECK(defence["exact"][0]["fooling"]["wrong"] == defence["exact"][0]["fooling"]["images"]);
+    CHECK(detectors[5]["detector"] == "pixel check");
+    CHECK(detectors[5]["detected"] == 1);
+    CHECK(detectors[11]["detected"] == 0);
+    CHECK(detectors[0]["detector"] == "Target alone");
+    CHECK(detectors[0]["fooling_wrong"] == 1);
     // What the vote was shown are the attacks of the GMA section: the first of up to three tries of each size.
     const size_t sizes = gma_sizes().size();
     REQUIRE(defence["by_size"].size() == 2 * sizes);
@@ -557,7 +563,7 @@ TEST_SUITE("apps") {
       CAPTURE(shown.dump());
       CHECK(shown["norm"] == result["norms"][k / sizes]["norm"]);
       CHECK(shown["size"].get<double>() == doctest::Approx(analysed["eps"].get<double>()));
-      const double right = 1 - shown["undefended"]["wrong"].get<double>() / 12;
+      const double right = 1 - shown["undefended_wrong"].get<double>();
       CHECK(right >= analysed["accuracy"].get<double>() - 1e-9);
       if (analysed["tries"] == 1) CHECK(right <= analysed["accuracy"].get<double>() + 1e-9);
     }
