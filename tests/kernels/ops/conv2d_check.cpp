@@ -1,5 +1,6 @@
 // Convolution and its two adjoints, over windows, strides, paddings and channels that fit no vector.
 
+#include <algorithm>
 #include <limits>
 
 #include "tests/kernels/checks.h"
@@ -44,8 +45,8 @@ const std::vector<Conv2d>& shapes() {
         {3, 8, 7, 40, 33, 3, 3},
         {2, 6, 9, 33, 48, 3, 3, 1, 1, 2, 2},
         {1, 7, 8, 32, 32, 3, 3, 1, 1, 0, 3},
-        {30, 7, 7, 36, 32, 3, 3, 1, 1, 1, 1},
-        {1, 8, 8, 300, 32, 3, 3, 1, 1, 1, 1},
+        {20, 4, 4, 32, 32, 3, 3, 1, 1, 1, 1},
+        {1, 3, 4, 260, 32, 3, 3, 1, 1, 1, 1},
         {1, 9, 9, 32, 34, 3, 3, 2, 2, 1, 1},
         {2, 8, 8, 70, 34, 1, 1, 2, 2, 0, 0},
         {0, 8, 8, 32, 32, 3, 3, 1, 1, 1, 1},
@@ -159,8 +160,20 @@ Report check_conv2d_dweight(Backend& backend) {
     const Input<float> x(backend, all.x), g(backend, all.g);
     const Output<float> dw(backend, static_cast<int64_t>(all.w.size()));
     backend.conv2d_dweight(s, x, g, dw.data());
-    compare("conv2d_dweight", s, dw, reference::conv2d_dweight, all.wide_x, all.wide_g,
-            s.n * s.out_h() * s.out_w(), report);
+    Values scale =
+        reference::conv2d_dweight(s, reference::magnitudes(all.wide_x), reference::magnitudes(all.wide_g));
+    if (s.kh == 3 && s.kw == 3) {
+      // Tiles (Winograd) take the nine weights of a pair of channels out of common sums, and round what the largest needs.
+      const size_t pair = scale.size() / 9;
+      for (size_t i = 0; i < pair; ++i) {
+        double most = 0;
+        for (size_t tap = 0; tap < 9; ++tap) most = std::max(most, scale[tap * pair + i]);
+        for (size_t tap = 0; tap < 9; ++tap) scale[tap * pair + i] = most;
+      }
+    }
+    report.compare_sums("conv2d_dweight " + text_of(s), dw.take(report, "conv2d_dweight"),
+                        reference::conv2d_dweight(s, all.wide_x, all.wide_g), scale,
+                        static_cast<double>(s.n * s.out_h() * s.out_w()));
   }
   return report;
 }
