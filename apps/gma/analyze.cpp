@@ -76,8 +76,8 @@ void report(AnalyzeCommand& options, const RunConfig& config, const std::string&
   for (const Norm norm : norms) {
     const GmaAnalysis& analysis = analyses.emplace_back(analyze(norm));
     const Table table = gma_table(analysis);
-    console.say("{}: {} images, clean accuracy {:.2f} %", norm == Norm::linf ? "L-inf" : "L2",
-                grouped(analysis.images), 100 * analysis.baseline);
+    console.say("{}: {} images, clean accuracy {:.2f} %", norm_title(norm), grouped(analysis.images),
+                100 * analysis.baseline);
     console.blank();
     console.say(table);
     console.blank();

@@ -16,10 +16,6 @@
 namespace caltrop {
 namespace {
 
-std::string norm_text(Norm norm) {
-  return norm == Norm::linf ? "L-inf" : norm == Norm::l2 ? "L2" : "L1";
-}
-
 bool is_gma(const GmaSize& size) {
   return size.v > 0;
 }
@@ -70,7 +66,7 @@ class Sheets {
     const Likeliest said = likeliest(input_.model, result.adversarial);
     for (size_t s = 0; s < sizes.size(); ++s) {
       const std::string title =
-          fmt::format("{} {} {:.2g}", attack.name, norm_text(attack.options.norm), sizes[s]);
+          fmt::format("{} {} {:.2g}", attack.name, norm_title(attack.options.norm), sizes[s]);
       add_row(images_, title, adversarial, said, s, sizes.size());
       add_row(perturbations_, title, delta, said, s, sizes.size());
     }
