@@ -1,10 +1,10 @@
-// 2-D convolution, forward, d-input and d-weight, for any window, stride and padding. One image per task.
+// 2-D convolution, forward, d-input and d-weight, for any window, stride and padding.
 //
-// Forward is described at conv_rows. D-input is the same convolution with the roles turned round: the
-// gradient, spread out by the stride and padded by the window, against the weights turned by 180 degrees with
-// their channels exchanged. D-weight is, for each window row ky, the product of the (kx, channel) runs of the
-// image with the gradient, summed in registers over the positions and images of a chunk; chunks are added in
-// order.
+// Forward is described at conv_rows, or at winograd-inl.h for 3x3 windows of many channels. D-input is the same convolution
+// with the roles turned round: the gradient, padded by the window, against the weights turned by 180 degrees with their
+// channels exchanged; with strides, once for each place of a pixel within the stride (Phase). D-weight is a sum of outer
+// products of pixels and gradients: by runs of (kx, channel) where channels are few, tap by tap where they are many, or
+// tile by tile.
 
 #include <vector>
 
@@ -167,13 +167,14 @@ void winograd_dweight(CpuBackend& backend, const Conv2d& s, const float* x, cons
   float *pixels = room.data(), *gradients = pixels + 16 * group * tiles * s.cin,
         *sums = gradients + 16 * group * tiles * s.cout;
   parallel_for(16, [&](int64_t place) { std::fill_n(sums + place * product, product, 0.0f); });
+  const std::vector<float> zeros(static_cast<size_t>(s.cin), 0.0f);
   const int64_t blocks = (s.cin + kRows - 1) / kRows;
   for (int64_t begin = 0; begin < s.n; begin += group) {
     const int64_t count = std::min(group, s.n - begin);
     parallel_for(count, [&](int64_t n) {
       HWY_DYNAMIC_DISPATCH(winograd_transform)
-      (s, x + (begin + n) * image_size(s), g + (begin + n) * output_size(s), n * tiles, count * tiles, pixels,
-       gradients);
+      (s, x + (begin + n) * image_size(s), g + (begin + n) * output_size(s), zeros.data(), n * tiles,
+       count * tiles, pixels, gradients);
     });
     parallel_for(16 * blocks, [&](int64_t task) {
       const int64_t place = task / blocks, row = task % blocks * kRows;
@@ -240,41 +241,35 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
     return conv2d({s.n, s.out_h(), s.out_w(), s.cout, s.cin, s.kh, s.kw, 1, 1, top, left}, g, turned.data(),
                   dx);
   }
+  // Between windows that lie apart are pixels that meet none.
+  if (s.kh < s.stride_h || s.kw < s.stride_w) std::fill_n(dx, s.n * image_size(s), 0.0f);
   const Scratch taps(*this, weight_size(s));
   for (int64_t phase = 0; phase < s.stride_h * s.stride_w; ++phase) {
     const Phase py(phase / s.stride_w, s.stride_h, s.h, s.pad_h, s.kh),
         px(phase % s.stride_w, s.stride_w, s.w, s.pad_w, s.kw);
-    if (py.count <= 0 || px.count <= 0) continue;
-    // Without taps the pixels meet no window.
+    if (py.count <= 0 || px.count <= 0 || py.taps == 0 || px.taps == 0) continue;
+    phase_weights(s, py, px, turned.data(), taps.data());
     const Conv2d part{1, py.count + py.taps - 1, px.count + px.taps - 1, s.cout, s.cin, py.taps, px.taps};
-    const bool met = py.taps > 0 && px.taps > 0;
-    if (met) phase_weights(s, py, px, turned.data(), taps.data());
-    parallel_ranges(s.n, met ? images_together(part) : 1, [&](int64_t begin, int64_t end) {
-      const int64_t count = end - begin, spread = met ? image_size(part) : 0,
-                    pixels = py.count * px.count * s.cin;
-      const Scratch room(*this, kFilterRoom + count * (spread + pixels));
-      float *images = room.data() + kFilterRoom, *results = images + count * spread;
-      std::fill_n(images, count * (spread + (met ? 0 : pixels)), 0.0f);
-      for (int64_t n = 0; met && n < count; ++n) {
-        const float* from = g + (begin + n) * output_size(s);
-        for (int64_t y = 0; y < part.h; ++y) {
-          const int64_t oy = py.begin + y, x0 = std::max<int64_t>(0, -px.begin),
-                        x1 = std::min(part.w, s.out_w() - px.begin);
-          if (oy < 0 || oy >= s.out_h() || x0 >= x1) continue;
-          std::copy_n(from + (oy * s.out_w() + px.begin + x0) * s.cout, (x1 - x0) * s.cout,
-                      images + n * spread + (y * part.w + x0) * s.cout);
-        }
+    const Convolution convolution(*this, part, taps.data());
+    // What the gradient has of a row of `part`.
+    const int64_t x0 = std::max<int64_t>(0, -px.begin), x1 = std::min(part.w, s.out_w() - px.begin);
+    parallel_ranges(s.n, convolution.together(), [&](int64_t begin, int64_t end) {
+      const int64_t count = end - begin, spread = count * image_size(part);
+      const Scratch room(*this, spread + count * output_size(part));
+      float *images = room.data(), *results = images + spread;
+      std::fill_n(images, spread, 0.0f);
+      for (int64_t row = 0; row < count * part.h; ++row) {
+        const int64_t n = begin + row / part.h, oy = py.begin + row % part.h;
+        if (oy < 0 || oy >= s.out_h() || x0 >= x1) continue;
+        std::copy_n(g + n * output_size(s) + (oy * s.out_w() + px.begin + x0) * s.cout, (x1 - x0) * s.cout,
+                    images + (row * part.w + x0) * s.cout);
       }
-      if (met) {
-        HWY_DYNAMIC_DISPATCH(conv_images)(part, count, images, taps.data(), nullptr, results, room.data());
-      }
-      for (int64_t n = 0; n < count; ++n) {
-        for (int64_t y = 0; y < py.count; ++y) {
-          float* to = dx + (begin + n) * image_size(s) + (py.first + y * s.stride_h) * s.w * s.cin;
-          for (int64_t x = 0; x < px.count; ++x)
-            std::copy_n(results + n * pixels + (y * px.count + x) * s.cin, s.cin,
-                        to + (px.first + x * s.stride_w) * s.cin);
-        }
+      convolution.run(count, images, nullptr, results);
+      for (int64_t row = 0; row < count * py.count; ++row) {
+        const int64_t n = begin + row / py.count, y = py.first + row % py.count * s.stride_h;
+        float* to = dx + n * image_size(s) + (y * s.w + px.first) * s.cin;
+        for (int64_t x = 0; x < px.count; ++x, results += s.cin, to += s.stride_w * s.cin)
+          std::copy_n(results, s.cin, to);
       }
     });
   }

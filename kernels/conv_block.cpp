@@ -173,9 +173,12 @@ bool goes_back_whole(const ConvBlock& b) {
   return is_deep(b.conv) && b.pool_h * b.pool_w == 1;
 }
 
-// That gradient, of one image (out_h,out_w,cout).
+// That gradient, (n,out_h,out_w,cout).
 void before_activation(const ConvBlock& b, const Pooled8& from, float* to) {
-  for (int64_t i = 0; i < output_size(b.conv); ++i) to[i] = from.winner[i] == kDead ? 0.0f : from.scaled(i);
+  constexpr int64_t kGrain = 16 * 1024;
+  parallel_ranges(b.pooled(), kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = from.winner[i] == kDead ? 0.0f : from.scaled(i);
+  });
 }
 
 }  // namespace
@@ -238,9 +241,7 @@ void CpuBackend::conv_block_dinput(const ConvBlock& b, const float* g, const uin
   const Pooled8 all{g, winner, slope};
   if (goes_back_whole(b)) {
     const Scratch whole(*this, s.n * output_size(s));
-    parallel_for(s.n, [&](int64_t n) {
-      before_activation(b, all.at(n * pooled_size(b)), whole.data() + n * output_size(s));
-    });
+    before_activation(b, all, whole.data());
     return conv2d_dinput(s, whole.data(), w, dx);
   }
   const int64_t rows = s.h + 2 * s.pad_h, row = s.w * s.cin;
@@ -282,15 +283,9 @@ void CpuBackend::conv_block_dweight(const ConvBlock& b, const float* x, const fl
   const Conv2d& s = b.conv;
   const Pooled8 all{g, winner, slope};
   if (goes_back_whole(b)) {
-    const Scratch whole(*this, s.n * output_size(s)), biases(*this, s.n * s.cout);
-    parallel_for(s.n, [&](int64_t n) {
-      float *image = whole.data() + n * output_size(s), *sums = biases.data() + n * s.cout;
-      before_activation(b, all.at(n * pooled_size(b)), image);
-      std::fill_n(sums, s.cout, 0.0f);
-      for (int64_t i = 0; i < output_size(s); ++i) sums[i % s.cout] += image[i];
-    });
-    if (dbias) std::fill_n(dbias, s.cout, 0.0f);
-    for (int64_t i = 0; dbias && i < s.n * s.cout; ++i) dbias[i % s.cout] += biases.data()[i];
+    const Scratch whole(*this, s.n * output_size(s));
+    before_activation(b, all, whole.data());
+    if (dbias) sum({2, {s.n * s.out_h() * s.out_w(), s.cout}}, 1u, whole.data(), dbias);
     return conv2d_dweight(s, x, whole.data(), dw);
   }
   const Patch p = patch_of(b);

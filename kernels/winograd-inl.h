@@ -14,8 +14,6 @@
 #define CALTROP_WINOGRAD_INL_H_
 #endif
 
-#include <vector>
-
 #include "kernels/outer-inl.h"
 #include "kernels/winograd.h"
 
@@ -137,6 +135,15 @@ HWY_INLINE void tile_pixels(const Conv2d& s, const float* image, const WinogradT
   }
 }
 
+// The four outputs of a tile in y or its gradient, (out_h,out_w,cout); null where there is none.
+template <typename Float>
+HWY_INLINE void tile_outputs(const Conv2d& s, Float* image, const WinogradTiles::Place& at, Float** outputs) {
+  for (int64_t p = 0; p < 4; ++p) {
+    const int64_t oy = at.y + p / 2, ox = at.x + p % 2;
+    outputs[p] = oy < s.out_h() && ox < s.out_w() ? image + (oy * s.out_w() + ox) * s.cout : nullptr;
+  }
+}
+
 // y of `images` whole images. room: winograd_room(s) floats.
 void winograd_images(const Conv2d& s, int64_t images, const float* x, const float* filters, const float* bias,
                      float* y, float* room) {
@@ -151,18 +158,14 @@ void winograd_images(const Conv2d& s, int64_t images, const float* x, const floa
     for (int64_t i = 0; i < tiles; ++i) {
       const WinogradTiles::Place at = t.place(begin + i);
       const float* from[16];
-      tile_pixels(s, x + at.image * s.h * s.w * s.cin, at, zeros, from);
+      tile_pixels(s, x + at.image * image_size(s), at, zeros, from);
       transform_tile(from, s.cin, pixels + i * s.cin, tiles * s.cin);
     }
     multiply_tiles(s, tiles, pixels, filters, sums);
     for (int64_t i = 0; i < tiles; ++i) {
       const WinogradTiles::Place at = t.place(begin + i);
       float* to[4];
-      for (int64_t p = 0; p < 4; ++p) {
-        const int64_t oy = at.y + p / 2, ox = at.x + p % 2;
-        const bool inside = oy < s.out_h() && ox < s.out_w();
-        to[p] = inside ? y + ((at.image * s.out_h() + oy) * s.out_w() + ox) * s.cout : nullptr;
-      }
+      tile_outputs(s, y + at.image * output_size(s), at, to);
       finish_tile(sums + i * s.cout, tiles * s.cout, s.cout, bias, to);
     }
   }
@@ -186,21 +189,17 @@ HWY_INLINE void spread_tile(const float* const* outputs, int64_t channels, float
   }
 }
 
-// Tiles first, ... of the `all` of a group, out of one image and its gradient.
-void winograd_transform(const Conv2d& s, const float* image, const float* g, int64_t first, int64_t all,
-                        float* pixels, float* gradients) {
+// Tiles first, ... of the `all` of a group, out of one image and its gradient. zeros: s.cin of them.
+void winograd_transform(const Conv2d& s, const float* image, const float* g, const float* zeros,
+                        int64_t first, int64_t all, float* pixels, float* gradients) {
   const WinogradTiles t(s);
-  const std::vector<float> zeros(static_cast<size_t>(s.cin), 0.0f);
   for (int64_t i = 0; i < t.rows * t.columns; ++i) {
     const WinogradTiles::Place at = t.place(i);
     const float* from[16];
-    tile_pixels(s, image, at, zeros.data(), from);
+    tile_pixels(s, image, at, zeros, from);
     transform_tile(from, s.cin, pixels + (first + i) * s.cin, all * s.cin);
     const float* outputs[4];
-    for (int64_t p = 0; p < 4; ++p) {
-      const int64_t oy = at.y + p / 2, ox = at.x + p % 2;
-      outputs[p] = oy < s.out_h() && ox < s.out_w() ? g + (oy * s.out_w() + ox) * s.cout : nullptr;
-    }
+    tile_outputs(s, g, at, outputs);
     spread_tile(outputs, s.cout, gradients + (first + i) * s.cout, all * s.cout);
   }
 }
