@@ -38,7 +38,7 @@ struct Checkpoints {
 };
 
 // What decides a row's step size.
-struct Progress {
+struct Pace {
   float step, last_loss, best_loss, best_at_checkpoint;
   int64_t climbs = 0;  // since the last checkpoint
   bool halved = true;  // at the last checkpoint
@@ -69,7 +69,7 @@ class AutoPgd {
   Found run() {
     before_ = x_;
     look(true);
-    for (Progress& pace : paces_) pace.best_at_checkpoint = pace.best_loss;
+    for (Pace& pace : paces_) pace.best_at_checkpoint = pace.best_loss;
     Checkpoints checkpoints(options_.steps);
     for (int64_t k = 0; k < options_.steps && !places_.empty(); ++k) {
       advance(k == 0);
@@ -111,7 +111,7 @@ class AutoPgd {
     const std::vector<float> losses = pass.values[0].to_host();
     Places better;
     for (size_t r = 0; r < losses.size(); ++r) {
-      Progress& pace = paces_[r];
+      Pace& pace = paces_[r];
       const float before = first || (options_.apgd.authors_quirks && step_on_zero_) ? 0.0f : pace.last_loss;
       if (!first) pace.climbs += losses[r] > before;
       if (first || losses[r] > pace.best_loss) {
@@ -155,7 +155,7 @@ class AutoPgd {
 
   void advance(bool first) {
     std::vector<float> steps;
-    for (const Progress& pace : paces_) steps.push_back(pace.step);
+    for (const Pace& pace : paces_) steps.push_back(pace.step);
     Workbench climber(bench_.classifier(), climbing_);
     const Tensor z = climber.step(options_.norm, open_, x_, gradient_, steps);
     Tensor next = z;
@@ -171,7 +171,7 @@ class AutoPgd {
   void look_back(int64_t steps) {
     Places stalled;
     for (size_t r = 0; r < paces_.size(); ++r) {
-      Progress& pace = paces_[r];
+      Pace& pace = paces_[r];
       pace.halved = pace.stalls(steps, options_.apgd.rho);
       pace.best_at_checkpoint = pace.best_loss;
       pace.climbs = 0;
@@ -201,7 +201,7 @@ class AutoPgd {
   Rows open_;
   Places places_;
   uint64_t step_;
-  std::vector<Progress> paces_;
+  std::vector<Pace> paces_;
   Tensor x_, before_, gradient_, best_, best_gradient_;
   bool step_on_zero_ = false;
   Found found_;

@@ -25,6 +25,8 @@ constexpr uint64_t kMaxInflation = 1032;           // of DEFLATE
 constexpr zip_uint16_t kEpochDate = 1 << 5 | 1;    // 1980-01-01, where zip's calendar begins
 constexpr zip_uint16_t kMidnight = 0;
 
+}  // namespace
+
 struct ZipError {
   zip_error_t error;
   ZipError() { zip_error_init(&error); }
@@ -34,12 +36,10 @@ struct ZipError {
   const char* text() { return zip_error_strerror(&error); }
 };
 
-struct Discard {
+struct DiscardZip {
   void operator()(zip_t* archive) const { zip_discard(archive); }
 };
-using ZipHandle = std::unique_ptr<zip_t, Discard>;
-
-}  // namespace
+using ZipHandle = std::unique_ptr<zip_t, DiscardZip>;
 
 // libzip writes through this into the atomic file. Left to itself, it would rename a temporary of its own,
 // whose name a killed process leaves behind for ever.

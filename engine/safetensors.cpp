@@ -22,7 +22,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference reader
-constexpr size_t kMaxRank = 64;                    // as many as torch and NumPy allow
+constexpr size_t kMaxDimensions = 64;              // as many as torch and NumPy allow
 constexpr std::string_view kMetadataKey = "__metadata__";
 constexpr uint64_t kLengthBytes = 8;
 
@@ -54,7 +54,7 @@ std::optional<uint64_t> byte_count(const std::vector<int64_t>& shape, uint64_t e
   return static_cast<uint64_t>(total);
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
+std::string bracketed(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ","));
 }
 
@@ -152,8 +152,8 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool number_unsigned(number_unsigned_t number) override {
     if (at_ == At::shape) {
-      if (header.tensors.back().shape.size() == kMaxRank) {
-        fail("{}: tensor '{}' has more than {} dimensions", file_, tensor_name(), kMaxRank);
+      if (header.tensors.back().shape.size() == kMaxDimensions) {
+        fail("{}: tensor '{}' has more than {} dimensions", file_, tensor_name(), kMaxDimensions);
       }
       if (number > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
         refuse_value("a number beyond 2^63");
@@ -237,10 +237,10 @@ void check_layout(std::vector<TensorEntry>& tensors, uint64_t data_bytes, std::s
            name, end, data_bytes);
     }
     const auto bytes = byte_count(tensor.shape, dtype_bytes(tensor.dtype).value_or(0));
-    if (!bytes) fail("{}: the shape of tensor '{}', {}, overflows", file, name, shape_text(tensor.shape));
+    if (!bytes) fail("{}: the shape of tensor '{}', {}, overflows", file, name, bracketed(tensor.shape));
     if (*bytes != end - begin) {
       fail("{}: tensor '{}' of dtype {} and shape {} takes {} bytes, but its data offsets span {}", file,
-           name, tensor.dtype, shape_text(tensor.shape), *bytes, end - begin);
+           name, tensor.dtype, bracketed(tensor.shape), *bytes, end - begin);
     }
   }
   std::stable_sort(tensors.begin(), tensors.end(),
@@ -293,7 +293,7 @@ Header parse_header(std::string_view text, uint64_t data_bytes, std::string_view
 
 SafeTensor SafeTensor::from_floats(std::vector<int64_t> shape, std::span<const float> values) {
   if (byte_count(shape, sizeof(float)) != values.size_bytes()) {
-    fail("[safetensors] expected as many values as shape {} holds, got {}", shape_text(shape), values.size());
+    fail("[safetensors] expected as many values as shape {} holds, got {}", bracketed(shape), values.size());
   }
   const auto bytes = std::as_bytes(values);
   return {.dtype = "F32", .shape = std::move(shape), .bytes = {bytes.begin(), bytes.end()}};
@@ -376,9 +376,9 @@ std::string serialize_safetensors(const SafeTensorFile& file, std::string_view n
     const auto element = dtype_bytes(tensor.dtype);
     if (!element)
       fail("{}: tensor '{}' has the unknown dtype '{}'", name, shown(tensor_name), shown(tensor.dtype));
-    if (tensor.shape.size() > kMaxRank || byte_count(tensor.shape, *element) != tensor.bytes.size()) {
+    if (tensor.shape.size() > kMaxDimensions || byte_count(tensor.shape, *element) != tensor.bytes.size()) {
       fail("{}: tensor '{}' of dtype {} holds {} bytes, which does not fit its shape {}", name,
-           shown(tensor_name), tensor.dtype, tensor.bytes.size(), shape_text(tensor.shape));
+           shown(tensor_name), tensor.dtype, tensor.bytes.size(), bracketed(tensor.shape));
     }
     if (tensor_name == kMetadataKey || !names.insert(tensor_name).second) {
       fail("{}: a tensor cannot be named '{}': the name is taken", name, shown(tensor_name));
@@ -399,7 +399,7 @@ std::string serialize_safetensors(const SafeTensorFile& file, std::string_view n
       if (header.size() > 1) header += ',';
       header +=
           fmt::format(R"({}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", json(tensor_name).dump(),
-                      tensor.dtype, shape_text(tensor.shape), data_bytes, data_bytes + tensor.bytes.size());
+                      tensor.dtype, bracketed(tensor.shape), data_bytes, data_bytes + tensor.bytes.size());
       data_bytes += tensor.bytes.size();
     }
   } catch (const json::exception&) {

@@ -64,7 +64,7 @@ if [ "$tidy" = yes ]; then
   mapfile -t headers < <(find apps attacks data defense engine kernels tests -name '*.h' 2>/dev/null | sort)
   clang-format --dry-run -Werror "${sources[@]}" "${headers[@]}"
   # Only what the build compiles has flags to check it with; clang does not read g++'s precompiled headers.
-  cmake -S . -B build-tidy -G Ninja -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
+  cmake -S . -B build-tidy -G Ninja -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DCALTROP_UNITY=OFF >/dev/null
   mapfile -t built < <(printf '%s\n' "${sources[@]}" | while read -r source; do
     if grep -qF "\"$root/$source\"" build-tidy/compile_commands.json; then echo "$source"; fi
   done)

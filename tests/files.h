@@ -1,5 +1,5 @@
-// For tests of whatever reads and writes files: a directory that goes away, files in it, a full disk, and the
-// text of an Error.
+// For tests of whatever reads and writes files: a directory that goes away, files in it, and a
+// full disk.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -10,14 +10,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "engine/error.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 
@@ -102,29 +101,6 @@ inline std::string file_bytes(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   REQUIRE(file.good());
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-// The refusal of a call; empty where there is none.
-template <typename Call>
-std::string refusal(Call call) {
-  try {
-    static_cast<void>(call());
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
-}
-
-// One clear line that holds each of the texts.
-inline void check_refusal(const std::string& text, std::initializer_list<std::string_view> expected) {
-  CAPTURE(text);
-  CHECK(!text.empty());
-  CHECK(text.find('\n') == std::string::npos);
-  CHECK(text.size() < 1000);
-  for (const std::string_view part : expected) {
-    CAPTURE(part);
-    CHECK(text.find(part) != std::string::npos);
-  }
 }
 
 }  // namespace caltrop::test

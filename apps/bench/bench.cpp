@@ -230,10 +230,11 @@ void run_ensemble(BenchOptions& options, const Flags& flags) {
   });
 }
 
-auto declare_for(const std::string& device) {
-  return [device](Flags& flags, BenchOptions& options) {
-    declare_jobs(flags, options, device);
-  };
+void declare_cpu(Flags& flags, BenchOptions& options) {
+  declare_jobs(flags, options, "cpu");
+}
+void declare_cuda(Flags& flags, BenchOptions& options) {
+  declare_jobs(flags, options, "cuda");
 }
 
 }  // namespace
@@ -261,10 +262,10 @@ Run bench_command(Flags& flags) {
 }
 
 Run bench_cpu_command(Flags& flags) {
-  return make_command<BenchOptions>(flags, declare_for("cpu"), run_jobs);
+  return make_command<BenchOptions>(flags, declare_cpu, run_jobs);
 }
 Run bench_cuda_command(Flags& flags) {
-  return make_command<BenchOptions>(flags, declare_for("cuda"), run_jobs);
+  return make_command<BenchOptions>(flags, declare_cuda, run_jobs);
 }
 Run bench_ensemble_command(Flags& flags) {
   return make_command<BenchOptions>(flags, declare_ensemble, run_ensemble);

@@ -216,10 +216,11 @@ void run(DefendFlags& options, const Flags& flags) {
 }  // namespace
 
 Run defend_command(Flags& flags, const DefenceInfo& info) {
-  const auto declare_one = [&info](Flags& to, DefendFlags& options) {
-    declare(to, options, info);
+  auto options = std::make_shared<DefendFlags>();
+  declare(flags, *options, info);
+  return [options, &flags] {
+    run(*options, flags);
   };
-  return make_command<DefendFlags>(flags, declare_one, run);
 }
 
 }  // namespace caltrop

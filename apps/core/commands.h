@@ -11,8 +11,9 @@ namespace caltrop {
 using Run = std::function<void()>;
 
 // A command of options that declare(flags, options) fills, and run(options, flags) then reads.
-template <typename Options, typename Declare, typename Body>
-Run make_command(Flags& flags, const Declare& declare, Body run) {
+template <typename Options>
+Run make_command(Flags& flags, void (*declare)(Flags& flags, Options& options),
+                 void (*run)(Options& options, const Flags& flags)) {
   auto options = std::make_shared<Options>();
   declare(flags, *options);
   return [options, run, &flags] {

@@ -29,7 +29,7 @@ constexpr float kPicturedSize = 0.1f;  // of PGD-10 under L-inf, in the pictures
 struct DemoCommand {
   CommonOptions common;
   DataOptions data;
-  int64_t epochs = 3, images = 1000, defence_images = 10000, defence_epochs = 3, adaptive = 100;
+  int64_t epochs = 3, images = 500, defence_images = 10000, defence_epochs = 3, adaptive = 100;
 };
 
 void declare(Flags& flags, DemoCommand& options) {

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kScale = 3, kMargin = 22, kBorder = 2;  // screen pixels; the words stand in the margins
 constexpr int64_t kLeft = 190, kTop = 66;                 // for the titles
-constexpr Colour kRed{0xD5, 0x2B, 0x1E}, kGrey{0xBB, 0xBB, 0xBB};
+constexpr Colour kRedFrame{0xD5, 0x2B, 0x1E}, kGreyFrame{0xBB, 0xBB, 0xBB};
 
 }  // namespace
 
@@ -38,7 +38,7 @@ std::string write_image_sheet(const RunFolder& folder, const std::string& stem, 
     for (int64_t c = 0; c < columns; ++c) {
       const SheetCell& cell = sheet.cells.at(row).at(static_cast<size_t>(c));
       if (cell.pixels.empty()) continue;
-      const Colour frame = cell.fooled ? kRed : kGrey;
+      const Colour frame = cell.fooled ? kRedFrame : kGreyFrame;
       if (sheet.perturbations) {
         grid.set_perturbation(r, c, cell.pixels, 0, frame);
       } else {

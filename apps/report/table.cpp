@@ -17,7 +17,7 @@ bool fits(const Cell& cell, Column::Kind kind) {
   return std::holds_alternative<double>(cell);
 }
 
-std::string quoted(const std::string& text) {
+std::string csv_field(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string result = "\"";
   for (const char c : text) {
@@ -150,12 +150,12 @@ std::string Table::markdown() const {
 
 std::string Table::csv() const {
   std::string page;
-  for (size_t i = 0; i < columns_.size(); ++i) page += (i > 0 ? "," : "") + quoted(columns_[i].key);
+  for (size_t i = 0; i < columns_.size(); ++i) page += (i > 0 ? "," : "") + csv_field(columns_[i].key);
   page += '\n';
   for (const auto& row : rows_) {
     for (size_t i = 0; i < row.size(); ++i) {
       if (i > 0) page += ',';
-      if (const auto* text = std::get_if<std::string>(&row[i])) page += quoted(*text);
+      if (const auto* text = std::get_if<std::string>(&row[i])) page += csv_field(*text);
       if (const auto* count = std::get_if<int64_t>(&row[i])) page += fmt::format("{}", *count);
       if (const auto* number = std::get_if<double>(&row[i])) page += fmt::format("{}", *number);
     }

@@ -12,8 +12,8 @@
 namespace caltrop::test {
 namespace {
 
-struct Trained : Workplace {
-  Trained() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
+struct TrainedNetwork : Workplace {
+  TrainedNetwork() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
 
   Outcome run(std::vector<std::string> words, const std::vector<std::string>& more) const {
     words.insert(words.end(), {"--weights", "net/model.safetensors", "--quiet"});
@@ -24,7 +24,7 @@ struct Trained : Workplace {
 
 TEST_SUITE("apps") {
   TEST_CASE("gma generate: the shares of a set are together the set") {
-    const Trained place;
+    const TrainedNetwork place;
     const std::vector<std::string> words = {"gma",     "generate", "--subset", "test",
                                             "--limit", "12",       "--steps",  "2"};
     REQUIRE(place.run(words, {"--out", "whole"}).status == 0);
@@ -52,7 +52,7 @@ TEST_SUITE("apps") {
   }
 
   TEST_CASE("gma generate: pictures instead of perturbations, or nothing but what the network said") {
-    const Trained place;
+    const TrainedNetwork place;
     const std::vector<std::string> words = {"gma", "generate", "--subset", "test",   "--limit",
                                             "5",   "--steps",  "2",        "--norm", "linf"};
     for (const char* store : {"delta", "png", "none"}) {
@@ -132,7 +132,7 @@ TEST_SUITE("apps") {
   }
 
   TEST_CASE("gma visual: sheets, their scripts, and the same numbers again") {
-    const Trained place;
+    const TrainedNetwork place;
     const std::vector<std::string> words = {"gma", "visual", "--subset", "test", "--images", "8"};
     const Outcome first = place.run(words, {"--out", "a", "--json", "-"});
     CAPTURE(first.error);

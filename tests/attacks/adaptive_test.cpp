@@ -69,7 +69,7 @@ TEST_SUITE("attacks") {
       CHECK(four[k] == doctest::Approx(2.5 * once[k]));  // (1 + 2 + 3 + 4) / 4
     CHECK(averaged.passes() == 4);
     CHECK(averaged.logits(x, {.images = images}).to_host() == plain.logits.to_host());
-    CHECK(mentions(error_of([&] { Averaged(network, 0); }), "1 to 255 draws"));
+    CHECK(mentions(refusal([&] { Averaged(network, 0); }), "1 to 255 draws"));
   }
 
   TEST_CASE("a verdict is the mean over draws, and the logits themselves where nothing is drawn") {
@@ -243,7 +243,7 @@ TEST_SUITE("attacks") {
     CHECK_FALSE(preset_attack(Preset::autoattack, AttackKind::square, Norm::linf).options.square.rescaled);
     CHECK_FALSE(preset_attack(Preset::art, AttackKind::pgd, Norm::linf).options.random_start);
     CHECK(preset_attack(Preset::autoattack, AttackKind::apgd_ce, Norm::linf).options.apgd.authors_quirks);
-    CHECK(mentions(error_of([] { preset_attack(Preset::foolbox, AttackKind::square, Norm::linf); }),
+    CHECK(mentions(refusal([] { preset_attack(Preset::foolbox, AttackKind::square, Norm::linf); }),
                    "foolbox has no square"));
     for (const std::string& name : preset_names()) CHECK(to_string(parse_preset(name)) == name);
     // Each is an attack that craft() accepts.
@@ -251,7 +251,7 @@ TEST_SUITE("attacks") {
       for (const std::string& kind : attack_names()) {
         for (const Norm norm : {Norm::linf, Norm::l2}) {
           if (parse_attack(kind) == AttackKind::cw && norm == Norm::linf) continue;
-          const std::string message = error_of([&] {
+          const std::string message = refusal([&] {
             const PresetAttack preset = preset_attack(parse_preset(library), parse_attack(kind), norm);
             const float eps = preset.eps.value_or(0.3f);
             check_attack(preset.options, std::span(&eps, 1), 784);

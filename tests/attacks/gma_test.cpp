@@ -44,11 +44,11 @@ TEST_SUITE("attacks") {
     CHECK(literal[24].name() == "3*e^-5");
     const std::vector<GmaSize> bytes = gma_sizes({.scale = 255});
     for (size_t k = 0; k < 30; ++k) CHECK(std::fabs(bytes[k].eps * 255.0f - gma_sizes()[k].eps) <= 1e-6f);
-    CHECK(mentions(error_of([] { gma_sizes({.scale = 2}); }), "--scale 2"));
+    CHECK(mentions(refusal([] { gma_sizes({.scale = 2}); }), "--scale 2"));
     CHECK(parse_gma_base("10") == GmaBase::ten);
     CHECK(parse_gma_grid("literal") == GmaGrid::literal);
-    CHECK(mentions(error_of([] { parse_gma_base("2"); }), "--gma-base '2'"));
-    CHECK(mentions(error_of([] { parse_gma_grid("half"); }), "--gma-grid 'half'"));
+    CHECK(mentions(refusal([] { parse_gma_base("2"); }), "--gma-base '2'"));
+    CHECK(mentions(refusal([] { parse_gma_grid("half"); }), "--gma-grid 'half'"));
     CHECK_FALSE(gma_attack(AttackKind::pgd, Norm::l2).random_start);
     CHECK(gma_attack(AttackKind::pgd, Norm::l2).norm == Norm::l2);
   }
@@ -91,8 +91,8 @@ TEST_SUITE("attacks") {
     CHECK_FALSE(done.sizes[1].flag());
     CHECK(done.pooled_accuracy == doctest::Approx(0.375));
     CHECK(done.worst_accuracy == 0.0);
-    CHECK(mentions(error_of([&] { add(-1, 0, 0, 1, 1); }), "got -1, 0 and 0"));
-    CHECK(mentions(error_of([&] { add(0, 2, 0, 1, 1); }), "got 0, 2 and 0"));
+    CHECK(mentions(refusal([&] { add(-1, 0, 0, 1, 1); }), "got -1, 0 and 0"));
+    CHECK(mentions(refusal([&] { add(0, 2, 0, 1, 1); }), "got 0, 2 and 0"));
   }
 
   TEST_CASE("sizes that fool, the least of them, and passes as estimated") {
@@ -189,7 +189,7 @@ TEST_SUITE("attacks") {
       }
     }
     CHECK(mentions(
-        error_of([&] { gma_analyze(model, images, sizes, gma_attack(AttackKind::pgd, Norm::linf), 4, {}); }),
+        refusal([&] { gma_analyze(model, images, sizes, gma_attack(AttackKind::pgd, Norm::linf), 4, {}); }),
         "--tries 4"));
   }
 
@@ -229,7 +229,7 @@ TEST_SUITE("attacks") {
                            std::span(nan).subspan(first * s, n * s)};
     };
     GmaReplay replay(model, Norm::l2);
-    CHECK(mentions(error_of([&] { (void)replay.analysis(); }), "shown before"));
+    CHECK(mentions(refusal([&] { (void)replay.analysis(); }), "shown before"));
     int64_t last = 0;
     const auto progress = [&](int64_t done) {
       last = done;
@@ -260,14 +260,14 @@ TEST_SUITE("attacks") {
     CHECK(strict.analysis().sizes[0].tries[0].ball_violations == 12);
     CHECK(strict.analysis().sizes[0].tries[0].box_violations == 12 * 144);
     eps[0] *= 2;
-    CHECK(mentions(error_of([&] { replay.show(part(0, 5), {}); }), "not those of the other parts"));
+    CHECK(mentions(refusal([&] { replay.show(part(0, 5), {}); }), "not those of the other parts"));
     StoredAttacks other = part(0, 5);
     other.shape = {144, 1, 1};
-    CHECK(mentions(error_of([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "do not fit the network"));
+    CHECK(mentions(refusal([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "do not fit the network"));
     const std::vector<int32_t> eleventh(5, 10);
     other = part(0, 5);
     other.label = eleventh;
-    CHECK(mentions(error_of([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "part holds the label 10"));
+    CHECK(mentions(refusal([&] { GmaReplay(model, Norm::l2).show(other, {}); }), "part holds the label 10"));
   }
 
   TEST_CASE("the attacks that GMA is compared with are those of Table 2") {

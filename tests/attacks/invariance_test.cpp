@@ -128,7 +128,7 @@ TEST_SUITE("attacks") {
       if (++calls == 3) fail("the disk is full");
     };
     const float eps = 0.1f;
-    CHECK(error_of([&] {
+    CHECK(refusal([&] {
             attack_images(model, images, std::span(&eps, 1), attack_defaults(AttackKind::fgsm), job);
           }) == "the disk is full");
     CHECK(calls == 3);

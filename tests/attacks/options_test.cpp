@@ -30,8 +30,8 @@ void change(Value& value) {
   }
 }
 
-std::string refusal(const AttackOptions& options, float eps) {
-  return error_of([&] { check_attack(options, std::span(&eps, 1), 784); });
+std::string refusal_of(const AttackOptions& options, float eps) {
+  return refusal([&] { check_attack(options, std::span(&eps, 1), 784); });
 }
 
 }  // namespace
@@ -41,8 +41,8 @@ TEST_SUITE("attacks") {
     for (const char* name : {"fgsm", "bim", "pgd", "mim"}) CHECK(to_string(parse_attack(name)) == name);
     for (const char* name : {"linf", "l2", "l1"}) CHECK(to_string(parse_norm(name)) == name);
     for (const std::string& name : attack_names()) CHECK(to_string(parse_attack(name)) == name);
-    CHECK(mentions(error_of([] { parse_attack("jsma"); }), "jsma"));
-    CHECK(mentions(error_of([] { parse_norm("l3"); }), "linf, l2 or l1"));
+    CHECK(mentions(refusal([] { parse_attack("jsma"); }), "jsma"));
+    CHECK(mentions(refusal([] { parse_norm("l3"); }), "linf, l2 or l1"));
   }
 
   TEST_CASE("defaults are those of the table") {
@@ -75,7 +75,7 @@ TEST_SUITE("attacks") {
       CHECK((info.run != nullptr) != (info.stages != nullptr));
       CHECK(std::string(info.source).size() > 10);
       const AttackOptions defaults = attack_defaults(info.kind);
-      CHECK(refusal(defaults, default_eps(info.kind, defaults.norm)).empty());
+      CHECK(refusal_of(defaults, default_eps(info.kind, defaults.norm)).empty());
       for (const std::string_view read : info.reads) {
         CAPTURE(read);
         CHECK(options.count(std::string(read)) + groups.count(std::string(read)) == 1);
@@ -108,25 +108,25 @@ TEST_SUITE("attacks") {
 
   TEST_CASE("a size must be a size") {
     const AttackOptions pgd = attack_defaults(AttackKind::pgd);
-    CHECK(refusal(pgd, 0.3f).empty());
-    CHECK(refusal(pgd, 0.0f).empty());
-    CHECK(refusal(pgd, 1.1037f).empty());  // the largest of GMA
-    CHECK(mentions(refusal(pgd, -0.1f), "eps -0.1 is negative"));
-    CHECK(mentions(refusal(pgd, std::nanf("")), "eps nan"));
-    CHECK(mentions(refusal(pgd, std::numeric_limits<float>::infinity()), "eps inf"));
-    CHECK(mentions(refusal(pgd, 8.0f), "divide by 255"));
-    CHECK(refusal(attack_of(AttackKind::pgd, Norm::l2), 8.0f).empty());
-    CHECK(mentions(refusal(attack_of(AttackKind::pgd, Norm::l2), 57.0f), "eps 57 is absurd"));
-    CHECK(refusal(attack_of(AttackKind::fgsm, Norm::l1), 700.0f).empty());
-    CHECK(mentions(refusal(attack_of(AttackKind::fgsm, Norm::l1), 2000.0f), "eps 2000"));
-    CHECK(mentions(error_of([&] { check_attack(pgd, {}, 784); }), "at least one size"));
+    CHECK(refusal_of(pgd, 0.3f).empty());
+    CHECK(refusal_of(pgd, 0.0f).empty());
+    CHECK(refusal_of(pgd, 1.1037f).empty());  // the largest of GMA
+    CHECK(mentions(refusal_of(pgd, -0.1f), "eps -0.1 is negative"));
+    CHECK(mentions(refusal_of(pgd, std::nanf("")), "eps nan"));
+    CHECK(mentions(refusal_of(pgd, std::numeric_limits<float>::infinity()), "eps inf"));
+    CHECK(mentions(refusal_of(pgd, 8.0f), "divide by 255"));
+    CHECK(refusal_of(attack_of(AttackKind::pgd, Norm::l2), 8.0f).empty());
+    CHECK(mentions(refusal_of(attack_of(AttackKind::pgd, Norm::l2), 57.0f), "eps 57 is absurd"));
+    CHECK(refusal_of(attack_of(AttackKind::fgsm, Norm::l1), 700.0f).empty());
+    CHECK(mentions(refusal_of(attack_of(AttackKind::fgsm, Norm::l1), 2000.0f), "eps 2000"));
+    CHECK(mentions(refusal([&] { check_attack(pgd, {}, 784); }), "at least one size"));
   }
 
   TEST_CASE("options that make no attack are refused by name") {
     const auto refused = [](auto change, const char* flag) {
       AttackOptions options = attack_defaults(AttackKind::pgd);
       change(options);
-      const std::string message = refusal(options, 0.3f);
+      const std::string message = refusal_of(options, 0.3f);
       CAPTURE(message);
       CHECK(mentions(message, flag));
       CHECK_FALSE(mentions(message, "\n"));
@@ -163,12 +163,12 @@ TEST_SUITE("attacks") {
 
   TEST_CASE("what needs no images is refused without any") {
     AttackOptions cw = attack_defaults(AttackKind::cw);
-    CHECK(error_of([&] { check_attack(cw); }).empty());
+    CHECK(refusal([&] { check_attack(cw); }).empty());
     cw.norm = Norm::linf;
-    CHECK(mentions(error_of([&] { check_attack(cw); }), "norm linf does not fit cw"));
-    CHECK(error_of([&] { check_length("eps", 2.0f, Norm::linf, 784); }).empty());
-    CHECK(mentions(error_of([&] { check_length("eps", 5.0f, Norm::linf, 784); }), "eps 5 is absurd"));
-    CHECK(error_of([&] { check_length("eps", 5.0f, Norm::l2, 784); }).empty());
+    CHECK(mentions(refusal([&] { check_attack(cw); }), "norm linf does not fit cw"));
+    CHECK(refusal([&] { check_length("eps", 2.0f, Norm::linf, 784); }).empty());
+    CHECK(mentions(refusal([&] { check_length("eps", 5.0f, Norm::linf, 784); }), "eps 5 is absurd"));
+    CHECK(refusal([&] { check_length("eps", 5.0f, Norm::l2, 784); }).empty());
   }
 
   TEST_CASE("a batch must fit the model") {
@@ -179,7 +179,7 @@ TEST_SUITE("attacks") {
     const auto refused = [&](auto change, const AttackOptions& options, const char* part) {
       AttackBatch batch = batch_of(images, 0, 3);
       change(batch);
-      const std::string message = error_of([&] { craft(model, batch, std::span(&eps, 1), options); });
+      const std::string message = refusal([&] { craft(model, batch, std::span(&eps, 1), options); });
       CAPTURE(message);
       CHECK(mentions(message, part));
     };
@@ -201,12 +201,12 @@ TEST_SUITE("attacks") {
         fgsm, "[model] expected images (n,12,12,1)");
 
     const Images other = random_images({6, 6, 1}, 3, 10);
-    CHECK(mentions(error_of([&] { attack_images(model, other, std::span(&eps, 1), fgsm, {.rows = {0}}); }),
+    CHECK(mentions(refusal([&] { attack_images(model, other, std::span(&eps, 1), fgsm, {.rows = {0}}); }),
                    "expected images of 12x12x1"));
     CHECK(
-        mentions(error_of([&] { attack_images(model, images, std::span(&eps, 1), targeted, {.rows = {0}}); }),
+        mentions(refusal([&] { attack_images(model, images, std::span(&eps, 1), targeted, {.rows = {0}}); }),
                  "1 targets, got 0"));
-    CHECK(mentions(error_of([&] { attack_images(model, images, std::span(&eps, 1), fgsm, {.rows = {3}}); }),
+    CHECK(mentions(refusal([&] { attack_images(model, images, std::span(&eps, 1), fgsm, {.rows = {3}}); }),
                    "rows"));
   }
 

@@ -189,19 +189,19 @@ TEST_SUITE("attacks") {
   TEST_CASE("poison: what cannot be differentiated or drawn is refused") {
     const Images images = random_images({12, 12, 1}, 80, 10);
     const Model model = small_model();  // with batch norm
-    CHECK(mentions(error_of([&] { (void)inner_of(model, images, {}); }), "batchnorm"));
-    CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0.95, 1); }), "share"));
-    CHECK(mentions(error_of([] { (void)draw_poison_roles(10, 0, 1); }), "share"));
-    const auto refusal = [](auto change) {
+    CHECK(mentions(refusal([&] { (void)inner_of(model, images, {}); }), "batchnorm"));
+    CHECK(mentions(refusal([] { (void)draw_poison_roles(10, 0.95, 1); }), "share"));
+    CHECK(mentions(refusal([] { (void)draw_poison_roles(10, 0, 1); }), "share"));
+    const auto refused = [](auto change) {
       PoisonOptions options;
       change(options);
-      return error_of([&] { check_poison(options, 784); });
+      return refusal([&] { check_poison(options, 784); });
     };
-    CHECK(refusal([](PoisonOptions&) {}).empty());
-    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 5; }), "eps 5 is absurd"));
-    CHECK(mentions(refusal([](PoisonOptions& o) { o.eps = 0; }), "eps 0 is no budget"));
-    CHECK(mentions(refusal([](PoisonOptions& o) { o.inner.checkpoint = 2; }), "--checkpoint is for --lane"));
-    CHECK(mentions(error_of([] { (void)parse_meta_gradient("magic"); }),
+    CHECK(refused([](PoisonOptions&) {}).empty());
+    CHECK(mentions(refused([](PoisonOptions& o) { o.eps = 5; }), "eps 5 is absurd"));
+    CHECK(mentions(refused([](PoisonOptions& o) { o.eps = 0; }), "eps 0 is no budget"));
+    CHECK(mentions(refused([](PoisonOptions& o) { o.inner.checkpoint = 2; }), "--checkpoint is for --lane"));
+    CHECK(mentions(refusal([] { (void)parse_meta_gradient("magic"); }),
                    "unrolled, stepwise, forward-over-reverse or differences"));
   }
 
@@ -229,7 +229,7 @@ TEST_SUITE("attacks") {
     const Model flat = make_model("flatten | dense 3", {8, 8, 1});
     set_parameter(flat, 0, std::vector<float>(192));
     options.inner.rate = 0;
-    CHECK(mentions(error_of([&] { (void)compare_meta_gradients(flat, images, roles, options); }),
+    CHECK(mentions(refusal([&] { (void)compare_meta_gradients(flat, images, roles, options); }),
                    "the meta-gradient is zero"));
   }
 

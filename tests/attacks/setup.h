@@ -9,6 +9,7 @@
 #include "attacks/attack_images.h"
 #include "engine/error.h"
 #include "engine/random.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 
@@ -138,16 +139,6 @@ inline bool same_results(const Recorded& a, const Recorded& b) {
          a.report.backward_passes == b.report.backward_passes;
 }
 
-// The message of the Error that `body` throws; empty where it throws none.
-template <typename Body>
-std::string error_of(const Body& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
-}
 inline bool mentions(const std::string& text, const char* part) {
   return text.find(part) != std::string::npos;
 }

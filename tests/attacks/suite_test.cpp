@@ -417,7 +417,7 @@ TEST_SUITE("attacks") {
     const std::vector<Labels> ranks = ranking(z, 5);
     CHECK(ranks[0].to_host() == std::vector<int32_t>{0, 1});
     CHECK(ranks[4].to_host() == std::vector<int32_t>{3, 0});
-    CHECK(mentions(error_of([&] {
+    CHECK(mentions(refusal([&] {
                      difference_of_logits_ratio(Tensor::zeros(cpu_backend(), {1, 2}), labels);
                    }),
                    "at least 3 classes"));
@@ -454,24 +454,24 @@ TEST_SUITE("attacks") {
   }
 
   TEST_CASE("what does not fit an attack is refused by name") {
-    const auto refusal = [](AttackKind kind, auto change) {
+    const auto refused = [](AttackKind kind, auto change) {
       AttackOptions options = attack_defaults(kind);
       change(options);
       const float eps = 0.3f;
-      return error_of([&] { check_attack(options, std::span(&eps, 1), 784); });
+      return refusal([&] { check_attack(options, std::span(&eps, 1), 784); });
     };
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.norm = Norm::linf; }), "norm linf"));
-    CHECK(mentions(refusal(AttackKind::fab, [](AttackOptions& o) { o.norm = Norm::l1; }), "norm l1"));
-    CHECK(mentions(refusal(AttackKind::apgd_t, [](AttackOptions& o) { o.targeted = true; }), "targeted"));
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.restarts = 2; }), "restarts 2"));
-    CHECK(mentions(refusal(AttackKind::cw, [](AttackOptions& o) { o.cw.confidence = -1; }), "cw.confidence"));
-    CHECK(mentions(refusal(AttackKind::apgd_ce, [](AttackOptions& o) { o.step_size = 0.1f; }), "step_size"));
-    CHECK(refusal(AttackKind::square, [](AttackOptions& o) { o.targeted = true; }).empty());
+    CHECK(mentions(refused(AttackKind::cw, [](AttackOptions& o) { o.norm = Norm::linf; }), "norm linf"));
+    CHECK(mentions(refused(AttackKind::fab, [](AttackOptions& o) { o.norm = Norm::l1; }), "norm l1"));
+    CHECK(mentions(refused(AttackKind::apgd_t, [](AttackOptions& o) { o.targeted = true; }), "targeted"));
+    CHECK(mentions(refused(AttackKind::cw, [](AttackOptions& o) { o.restarts = 2; }), "restarts 2"));
+    CHECK(mentions(refused(AttackKind::cw, [](AttackOptions& o) { o.cw.confidence = -1; }), "cw.confidence"));
+    CHECK(mentions(refused(AttackKind::apgd_ce, [](AttackOptions& o) { o.step_size = 0.1f; }), "step_size"));
+    CHECK(refused(AttackKind::square, [](AttackOptions& o) { o.targeted = true; }).empty());
     const float infinite = kUnbounded;
     CHECK(mentions(
-        error_of([&] { check_attack(attack_defaults(AttackKind::square), std::span(&infinite, 1), 784); }),
+        refusal([&] { check_attack(attack_defaults(AttackKind::square), std::span(&infinite, 1), 784); }),
         "eps inf"));
-    CHECK(error_of([&] {
+    CHECK(refusal([&] {
             check_attack(attack_defaults(AttackKind::fab), std::span(&infinite, 1), 784);
           }).empty());
   }

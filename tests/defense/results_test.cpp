@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "engine/error.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -23,27 +24,18 @@ Judged at_size(double size, double fooled) {
   return row;
 }
 
-std::string refusal_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST_SUITE("defense") {
   TEST_CASE("results: rows and numbers that are not there are named") {
     DefenceRun run;
     run.summary = {judged_with(0.5, {})};
     CHECK(run.number(kJudge, &Judged::accuracy) == 0.5);
-    CHECK(refusal_of([&] {
+    CHECK(refusal([&] {
             (void)run.number(kJudge, &Judged::detected);
           }).find("no detection_rate of vote after bootstrap on exact") != std::string::npos);
-    CHECK(refusal_of([&] { (void)run.judged(kJudge, "cw"); }).find("under cw") != std::string::npos);
-    CHECK(refusal_of([&] { (void)run.without("cw"); }).find("without cw") != std::string::npos);
-    CHECK(refusal_of([&] { (void)run.worst_adaptive(); }).find("knows the defence") != std::string::npos);
-    CHECK(refusal_of([&] { (void)worst_left_out({run}); }).find("left out") != std::string::npos);
+    CHECK(refusal([&] { (void)run.judged(kJudge, "cw"); }).find("under cw") != std::string::npos);
+    CHECK(refusal([&] { (void)run.without("cw"); }).find("without cw") != std::string::npos);
+    CHECK(refusal([&] { (void)run.worst_adaptive(); }).find("knows the defence") != std::string::npos);
+    CHECK(refusal([&] { (void)worst_left_out({run}); }).find("left out") != std::string::npos);
   }
 
   TEST_CASE("results: numbers of a run and their mean over runs") {
@@ -98,7 +90,7 @@ TEST_SUITE("defense") {
     CHECK(training_curve(runs, "bootstrap", "", &Score::loss).at(1).mean == 2.0);
     CHECK(training_curve(runs, "bootstrap", "", &Score::loss).at(1).n == 4);
     CHECK(test_curve(runs, "bootstrap", "vote", "all", &Score::accuracy).at(1).mean == 0.875);
-    CHECK(refusal_of([&] {
+    CHECK(refusal([&] {
             (void)test_curve(runs, "bootstrap", "vote", "cw", &Score::loss);
           }).find("no test of vote with cw") != std::string::npos);
   }

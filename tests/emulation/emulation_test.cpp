@@ -14,6 +14,7 @@
 namespace caltrop::emu {
 namespace {
 
+using test::refusal;
 using test::Samples;
 
 TEST_SUITE("emulation") {

@@ -11,6 +11,7 @@
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
 #include "tests/reference.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 using reference::Samples;
@@ -47,16 +48,6 @@ class Array {
   int64_t count_;
   Scratch<T> memory_;
 };
-
-// The text of the Error that body throws; empty when it throws none.
-inline std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 // How many different lines "file.cu:17" a text names.
 inline size_t lines_named(const std::string& text) {

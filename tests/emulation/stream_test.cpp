@@ -15,6 +15,8 @@
 namespace caltrop::emu {
 namespace {
 
+using test::refusal;
+
 #ifdef CALTROP_ASAN
 // Whether body ends its process, tried in a child.
 bool dies(const std::function<void()>& body) {

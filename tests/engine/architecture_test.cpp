@@ -6,24 +6,15 @@
 
 #include "engine/error.h"
 #include "engine/zoo.h"
+#include "tests/refusal.h"
 
-namespace caltrop {
+namespace caltrop::test {
 namespace {
 
 constexpr ImageShape kMnist{28, 28, 1};
 
 std::string canonical(std::string_view line) {
   return to_string(parse_architecture(line));
-}
-
-template <typename Call>
-std::string refusal(Call call) {
-  try {
-    call();
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 void check_refused(std::string_view line, const std::string& expected) {
@@ -360,4 +351,4 @@ TEST_SUITE("engine") {
   }
 }
 
-}  // namespace caltrop
+}  // namespace caltrop::test

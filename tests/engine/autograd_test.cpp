@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <memory>
 #include <thread>
 
@@ -13,6 +12,7 @@
 #include "engine/ops.h"
 #include "tests/compare.h"
 #include "tests/reference.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -25,15 +25,6 @@ Tensor leaf(Shape shape, std::initializer_list<float> values) {
 }
 Tensor random(const Shape& shape, uint64_t seed) {
   return Tensor::from(cpu_backend(), shape, reference::Samples(seed).floats(element_count(shape)));
-}
-
-std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 // How often each op ran while `body` did.

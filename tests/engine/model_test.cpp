@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/zoo.h"
 #include "tests/compare.h"
 #include "tests/reference.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -34,15 +34,6 @@ Tensor images(int64_t n, ImageShape shape, uint64_t seed) {
 Labels labels(int64_t n, int64_t classes, uint64_t seed) {
   const std::vector<int32_t> values = Samples(seed).labels(n, classes);
   return Labels(cpu_backend(), std::span<const int32_t>(values));
-}
-
-std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 std::vector<float> floats_of(const Model& model, const std::string& name) {

@@ -49,7 +49,7 @@ OpCase separated(OpCase c) {
   c.distinct = true;
   return c;
 }
-OpCase constant(OpCase c) {
+OpCase separated_constant(OpCase c) {
   c.differentiable = false;
   return separated(c);
 }
@@ -83,16 +83,16 @@ std::vector<OpCase> loss_cases() {
                            [](const Values& z) { return reference::softmax(kRows, kClasses, z); }));
   list.push_back(on_logits("log_softmax(Tensor)", "", log_softmax,
                            [](const Values& z) { return reference::log_softmax(kRows, kClasses, z); }));
-  list.push_back(constant(on_logits(
+  list.push_back(separated_constant(on_logits(
       "argmax(Tensor)", "as one-hot", [](const Tensor& z) { return one_hot(argmax(z), kClasses); },
       one_hot_of_argmax)));
-  list.push_back(constant(on_logits(
+  list.push_back(separated_constant(on_logits(
       "vote(vector<Tensor>)", "as one-hot",
       [](const Tensor& z) {
         return one_hot(vote({-z, z, z}), kClasses);
       },
       one_hot_of_argmax)));
-  list.push_back(constant(on_logits(
+  list.push_back(separated_constant(on_logits(
       "one_hot(Labels,int64_t)", "", [](const Tensor&) { return one_hot(labels(), 6); },
       [](const Values&) { return one_hot_of(kLabels, 6); })));
   list.push_back(on_logits(

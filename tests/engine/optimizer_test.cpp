@@ -4,12 +4,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <functional>
 
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
 #include "tests/reference.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -18,15 +18,6 @@ using reference::Samples;
 using reference::Values;
 
 constexpr Rule kRules[] = {Rule::sgd, Rule::adam, Rule::rmsprop, Rule::adagrad};
-
-std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
-}
 
 Tensor parameter(const std::vector<float>& values) {
   return variable(Tensor::from(cpu_backend(), {static_cast<int64_t>(values.size())}, values));

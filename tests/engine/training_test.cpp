@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "engine/autograd.h"
 #include "engine/early_stopping.h"
@@ -14,6 +13,7 @@
 #include "engine/random.h"
 #include "kernels/emulation/emulation.h"
 #include "tests/reference.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -50,15 +50,6 @@ double accuracy(const Model& model, const Images& images) {
   int64_t right = 0;
   for (size_t i = 0; i < predicted.size(); ++i) right += predicted[i] == images.labels()[i];
   return static_cast<double>(right) / static_cast<double>(images.count());
-}
-
-std::string refusal(const std::function<void()>& body) {
-  try {
-    body();
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 TrainingOptions options_of(int64_t epochs, int64_t batch, uint64_t seed) {
