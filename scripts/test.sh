@@ -72,12 +72,24 @@ if [ "$tidy" = yes ]; then
   echo "${#sources[@]} sources and ${#headers[@]} headers are formatted, ${#built[@]} sources are clean"
 fi
 
+# What runs beside one another, as many at once as there are cores: commands, in the order of the longest first.
+commands=()
+
+if [ "$emulated" = yes ]; then
+  section "the emulated device by clang++, for AddressSanitizer and UBSan: build"
+  "$root/scripts/build.sh" "$root/build-emulated" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_SANITIZE=ON -DCALTROP_CUDA=OFF \
+    -- test_emulation test_emulated_ops
+  ops=$root/build-emulated/tests/test_emulated_ops parity="parity of all else*"
+  commands+=("run_quietly $ops --test-case-exclude='$parity'" "run_quietly $ops --test-case='$parity'"
+             "run_quietly $root/build-emulated/tests/test_emulation")
+fi
+
 if [ "$fuzz" != 0 ]; then
-  section "fuzzing, $fuzz s for each target"
+  section "fuzzing, $fuzz s for each target: build"
   mapfile -t targets < <(find "$root/tests/fuzz" -name 'fuzz_*.cpp' -exec basename {} .cpp \; | sort)
   "$root/scripts/build.sh" "$root/build-fuzz" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_FUZZ=ON -DCALTROP_SANITIZE=ON \
     -- "${targets[@]}"
-  # Each target alone in a process, as many at once as there are cores; findings are kept in build-fuzz/.
+  # Each target alone in a process; findings are kept in build-fuzz/.
   fuzz_one() {
     local target=$1 folder=$root/build-fuzz options log
     log=$folder/$target.log
@@ -93,16 +105,22 @@ if [ "$fuzz" != 0 ]; then
   }
   export -f fuzz_one
   export root fuzz
-  # shellcheck disable=SC2016
-  printf '%s\0' "${targets[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'fuzz_one "$1"' fuzz
+  for target in "${targets[@]}"; do commands+=("fuzz_one $target"); done
 fi
 
-if [ "$emulated" = yes ]; then
-  section "the emulated device by clang++, under AddressSanitizer and UBSan"
-  "$root/scripts/build.sh" "$root/build-emulated" -DCMAKE_CXX_COMPILER=clang++ -DCALTROP_SANITIZE=ON -DCALTROP_CUDA=OFF \
-    -- test_emulation test_emulated_ops
-  "$root/build-emulated/tests/test_emulation"
-  "$root/build-emulated/tests/test_emulated_ops"
+if [ ${#commands[@]} -gt 0 ]; then
+  section "the emulated device under the sanitizers, the fuzzers"
+  # One whole answer after the other, not line by line.
+  run_quietly() {
+    local log
+    log=$("$@" 2>&1) && { tail -n 3 <<<"$log"; return; }
+    echo "$log"
+    echo "error: $* failed"
+    return 1
+  }
+  export -f run_quietly
+  # shellcheck disable=SC2016
+  printf '%s\0' "${commands[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'eval "$1"' run
 fi
 
 if [ "$sanitize" = yes ]; then

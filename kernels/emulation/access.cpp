@@ -108,7 +108,7 @@ void watch(std::vector<Watcher*> new_watchers) {
 }
 
 void note_access(uintptr_t return_address, uintptr_t address, uint32_t size, Kind kind) {
-  if (!inside || busy || !may_be_shared(address)) return;
+  if (!inside || busy) return;
   const Busy working;
   const Access access{place_of(return_address), address, size, kind};
   for (size_t i = 0; i < listener_count; ++i) listeners[i]->access(access);

@@ -35,7 +35,7 @@ class Watcher : public Observer {
 // From now on these, in this order, see every launch; an empty list ends it.
 void watch(std::vector<Watcher*> watchers);
 
-// Called by the hooks (tsan_hooks.cpp) for every access of instrumented code, in kernels or not.
+// Called by the hooks (tsan_hooks.cpp) for every access of instrumented code that may be shared, in kernels or not.
 void note_access(uintptr_t return_address, uintptr_t address, uint32_t size, Kind kind);
 
 }  // namespace caltrop::emu

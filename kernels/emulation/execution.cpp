@@ -20,6 +20,9 @@
 
 namespace caltrop::emu {
 
+constexpr Fiber::Stack kEverything{0, SIZE_MAX};
+Fiber::Stack running_stack = kEverything;
+
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
@@ -140,6 +143,7 @@ Fiber* take_fiber() {
 void jump_to(Fiber* fiber) {
   Fiber* from = running_fiber;
   running_fiber = fiber;
+  running_stack = fiber->stack();
   Fiber::jump(*from, *fiber);
 }
 
@@ -377,9 +381,6 @@ void* dynamic_shared_block() {
 size_t dynamic_shared_bytes() {
   return call ? call->shared_bytes : 0;
 }
-bool may_be_shared(uintptr_t address) {
-  return running_fiber && !running_fiber->holds(reinterpret_cast<const void*>(address));
-}
 std::string describe_thread(int linear) {
   const uint3 t = threads[static_cast<size_t>(linear)].index;
   return fmt::format("thread ({},{},{}) of block ({},{},{})", t.x, t.y, t.z, blockIdx.x, blockIdx.y,
@@ -399,6 +400,7 @@ void run_kernel(const KernelCall& kernel) {
   running_fiber = &host;
   jump_to(take_fiber());
   running_fiber = nullptr;
+  running_stack = kEverything;
   if (failure) {
     // Threads that still wait are abandoned where they stand.
     free_fibers.clear();

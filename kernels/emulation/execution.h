@@ -10,6 +10,7 @@
 
 #include "kernels/emulation/builtins.h"
 #include "kernels/emulation/emulation.h"
+#include "kernels/emulation/fiber.h"
 
 namespace caltrop::emu {
 
@@ -78,7 +79,11 @@ void set_observer(Observer* observer);
 Observer* current_observer();
 // Makes a mutant: __syncthreads, __syncwarp and waits for copies at this line do nothing.
 void skip_at(Site site);
+// The stack of the thread that runs, all of memory where none does. Asked at each load and store.
+extern Fiber::Stack running_stack;
 // Whether a thread runs that may share this address with others: what lies on its own stack it has alone.
-bool may_be_shared(uintptr_t address);
+inline bool may_be_shared(uintptr_t address) {
+  return address - running_stack.first >= running_stack.size;
+}
 
 }  // namespace caltrop::emu

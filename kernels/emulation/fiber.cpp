@@ -88,9 +88,8 @@ void Fiber::reset() {
 #endif
 }
 
-bool Fiber::holds(const void* address) const {
-  const char* at = static_cast<const char*>(address);
-  return stack_ && at >= stack_ && at < stack_ + kStack;
+Fiber::Stack Fiber::stack() const {
+  return {reinterpret_cast<uintptr_t>(stack_), stack_ ? kStack : 0};
 }
 
 void Fiber::arrived() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(CALTROP_UCONTEXT)
 #define CALTROP_OWN_SWITCH 1
@@ -24,7 +25,11 @@ class Fiber {
 
   // Forgets what the fiber was doing: its next use begins at the entry again.
   void reset();
-  bool holds(const void* address) const;
+  struct Stack {
+    uintptr_t first;
+    size_t size;
+  };
+  Stack stack() const;                              // empty for the host's
   void* stack_pointer() const { return pointer_; }  // where a switched-out fiber stands
 
   // Leaves `from`, which must be running, and goes on in `to`.

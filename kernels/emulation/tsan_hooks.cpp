@@ -14,6 +14,7 @@ namespace {
 
 __attribute__((always_inline)) inline void note(const void* pc, const volatile void* address, size_t size,
                                                 Kind kind) {
+  if (!caltrop::emu::may_be_shared(reinterpret_cast<uintptr_t>(address))) return;
   note_access(reinterpret_cast<uintptr_t>(pc), reinterpret_cast<uintptr_t>(address),
               static_cast<uint32_t>(size), kind);
 }
