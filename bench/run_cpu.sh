@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Times Caltrop and PyTorch on the same jobs, the same cores, in one run, and prints the table of ratios.
+# Times Caltrop and its peers on the same jobs, the same cores, in one run, and prints the table of ratios.
 # Job by job the two alternate (A-B-A-B), so that whatever the machine does meanwhile meets both.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,11 +9,11 @@ usage() {
 usage: bench/run_cpu.sh [--jobs a,b,...] [--rounds N] [--repeats N] [--threads N] [--fraction F] [--retune] [--out-dir DIR]
 
   --jobs      jobs of `caltrop bench cpu` (default: all)
-  --rounds    alternations of Caltrop and PyTorch (default 2)
+  --rounds    alternations of Caltrop and its peers (default 2)
   --repeats   samples of each in a round, at least (default 3)
   --threads   threads of each, pinned to as many cores (default 2)
   --fraction  let PyTorch run this part of its epochs and attacks, scaled to the whole (default 1; noted in the table)
-  --retune    search PyTorch's fastest configurations again
+  --retune    search the peers' fastest configurations again
   --out-dir   where <date>-cpu.md and <date>-cpu.json go (default bench/results)
 
 CALTROP names the binary (default: build/caltrop), PEERS_PYTHON a Python with the peers
@@ -21,7 +21,7 @@ CALTROP names the binary (default: build/caltrop), PEERS_PYTHON a Python with th
 END
 }
 
-jobs=train_epoch_target,train_epoch_eat3,inference_target,inference_eat1,inference_eat2,inference_eat3,inference_ensemble,pgd10_target,gma_target
+jobs=
 rounds=2 repeats=3 threads=2 fraction=1 out_dir=$root/bench/results tune=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -38,13 +38,16 @@ done
 
 caltrop=${CALTROP:-$root/build/caltrop}
 [ -x "$caltrop" ] || { echo "error: no caltrop binary; build it (scripts/quickstart.sh) or set CALTROP" >&2; exit 1; }
+export CALTROP=$caltrop
 python=$("$root/scripts/install_peers.sh")
+peers() { taskset -c "${cores:?}" "$python" "$root/bench/peers/cpu_peers.py" --threads "$threads" "$@"; }
 
 # The first cores this process may use.
 allowed=$("$python" -c 'import os; print(*sorted(os.sched_getaffinity(0)))')
 cores=$(tr ' ' '\n' <<<"$allowed" | head -n "$threads" | paste -sd,)
 [ "$(tr ',' '\n' <<<"$cores" | wc -l)" = "$threads" ] ||
   { echo "error: $threads threads were asked for, the cores are $allowed" >&2; exit 1; }
+[ -n "$jobs" ] || jobs=$(peers --list)
 load=$(cut -d' ' -f1 /proc/loadavg)
 if awk "BEGIN { exit !($load > 0.5) }"; then
   echo "note: the machine is busy (load average $load); idle it for times worth keeping" >&2
@@ -52,16 +55,14 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-torch() { taskset -c "$cores" "$python" "$root/bench/peers/torch_cpu.py" --threads "$threads" "$@"; }
-
-echo "searching PyTorch's fastest configurations (kept in build-peers/tuning.json)" >&2
-torch --jobs "$jobs" --tune-only "${tune[@]}"
+echo "searching the peers' fastest configurations (kept in build-peers/tuning.json)" >&2
+peers --jobs "$jobs" --tune-only "${tune[@]}"
 pairs=()
 for job in ${jobs//,/ }; do
   for ((round = 1; round <= rounds; round++)); do
-    ours=$work/caltrop-$job-$round.json theirs=$work/torch-$job-$round.json
+    ours=$work/caltrop-$job-$round.json theirs=$work/peers-$job-$round.json
     taskset -c "$cores" "$caltrop" bench cpu --json "$ours" --jobs "$job" --repeats "$repeats" --threads "$threads" >&2
-    torch --json "$theirs" --jobs "$job" --repeats "$repeats" --fraction "$fraction"
+    peers --json "$theirs" --jobs "$job" --repeats "$repeats" --fraction "$fraction"
     pairs+=("$ours:$theirs")
   done
 done

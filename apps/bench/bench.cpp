@@ -35,6 +35,19 @@ std::string cpu_name() {
   return "unknown";
 }
 
+// The most memory that this process has held since the last forget_peak(), in MiB; 0 where the system does not say.
+void forget_peak() {
+  std::ofstream("/proc/self/clear_refs") << "5";
+}
+double peak_memory() {
+  std::ifstream stream("/proc/self/status");
+  for (std::string word; stream >> word;) {
+    double kib = 0;
+    if (word == "VmHWM:" && stream >> kib) return kib / 1024;
+  }
+  return 0;
+}
+
 std::vector<std::string> job_names() {
   std::vector<std::string> names;
   for (const BenchJob& job : bench_jobs()) names.push_back(job.name);
@@ -65,8 +78,10 @@ void declare_jobs(Flags& flags, BenchOptions& options, const std::string& device
   for (const BenchJob& job : bench_jobs()) jobs += fmt::format(" {:<20}{}\n", job.name, job.work);
   flags.section("The jobs", jobs);
   flags.section("Files", "With --out: DIR/config.json, bench.json (as --json), bench.csv");
-  flags.section("JSON",
-                "device, threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], check}}");
+  flags.section(
+      "JSON",
+      "device, threads, cpu, isa, jobs: {NAME: {seconds: the median, samples: [...], peak_mib: the most "
+      "memory held, data included, check}}");
   const std::string command = "caltrop bench " + device;
   flags.example(command + " --jobs inference_target --repeats 9", "One job, nine samples.");
   flags.example(command + (device == "cpu" ? " --threads 2" : "") + " --json -",
@@ -84,7 +99,7 @@ void declare_ensemble(Flags& flags, BenchOptions& options) {
   add_sample_flags(flags, options);
   flags.text(
       "peer", options.peer, "FILE",
-      "PyTorch's times of the same job, as bench/peers/torch_cpu.py --jobs inference_ensemble writes them",
+      "PyTorch's times of the same job, as bench/peers/cpu_peers.py --jobs inference_ensemble writes them",
       "none");
   add_common_flags(flags, options.common);
   flags.section("Files", "With --out: DIR/config.json, bench.json (as --json), bench.csv");
@@ -92,12 +107,12 @@ void declare_ensemble(Flags& flags, BenchOptions& options) {
                 "device, threads, images, paths: {NAME: {seconds: the median, samples: [...]}}, ratios");
   flags.example("caltrop bench ensemble", "Fused against composed.");
   flags.example(
-      "build-peers/venv/bin/python bench/peers/torch_cpu.py --jobs inference_ensemble --json torch.json\n"
+      "build-peers/venv/bin/python bench/peers/cpu_peers.py --jobs inference_ensemble --json torch.json\n"
       "  caltrop bench ensemble --peer torch.json",
       "PyTorch's row beside them.");
 }
 
-// PyTorch's samples and configuration from torch_cpu.py's file.
+// PyTorch's samples and configuration from cpu_peers.py's file.
 std::pair<std::vector<double>, std::string> peer_samples(const std::string& path) {
   try {
     const Json file = read_json(path), &job = file.at("jobs").at("inference_ensemble");
@@ -110,7 +125,7 @@ std::pair<std::vector<double>, std::string> peer_samples(const std::string& path
     }
   } catch (const Json::exception&) {  // refused below
   }
-  fail("{} holds no times of inference_ensemble, as bench/peers/torch_cpu.py writes them", path);
+  fail("{} holds no times of inference_ensemble, as bench/peers/cpu_peers.py writes them", path);
 }
 
 double seconds_of(const TimedWork& work) {
@@ -120,19 +135,23 @@ double seconds_of(const TimedWork& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Table timing_table(const std::string& what, Column last) {
-  return Table({{what, what},
-                {"seconds", "seconds", Column::Kind::general, 4},
-                {"fastest", "fastest", Column::Kind::general, 4},
-                {"slowest", "slowest", Column::Kind::general, 4},
-                std::move(last)});
+Table timing_table(const std::string& what, const std::vector<Column>& more) {
+  std::vector<Column> columns = {{what, what},
+                                 {"seconds", "seconds", Column::Kind::general, 4},
+                                 {"fastest", "fastest", Column::Kind::general, 4},
+                                 {"slowest", "slowest", Column::Kind::general, 4}};
+  columns.insert(columns.end(), more.begin(), more.end());
+  return Table(columns);
 }
 
 // Adds a row, and returns {seconds: the median, samples}.
-Json add_times(Table& table, const std::string& what, const std::vector<double>& samples, Cell last) {
+Json add_times(Table& table, const std::string& what, const std::vector<double>& samples,
+               const std::vector<Cell>& more) {
   const double median = quantile(samples, 0.5);
   const auto [fastest, slowest] = std::ranges::minmax(samples);
-  table.row({what, median, fastest, slowest, std::move(last)});
+  std::vector<Cell> row = {what, median, fastest, slowest};
+  row.insert(row.end(), more.begin(), more.end());
+  table.row(row);
   return {{"seconds", median}, {"samples", samples}};
 }
 
@@ -163,7 +182,8 @@ void run_jobs(BenchOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   if (options.jobs.empty()) options.jobs = job_names();
   run(options, flags, console, [&](BenchBed& bed, Backend& backend) {
-    Table table = timing_table("job", {"check", "checked"});
+    Table table =
+        timing_table("job", {{"peak_mib", "peak MiB", Column::Kind::number, 0}, {"check", "checked"}});
     Json jobs = Json::object();
     ProgressLine progress(console, "", static_cast<int64_t>(options.jobs.size()) * (options.repeats + 1),
                           "samples");
@@ -171,16 +191,20 @@ void run_jobs(BenchOptions& options, const Flags& flags) {
     for (const std::string& name : options.jobs) {
       progress.label(name);
       const BenchJob& job = *std::ranges::find(bench_jobs(), name, &BenchJob::name);
-      const TimedWork work = job.make(bed, job.network);
+      const TimedWork work = job.make(bed, job.network, job.images);
       std::string check;
       std::vector<double> samples;
+      double peak = 0;
       for (int64_t i = 0; i <= options.repeats; ++i) {
+        forget_peak();
         const double seconds = seconds_of(work);
         if (i > 0) samples.push_back(seconds);
+        peak = std::max(peak, peak_memory());
         check = work.check();
         progress.at(++done);
       }
-      jobs[name] = add_times(table, name, samples, check);
+      jobs[name] = add_times(table, name, samples, {peak, check});
+      jobs[name]["peak_mib"] = peak;
       jobs[name]["check"] = check;
     }
     const std::string isa = backend.description();
@@ -212,13 +236,13 @@ void run_ensemble(BenchOptions& options, const Flags& flags) {
       for (size_t k = 0; k < 2; ++k) paths[k].second.push_back(seconds_of(works[k]));
       progress.at(i + 1);
     }
-    Table table = timing_table("path", {"ratio", "times fused", Column::Kind::general, 3});
+    Table table = timing_table("path", {{"ratio", "times fused", Column::Kind::general, 3}});
     const double fused = quantile(paths[0].second, 0.5);
     Json numbers = Json::object(), ratios = Json::object();
     for (const auto& [name, samples] : paths) {
       const double ratio = quantile(samples, 0.5) / fused;
       ratios[name] = ratio;
-      numbers[name] = add_times(table, name, samples, ratio);
+      numbers[name] = add_times(table, name, samples, {ratio});
     }
     return Times{fmt::format("{}; {}", backend.description(), check), std::move(table),
                  Json{{"device", backend.description()},

@@ -1,4 +1,4 @@
-// The jobs of `caltrop bench`: the same shapes and settings as bench/peers/torch_cpu.py has.
+// The jobs of `caltrop bench`: the same shapes and settings as bench/peers/cpu_peers.py has.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,9 @@ struct BenchBed {
 
 struct BenchJob {
   std::string name, work;
-  TimedWork (*make)(BenchBed& bed, const std::string& network);
-  std::string network = "target";
+  TimedWork (*make)(BenchBed& bed, const std::string& network, int64_t images);
+  std::string network;
+  int64_t images;
 };
 const std::vector<BenchJob>& bench_jobs();
 

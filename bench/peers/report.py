@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Combines the rounds of bench/run_cpu.sh into one Markdown table and one JSON file.
+"""Combines the rounds of bench/run_cpu.sh into one Markdown file and one JSON file.
 
-Each round is a pair of files, Caltrop's and PyTorch's, of one job, measured one right after the other. A time is the
-median over all rounds; a ratio's range is that of the rounds taken one by one, so it shows what drift remains.
+Each round is a pair of files, Caltrop's and its peers', of one job, measured one right after the other. A time is the
+median over all rounds; a ratio is to the fastest of all peers, and its range that of the rounds taken one by one, so it
+shows what drift remains.
 """
 
 import argparse
@@ -22,8 +23,21 @@ TITLES = {
     "inference_ensemble": "EAT-1, -2, -3 and their vote, 10,000 images",
     "pgd10_target": "Target, PGD-10, 10,000 images",
     "gma_target": "Target, GMA sweep (30 sizes, PGD-10), 1,000 images",
+    "cw1000_target": "Target, CW, 1,000 steps, 100 images",
+    "apgd_target": "Target, APGD-CE, 100 steps, 1,000 images",
+    "train_kim3": "Kim-3, 6,400 images of an epoch, batch 128",
+    "train_vgg7": "VGG7, 256 images of an epoch, batch 128",
+    "train_vgg16": "VGG16, 256 images of an epoch, batch 128",
+    "train_resnet32": "ResNet32, 1,280 images of an epoch, batch 128",
+    "train_resnet50": "ResNet50, 128 images, one batch",
+    "inference_kim3": "Kim-3, inference, 10,000 images",
+    "inference_vgg7": "VGG7, inference, 500 images",
+    "inference_vgg16": "VGG16, inference, 500 images",
+    "inference_resnet32": "ResNet32, inference, 2,000 images",
+    "inference_resnet50": "ResNet50, inference, 200 images",
 }
-HEADLINE = ("stock", "tuned")  # the variants that the ratio is taken against; libraries are for information
+VARIANTS = {"stock": "PyTorch, stock", "tuned": "PyTorch, tuned", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
+            "jax": "JAX", "foolbox": "foolbox", "torchattacks": "torchattacks"}
 
 
 def commit(checkout):
@@ -33,7 +47,7 @@ def commit(checkout):
 
 
 def combine(rounds):
-    """The table's data from [(caltrop, torch)], one pair of parsed files per job and round."""
+    """The table's data from [(caltrop, peers)], one pair of parsed files per job and round."""
     jobs = {}
     for ours, theirs in rounds:
         for name in ours["jobs"]:
@@ -47,16 +61,18 @@ def combine_job(pairs):
     variants = {}
     for _, theirs in pairs:
         for name, variant in theirs["variants"].items():
-            kept = variants.setdefault(name, {"samples": [], "config": variant["config"],
+            kept = variants.setdefault(name, {"samples": [], "peak_mib": 0, "config": variant["config"],
                                               "measured_fraction": variant["measured_fraction"]})
             kept["samples"] += variant["samples"]
+            kept["peak_mib"] = max(kept["peak_mib"], variant["peak_mib"])
     for variant in variants.values():
         variant["seconds"] = statistics.median(variant["samples"])
     samples = [s for ours, _ in pairs for s in ours["samples"]]
-    best = min((v for v in HEADLINE if v in variants), key=lambda v: variants[v]["seconds"])
+    best = min(variants, key=lambda v: variants[v]["seconds"])
     seconds = statistics.median(samples)
     each = [theirs["variants"][best]["seconds"] / ours["seconds"] for ours, theirs in pairs]
-    return {"caltrop": {"seconds": seconds, "samples": samples}, "torch": variants, "best": best,
+    peak = max(ours["peak_mib"] for ours, _ in pairs)
+    return {"caltrop": {"seconds": seconds, "samples": samples, "peak_mib": peak}, "peers": variants, "best": best,
             "ratio": variants[best]["seconds"] / seconds, "ratio_range": [min(each), max(each)]}
 
 
@@ -65,29 +81,33 @@ def duration(seconds):
 
 
 def markdown(result):
-    lines = [f"# CPU: Caltrop and PyTorch, {result['date']}", "",
+    jobs = result["jobs"]
+    shown = [v for v in VARIANTS if any(v in job["peers"] for job in jobs.values())]
+    lines = [f"# CPU: Caltrop and its peers, {result['date']}", "",
              f"{result['cpu']}, {result['threads']} threads, {result['rounds']} rounds in alternation on the "
              f"same cores; commit {result['commit']}. Caltrop's instruction set: {result['isa']['caltrop']}; PyTorch's: "
              f"{result['isa']['torch']}. " + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-             + f". Load average before the run: {result['load_average']}.", "",
-             "| job | Caltrop | PyTorch, stock | PyTorch, tuned | ratio to the better | rounds |",
-             "|---|---|---|---|---|---|"]
-    for name, job in result["jobs"].items():
-        cells = [duration(job["torch"][v]["seconds"]) if v in job["torch"] else "–" for v in HEADLINE]
+             + f". Load average before the run: {result['load_average']}. A ratio above 1 means that Caltrop is faster than "
+             "the fastest of all (bold).", "",
+             f"| job | Caltrop | {' | '.join(VARIANTS[v] for v in shown)} | ratio | rounds |",
+             "|---" * (len(shown) + 4) + "|"]
+    for name, job in jobs.items():
+        cells = [duration(job["peers"][v]["seconds"]) if v in job["peers"] else "–" for v in shown]
+        cells = [f"**{cell}**" if v == job["best"] else cell for v, cell in zip(shown, cells)]
         low, high = job["ratio_range"]
         lines.append(f"| {TITLES.get(name, name)} | {duration(job['caltrop']['seconds'])} | {' | '.join(cells)} | "
-                     f"**{job['ratio']:.1f}×** | {low:.1f}–{high:.1f} |")
-    extra = [f"- {TITLES.get(name, name)}, {variant}: {duration(job['torch'][variant]['seconds'])} "
-             f"({job['torch'][variant]['seconds'] / job['caltrop']['seconds']:.1f}×), "
-             f"{job['torch'][variant]['config']}"
-             for name, job in result["jobs"].items() for variant in job["torch"] if variant not in HEADLINE]
-    if extra:
-        lines += ["", "For information, the same attack by libraries:", "", *extra]
-    tuned = [f"- {TITLES.get(name, name)}: {job['torch']['tuned']['config']}"
-             for name, job in result["jobs"].items() if "tuned" in job["torch"]]
-    lines += ["", "What tuning chose:", "", *tuned]
-    parts = {name: v["measured_fraction"] for name, job in result["jobs"].items()
-             for v in job["torch"].values() if v["measured_fraction"] != 1}
+                     f"**{job['ratio']:.2f}×** | {low:.2f}–{high:.2f} |")
+    lines += ["", "Peak resident memory of the process, in MiB, its data and libraries included:", "",
+              f"| job | Caltrop | {' | '.join(VARIANTS[v] for v in shown)} |", "|---" * (len(shown) + 2) + "|"]
+    for name, job in jobs.items():
+        cells = [f"{job['peers'][v]['peak_mib']:,.0f}" if v in job["peers"] else "–" for v in shown]
+        lines.append(f"| {TITLES.get(name, name)} | {job['caltrop']['peak_mib']:,.0f} | {' | '.join(cells)} |")
+    lines += ["", "What tuning chose:", ""]
+    for name, job in jobs.items():
+        chosen = [f"{VARIANTS[v]}: {job['peers'][v]['config']}" for v in shown if v in job["peers"] and v != "stock"]
+        lines.append(f"- {TITLES.get(name, name)}. " + "; ".join(chosen))
+    parts = {name: v["measured_fraction"] for name, job in jobs.items()
+             for v in job["peers"].values() if v["measured_fraction"] != 1}
     if parts:
         lines += ["", "PyTorch's times of these jobs are scaled from a part: "
                   + ", ".join(f"{name} ({part:g})" for name, part in parts.items()) + "."]
@@ -96,14 +116,14 @@ def markdown(result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", nargs="+", required=True, metavar="CALTROP:TORCH", help="pairs of result files")
+    parser.add_argument("--rounds", nargs="+", required=True, metavar="CALTROP:PEERS", help="pairs of result files")
     parser.add_argument("--out-dir", required=True, help="receives <date>-cpu.md and <date>-cpu.json")
     parser.add_argument("--load-average", default="unknown")
     options = parser.parse_args()
     rounds = [tuple(json.loads(Path(p).read_text()) for p in pair.split(":")) for pair in options.rounds]
     ours, theirs = rounds[0]
     if ours["threads"] != theirs["threads"]:
-        raise SystemExit(f"error: Caltrop ran {ours['threads']} threads, PyTorch {theirs['threads']}")
+        raise SystemExit(f"error: Caltrop ran {ours['threads']} threads, its peers {theirs['threads']}")
     jobs = combine(rounds)
     result = {"date": datetime.date.today().isoformat(), "commit": commit(Path(__file__).resolve().parents[2]),
               "cpu": theirs["cpu"], "threads": ours["threads"],

@@ -1,4 +1,4 @@
-"""The benchmark's attack jobs in PyTorch: PGD-10, the GMA sweep, and PGD-10 by two libraries.
+"""The benchmark's attack jobs in PyTorch: PGD-10 and the GMA sweep, and PGD-10, CW and APGD by libraries.
 
 The job interface is described in torch_jobs.py.
 """
@@ -9,11 +9,12 @@ import time
 import torch
 import torch.nn.functional as F
 
+from torch_jobs import IMAGES
 from torch_zoo import Config, accuracy, build, kept, part, require
 
 EPS, STEP_SIZE, STEPS = 0.3, 0.075, 10
+APGD_EPS = 0.06  # leaves images to the last step
 SWEEP_SIZES = [v * math.exp(-i) for v in (0.1, 0.5, 1.0, 2.0, 3.0) for i in range(1, 7)]
-SWEEP_IMAGES = 1000
 
 
 class Pgd:
@@ -118,7 +119,7 @@ class Sweep(Pgd):
             require(abs(here - there) <= 1, f"size {eps:.2e} leaves {here} images correct, plain PyTorch {there}")
 
     def run(self, fraction):
-        images, labels = self.images[:SWEEP_IMAGES], self.labels[:SWEEP_IMAGES]
+        images, labels = self.images[:IMAGES["gma_target"]], self.labels[:IMAGES["gma_target"]]
         if self.config.sweep == "stacked":
             n = part(len(images), fraction, self.chunk)
             for rows in {self.chunk, n % self.chunk} - {0}:
@@ -135,21 +136,61 @@ class Sweep(Pgd):
 
 
 class Library(Pgd):
-    """The same PGD-10 as a library runs it; what the library checks of its result is part of its time."""
+    """The same attack as a library runs it; what the library checks of its result is part of its time."""
+
+    kind = "pgd10"
 
     def __init__(self, name, config, data, library):
         super().__init__(name, config, data)
-        if library == "foolbox":
-            import foolbox
+        count = IMAGES.get(f"{self.kind}_{name}")
+        self.images, self.labels = self.images[:count], self.labels[:count]
+        self.attack = getattr(self, "_" + library)()
 
-            wrapped = foolbox.PyTorchModel(self.model, bounds=(0, 1))
-            attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=STEPS, random_start=False)
-            self.attack = lambda x, y: attack(wrapped, x, y, epsilons=EPS)[1]
-        else:
-            import torchattacks
+    def _foolbox(self):
+        import foolbox
 
-            self.attack = torchattacks.PGD(self.model, EPS, STEP_SIZE, STEPS, random_start=False)
+        wrapped = foolbox.PyTorchModel(self.model, bounds=(0, 1))
+        if self.kind == "cw1000":
+            attack = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=1, steps=1000, initial_const=1,
+                                                           abort_early=False)
+            return lambda x, y: attack(wrapped, x, y, epsilons=None)[0]
+        attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=STEPS, random_start=False)
+        return lambda x, y: attack(wrapped, x, y, epsilons=EPS)[1]
+
+    def _torchattacks(self):
+        import torchattacks
+
+        if self.kind == "cw1000":
+            return torchattacks.CW(self.model, c=1, steps=1000)
+        if self.kind == "apgd":
+            return torchattacks.APGD(self.model, norm="Linf", eps=APGD_EPS, steps=100, loss="ce")
+        return torchattacks.PGD(self.model, EPS, STEP_SIZE, STEPS, random_start=False)
 
     def pgd(self, images, labels, eps):
         batches = zip(images.split(self.config.batch), labels.split(self.config.batch))
         return torch.cat([self.attack(x, y) for x, y in batches])
+
+
+class Cw(Library):
+    """Carlini and Wagner's L2 attack: 1,000 steps at one constant, 1, on 100 images."""
+
+    kind, probe_fraction = "cw1000", 1
+
+    def check(self):
+        """Whether it fools the network; its size is what it is."""
+        x, y = self.images[:self.config.batch], self.labels[:self.config.batch]
+        robust = accuracy(self.model, self.pgd(x, y, None), y)
+        require(robust <= 0.1, f"robust accuracy is {robust:.3f}, expected at most 0.1")
+
+
+class Apgd(Library):
+    """APGD on cross-entropy: 100 steps in L-infinity, eps 0.06, on 1,000 images."""
+
+    kind, probe_fraction = "apgd", 1
+
+    def check(self):
+        x, y = self.images[:self.config.batch], self.labels[:self.config.batch]
+        found = self.pgd(x, y, APGD_EPS)
+        require((found - x).abs().max().item() <= APGD_EPS + 1e-6, "a perturbation leaves its ball")
+        robust = accuracy(self.model, found, y)
+        require(robust <= 0.9, f"robust accuracy is {robust:.3f}, expected at most 0.9")

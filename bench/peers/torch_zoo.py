@@ -47,6 +47,66 @@ class Vote(nn.Module):
 MODELS["ensemble"] = Vote
 
 
+class Residual(nn.Module):
+    """Sum of a branch and of what went in, or of what a shortcut makes of that."""
+
+    def __init__(self, branch, shortcut):
+        super().__init__()
+        self.branch, self.shortcut = branch, shortcut
+
+    def forward(self, x):
+        return self.branch(x) + self.shortcut(x)
+
+
+def network_of(line, shape=(1, 28, 28)):
+    """The network that an architecture line of Caltrop describes, of the layers that its deep networks have."""
+    layers = [layer.split() for layer in line.split(" | ")]
+    sample = torch.zeros(1, *shape)
+
+    def number(words, name, default):
+        return int(words[words.index(name) + 1]) if name in words else default
+
+    def simple(words, x):
+        kind = words[0]
+        if kind == "conv":
+            kernel = tuple(int(v) for v in words[2].split("x"))
+            return nn.Conv2d(x.shape[1], int(words[1]), kernel, number(words, "stride", 1), number(words, "pad", 0))
+        if kind == "maxpool":
+            return nn.MaxPool2d(int(words[1]), number(words, "stride", int(words[1])))
+        if kind == "dense":
+            return nn.Linear(x.shape[1], int(words[1]))
+        return {"batchnorm": lambda: nn.BatchNorm2d(x.shape[1]), "relu": nn.ReLU, "gelu": nn.GELU,
+                "flatten": nn.Flatten,
+                "globalavgpool": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())}[kind]()
+
+    def until(ends, x):
+        modules = []
+        while layers and layers[0][0] not in ends:
+            words = layers.pop(0)
+            if words[0] == "residual":
+                branch, _ = until(("shortcut", "add"), x)
+                shortcut = nn.Identity()
+                if layers.pop(0)[0] == "shortcut":
+                    shortcut, _ = until(("add",), x)
+                    layers.pop(0)
+                modules.append(Residual(branch, shortcut))
+            else:
+                modules.append(simple(words, x))
+            with torch.no_grad():
+                x = modules[-1].eval()(x)
+        return nn.Sequential(*modules).train(), x
+
+    return until((), sample)[0]
+
+
+def add_networks(lines):
+    for name, line in lines.items():
+        MODELS[name] = lambda line=line: network_of(line)
+
+
+DEEP_INFERENCE = ("inference_vgg7", "inference_vgg16", "inference_resnet32", "inference_resnet50")
+
+
 @dataclass(frozen=True)
 class Config:
     """One way to run a job. `allocator` belongs to the process: the driver sets it before Python starts."""
@@ -60,16 +120,31 @@ class Config:
     sweep: str = "sizes"  # GMA: one attack per size, or all sizes of an image stacked in one batch
 
 
-def candidates(job, allocator):
-    """The configurations of one allocator from which `tuned` is the fastest.
+def candidates(job, allocator, peer="torch"):
+    """The configurations of one allocator from which a peer's `tuned` is the fastest.
 
-    With the default allocator only batch 128 is worth a probe: larger activations cost it a page fault each.
+    With the default allocator only batch 128 is worth a probe: larger activations cost it a page fault each. The deep
+    networks are not compiled: that takes minutes, and their time is in oneDNN's convolutions either way.
     """
+    if peer in ("onnxruntime", "openvino"):
+        return [Config(allocator, batch=batch) for batch in (25, 100, 250, 1000)] if allocator == "default" else []
+    if peer == "jax":
+        batches = (128,) if job.startswith("train") else (250, 1000, 2000)
+        return [Config(allocator, batch=batch) for batch in batches] if allocator == "default" else []
+    if peer in ("foolbox", "torchattacks"):
+        batches = (25, 50, 100) if job.startswith("cw") else (128, 500)
+        return [Config(allocator, True, batch=batch, frozen=True) for batch in batches] if allocator == "keep" else []
+    if job.startswith("train_") and not job.startswith("train_epoch"):
+        if allocator == "default":
+            return []
+        return [Config(allocator, cl, adam="fused") for cl in (False, True)]
     if job.startswith("train"):
         eager = [Config(allocator, cl, adam=adam) for cl in (False, True) for adam in ("loop", "foreach", "fused")]
         return [*eager, Config(allocator, True, "compile", adam="fused")]
     ways = [(False, "eager"), (True, "eager"), (True, "compile")]
     batches = (128, 256, 1000) if allocator == "keep" else (128,)
+    if job in DEEP_INFERENCE:
+        ways, batches = ways[1:2], ((25, 100) if allocator == "keep" else ())
     if job.startswith("inference"):
         return [Config(allocator, cl, engine, batch) for cl, engine in [*ways, (False, "jit")] for batch in batches]
     sweeps = ("sizes",)

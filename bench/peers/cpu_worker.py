@@ -1,13 +1,15 @@
-"""Runs benchmark tasks in this process and writes their times; torch_cpu.py starts it.
+"""Runs benchmark tasks in this process and writes their times; cpu_peers.py starts it.
 
 The task list arrives as JSON on standard input:
-  {"threads", "data_dir", "weights": FILE, "tasks": [{"job", "library"?, "config": {...}, "mode": "probe" | "measure",
-   "repeats", "fraction"}]}
-and the results go to the file named as the only argument: one {"samples": [...]} or {"error": "..."} per task.
+  {"threads", "data_dir", "weights": FILE, "networks": {NAME: architecture line}, "tasks": [{"job", "peer",
+   "config": {...}, "mode": "probe" | "measure", "repeats", "fraction"}]}
+and the results go to the file named as the only argument: one {"samples": [...], "peak_mib"} or {"error": "..."} per
+task. The peak is the process's: of a measured job, which has a process of its own, data and libraries included.
 """
 
 import json
 import os
+import resource
 import sys
 import time
 import warnings
@@ -16,15 +18,22 @@ from pathlib import Path
 import mnist
 
 
-def make(job, config, data, library):
+def make(job, config, data, peer):
     import torch_attacks
     import torch_jobs
 
-    if library:
-        return torch_attacks.Library("target", config, data, library)
-    kinds = {"train_epoch": torch_jobs.TrainEpoch, "inference": torch_jobs.Inference, "pgd10": torch_attacks.Pgd,
-             "gma": torch_attacks.Sweep}
     kind, model = job.rsplit("_", 1)
+    if peer in ("onnxruntime", "openvino"):
+        return torch_jobs.OnnxInference(model, config, data, peer)
+    if peer == "jax":
+        import jax_jobs
+
+        return {"train_epoch": jax_jobs.TrainEpoch, "pgd10": jax_jobs.Pgd}[kind](model, config, data)
+    if peer != "torch":
+        libraries = {"pgd10": torch_attacks.Library, "cw1000": torch_attacks.Cw, "apgd": torch_attacks.Apgd}
+        return libraries[kind](model, config, data, peer)
+    kinds = {"train_epoch": torch_jobs.TrainEpoch, "train": torch_jobs.TrainEpoch, "inference": torch_jobs.Inference,
+             "pgd10": torch_attacks.Pgd, "gma": torch_attacks.Sweep}
     return kinds[kind](model, config, data)
 
 
@@ -68,6 +77,7 @@ def main():
     warnings.filterwarnings("ignore")
     spec = json.load(sys.stdin)
     torch.set_num_threads(spec["threads"])
+    torch_zoo.add_networks(spec["networks"])
     folder = mnist.find_mnist(spec["data_dir"])
     tensors = lambda split: tuple(torch.from_numpy(array) for array in mnist.load(folder, split))  # noqa: E731
     weights = Path(spec["weights"])
@@ -78,8 +88,10 @@ def main():
     results = []
     for task in spec["tasks"]:
         try:
-            job = make(task["job"], torch_zoo.Config(**task["config"]), data, task.get("library"))
-            results.append({"samples": samples(job, task["mode"], task["repeats"], task["fraction"])})
+            job = make(task["job"], torch_zoo.Config(**task["config"]), data, task["peer"])
+            times = samples(job, task["mode"], task["repeats"], task["fraction"])
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            results.append({"samples": times, "peak_mib": peak})
         except Exception as error:  # one candidate that cannot run here, say for want of a compiler, is no failure
             results.append({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
     temporary = Path(sys.argv[1] + ".tmp")
