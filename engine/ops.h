@@ -99,8 +99,16 @@ struct BatchMoments {
   Tensor mean, variance;
 };
 BatchMoments batch_moments(const Tensor& x);
+// By given moments: what evaluation does where no convolution takes it along.
 Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
                   const Tensor& bias, float epsilon);
+// By the moments of x, as one fused op: what training does. The gradient flows through y, its dependence on the
+// moments included; the moments themselves are values alone. The two functions above are its composed form: its
+// oracle, and its derivative where a graph of the gradient is asked for.
+struct BatchNormed {
+  Tensor y, mean, variance;
+};
+BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon);
 
 // Each element kept with probability 1 - p and scaled by 1 / (1 - p); the mask is a function of (seed,
 // stream).

@@ -56,6 +56,24 @@ Tensor alias(const Tensor& x) {
                 [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g}; });
 }
 
+// The gradient of a fused op where a graph of it is asked for: that of its composed form. The aliases make these
+// partial derivatives: the inputs may depend on one another, and those paths are the caller's walk.
+template <typename Composed>
+std::vector<Tensor> composed_gradient(const std::vector<Tensor>& inputs, const Needs& needs, const Tensor& g,
+                                      const Composed& composed) {
+  std::vector<Tensor> aliases, wanted, d(inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    aliases.push_back(alias(inputs[i]));
+    if (needs[i]) wanted.push_back(aliases[i]);
+  }
+  const std::vector<Tensor> found =
+      grad({composed(aliases)}, wanted, {.create_graph = true, .grad_outputs = {g}});
+  for (size_t i = 0, k = 0; i < inputs.size(); ++i) {
+    if (needs[i]) d[i] = found[k++];
+  }
+  return d;
+}
+
 // Reads what maxpool picked: the derivative of maxpool_scatter.
 Tensor maxpool_gather(const Tensor& x, const Buffer<int32_t>& index, const Pool2d& shape) {
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
@@ -184,22 +202,12 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
   if (backward && options.activation == Activation::gelu) slope = Buffer<float>(backend, y.size());
   backend.conv_block(block, x.data(), w.data(), bias.data(), y.mutable_data(), winner.data(), slope.data());
   return record("conv_block", y, {x, w, bias}, [=](const Tensor& g, const Tensor&, const Needs& needs) {
-    std::vector<Tensor> d(3);
     if (recording()) {
-      // A graph of the gradient is asked for: differentiate the composed form instead. The aliases make these
-      // partial derivatives: x, w and bias may depend on one another, and those paths are the caller's walk.
-      const std::vector<Tensor> inputs = {alias(x), alias(w), alias(bias)};
-      std::vector<Tensor> wanted;
-      for (size_t i = 0; i < 3; ++i) {
-        if (needs[i]) wanted.push_back(inputs[i]);
-      }
-      const Tensor composed = conv_block_composed(inputs[0], inputs[1], inputs[2], options);
-      const std::vector<Tensor> found = grad({composed}, wanted, {.create_graph = true, .grad_outputs = {g}});
-      for (size_t i = 0, k = 0; i < 3; ++i) {
-        if (needs[i]) d[i] = found[k++];
-      }
-      return d;
+      return composed_gradient({x, w, bias}, needs, g, [&](const std::vector<Tensor>& in) {
+        return conv_block_composed(in[0], in[1], in[2], options);
+      });
     }
+    std::vector<Tensor> d(3);
     if (needs[0]) {
       CALTROP_COUNT_OP("conv_block_dinput");
       d[0] = Tensor::uninitialized(g.backend(), x.shape());
@@ -257,15 +265,57 @@ BatchMoments batch_moments(const Tensor& x) {
   return {m, mean(square(x - m), axes)};
 }
 
-Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
-                  const Tensor& bias, float epsilon) {
-  const Shape channels{x.dim(-1)};
-  for (const Tensor* each : {&mean, &variance, &weight, &bias}) {
+namespace {
+
+void check_channels(const Shape& channels, std::initializer_list<const Tensor*> vectors) {
+  for (const Tensor* each : vectors) {
     if (each->shape() != channels)
       fail("[batch_norm] expected vectors of {} channels, got {}", channels[0], to_string(each->shape()));
   }
+}
+
+}  // namespace
+
+Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight,
+                  const Tensor& bias, float epsilon) {
+  check_channels({x.dim(-1)}, {&mean, &variance, &weight, &bias});
   const Tensor scale = weight * reciprocal(sqrt(variance + epsilon));
   return (x - mean) * scale + bias;
+}
+
+BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon) {
+  CALTROP_COUNT_OP("batch_norm");
+  if (x.rank() < 1 || x.size() == 0)
+    fail("[batch_norm] expected x (...,c) of at least one row, got {}", to_string(x.shape()));
+  const Shape channels{x.dim(-1)};
+  check_channels(channels, {&weight, &bias});
+  const BatchNorm shape{x.size() / channels[0], channels[0], epsilon};
+  Backend& backend = x.backend();
+  const Tensor y = Tensor::uninitialized(backend, x.shape()), mean = Tensor::uninitialized(backend, channels),
+               variance = Tensor::uninitialized(backend, channels);
+  backend.batch_norm(shape, x.data(), weight.data(), bias.data(), y.mutable_data(), mean.mutable_data(),
+                     variance.mutable_data());
+  const auto vjp = [=](const Tensor& g, const Tensor&, const Needs& needs) {
+    const std::vector<Tensor> inputs = {x, weight, bias};
+    if (recording()) {
+      return composed_gradient(inputs, needs, g, [&](const std::vector<Tensor>& in) {
+        const auto [m, v] = batch_moments(in[0]);
+        return batch_norm(in[0], m, v, in[1], in[2], epsilon);
+      });
+    }
+    CALTROP_COUNT_OP("batch_norm_backward");
+    std::vector<Tensor> d(3);
+    float* to[3] = {};
+    for (size_t i = 0; i < 3; ++i) {
+      if (!needs[i]) continue;
+      d[i] = Tensor::uninitialized(g.backend(), inputs[i].shape());
+      to[i] = d[i].mutable_data();
+    }
+    g.backend().batch_norm_backward(shape, x.data(), mean.data(), variance.data(), weight.data(), g.data(),
+                                    to[0], to[1], to[2]);
+    return d;
+  };
+  return {record("batch_norm", y, {x, weight, bias}, vjp), mean, variance};
 }
 
 Tensor dropout(const Tensor& x, float p, uint64_t seed, uint64_t stream) {

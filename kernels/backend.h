@@ -119,6 +119,12 @@ struct BlockFilters {
 };
 inline constexpr size_t kMostNetworks = 8;  // that are computed together, or vote
 
+// Batch norm over the rows of a (rows, channels) array: images by pixels, or vectors.
+struct BatchNorm {
+  int64_t rows, channels;
+  float epsilon;
+};
+
 enum class Norm : uint8_t { linf, l2, l1 };
 
 // One step of a gradient attack on `rows` images of `cols` pixels: step, project, clip to the box.
@@ -243,6 +249,18 @@ class Backend {
   // dbias may be null.
   virtual void conv_block_dweight(const ConvBlock& block, const float* x, const float* g,
                                   const uint8_t* winner, const float* slope, float* dw, float* dbias) = 0;
+
+  // mean and variance (biased) of each channel over all rows, and y = (x - mean) / sqrt(variance + epsilon) * weight
+  // + bias. Here a row of y depends on all rows of x. A channel with a NaN or an infinity has NaN for its moments
+  // and its y; one row has variance 0; no rows have moments that are NaN.
+  virtual void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
+                          float* y, float* mean, float* variance) = 0;
+  // The gradient of that y, given its moments. With d = x - mean and s = 1 / sqrt(variance + epsilon), for each
+  // channel: dbias = sum of g; dweight = s * sum of g d; dx = weight s (g - dbias / rows - d s dweight / rows).
+  // Each of dx, dweight and dbias may be null.
+  virtual void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean,
+                                   const float* variance, const float* weight, const float* g, float* dx,
+                                   float* dweight, float* dbias) = 0;
 
   // Rows of `cols` logits; of a row with a NaN all results are NaN.
   virtual void softmax(int64_t rows, int64_t cols, const float* x, float* y) = 0;

@@ -54,6 +54,12 @@ class CpuBackend : public Backend {
   void conv_block_dweight(const ConvBlock& block, const float* x, const float* g, const uint8_t* winner,
                           const float* slope, float* dw, float* dbias) override;
 
+  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override;
+  void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* g, float* dx, float* dweight,
+                           float* dbias) override;
+
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override;
   void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) override;
   void cross_entropy(int64_t rows, int64_t cols, const float* z, const int32_t* label, float* loss) override;

@@ -130,6 +130,19 @@ void add_batch_norms(std::vector<OpCase>& list) {
                  return normalized(in[0], mean, variance, in[1], in[2], static_cast<double>(kEpsilon));
                }};
   list.push_back(batch);
+  // The fused op: images, and rows of vectors.
+  for (const Shape& shape : {x, Shape{5, 4}}) {
+    const int64_t channels = shape.back();
+    OpCase fused{"batch_norm(Tensor,Tensor,Tensor,float)",
+                 "fused, of " + to_string(shape),
+                 {shape, {channels}, {channels}},
+                 [](const Tensors& in) { return batch_norm(in[0], in[1], in[2], kEpsilon).y; },
+                 [channels](const Inputs& in) {
+                   const auto [mean, variance] = moments(in[0], static_cast<size_t>(channels));
+                   return normalized(in[0], mean, variance, in[1], in[2], static_cast<double>(kEpsilon));
+                 }};
+    list.push_back(fused);
+  }
 }
 
 OpCase dropout_case(float p) {

@@ -219,6 +219,18 @@ TEST_SUITE("engine") {
          [&] {
            (void)batch_norm(a, b, b, b, b, 1e-5f);
          }},
+        {"[batch_norm] expected vectors of 3 channels, got (2,3)",
+         [&] {
+           (void)batch_norm(a, random({3}, 1), a, 1e-5f);
+         }},
+        {"[batch_norm] expected x (...,c) of at least one row, got (0,4)",
+         [&] {
+           (void)batch_norm(random({0, 4}, 1), b, b, 1e-5f);
+         }},
+        {"[batch_norm] expected x (...,c) of at least one row, got ()",
+         [&] {
+           (void)batch_norm(random({}, 1), b, b, 1e-5f);
+         }},
         {"[dropout] expected a probability in [0, 1), got 1",
          [&] {
            (void)dropout(a, 1.0f, 0, 0);

@@ -37,6 +37,8 @@ const std::vector<Check>& all_checks() {
       {"conv_blocks", check_conv_blocks},
       {"conv_block_dinput", check_conv_block_dinput},
       {"conv_block_dweight", check_conv_block_dweight},
+      {"batch_norm", check_batch_norm},
+      {"batch_norm_backward", check_batch_norm_backward},
       {"softmax", check_softmax},
       {"log_softmax", check_log_softmax},
       {"cross_entropy", check_cross_entropy},

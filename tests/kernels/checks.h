@@ -41,6 +41,8 @@ Report check_conv_block(Backend& backend);
 Report check_conv_blocks(Backend& backend);
 Report check_conv_block_dinput(Backend& backend);
 Report check_conv_block_dweight(Backend& backend);
+Report check_batch_norm(Backend& backend);
+Report check_batch_norm_backward(Backend& backend);
 Report check_softmax(Backend& backend);
 Report check_log_softmax(Backend& backend);
 Report check_cross_entropy(Backend& backend);

@@ -83,6 +83,15 @@ class DelegatingBackend : public Backend {
                           const float* slope, float* dw, float* dbias) override {
     inner_.conv_block_dweight(block, x, g, winner, slope, dw, dbias);
   }
+  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override {
+    inner_.batch_norm(shape, x, weight, bias, y, mean, variance);
+  }
+  void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* g, float* dx, float* dweight,
+                           float* dbias) override {
+    inner_.batch_norm_backward(shape, x, mean, variance, weight, g, dx, dweight, dbias);
+  }
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
     inner_.softmax(rows, cols, x, y);
   }

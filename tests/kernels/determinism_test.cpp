@@ -96,6 +96,20 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       backend.matmul(transposes & 1, transposes & 2, 150, 130, 1100, a, b, y, {});
     });
   }
+  // Few channels, several rows to a line; many, in tiles; y and its moments, and all that flows back.
+  for (const auto& [rows, channels] : std::vector<std::array<int64_t, 2>>{{12000, 16}, {600, 330}}) {
+    const auto count = static_cast<size_t>(rows * channels), vector = static_cast<size_t>(channels);
+    const BatchNorm shape{rows, channels, 1e-5f};
+    const Input<float> variance(backend, samples.floats(channels, 0.5, 2.0));
+    results[fmt::format("batch_norm of {} channels", channels)] = run(
+        backend, count + 2 * vector,
+        [&](float* y) { backend.batch_norm(shape, a, b, b + channels, y, y + count, y + count + vector); });
+    results[fmt::format("batch_norm_backward of {} channels", channels)] =
+        run(backend, count + 2 * vector, [&](float* dx) {
+          backend.batch_norm_backward(shape, a, b, variance, b + channels, b, dx, dx + count,
+                                      dx + count + vector);
+        });
+  }
   // A deep one by tiles of outputs, one of few weights, and one with strides.
   for (const Conv2d& s :
        {Conv2d{37, 12, 12, 3, 20, 3, 3, 1, 1, 1, 1}, Conv2d{37, 3, 4, 32, 36, 3, 3, 1, 1, 1, 1},

@@ -278,4 +278,67 @@ struct AdjointScaledBy03 : Base {
   }
 };
 
+// ---- Batch norm.
+struct VarianceIsUnbiased : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+    for (int64_t c = 0; c < s.channels && s.rows > 1; ++c)
+      variance[c] *= static_cast<float>(s.rows) / static_cast<float>(s.rows - 1);
+  }
+};
+// The mean of squares less the square of the mean: in fp32 nothing is left of a small variance around a large mean.
+struct VarianceOfSquares : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+    for (int64_t c = 0; c < s.channels && s.rows > 0; ++c) {
+      float sum = 0.0f;
+      for (int64_t r = 0; r < s.rows; ++r) sum += x[r * s.channels + c] * x[r * s.channels + c];
+      variance[c] = sum / static_cast<float>(s.rows) - mean[c] * mean[c];
+    }
+  }
+};
+struct NormForgetsTheLastRow : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override {
+    const BatchNorm fewer{s.rows > 1 ? s.rows - 1 : s.rows, s.channels, s.epsilon};
+    std::copy_n(x, s.rows * s.channels, y);
+    Base::batch_norm(fewer, x, weight, bias, y, mean, variance);
+  }
+};
+struct NormDropsNan : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
+                  float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+    for (int64_t i = 0; i < s.rows * s.channels; ++i) y[i] = std::isnan(y[i]) ? 0.0f : y[i];
+  }
+};
+struct MomentsAreConstants : Base {
+  void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* g, float* dx, float* dweight,
+                           float* dbias) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+    for (int64_t i = 0; dx && i < s.rows * s.channels; ++i)
+      dx[i] = g[i] * weight[i % s.channels] / std::sqrt(variance[i % s.channels] + s.epsilon);
+  }
+};
+struct WeightGradientOfRawInputs : Base {
+  void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* g, float* dx, float* dweight,
+                           float* dbias) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+    const std::vector<float> zeros(static_cast<size_t>(s.channels));
+    if (dweight)
+      Base::batch_norm_backward(s, x, zeros.data(), variance, weight, g, nullptr, dweight, nullptr);
+  }
+};
+struct BackwardWritesNoBiasAlone : Base {
+  void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* g, float* dx, float* dweight,
+                           float* dbias) override {
+    if (dx || dweight) Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+  }
+};
+
 }  // namespace caltrop::test::mutants

@@ -225,6 +225,21 @@ const EmulatedKernel kKernels[] = {
        b.backend.conv_block_dweight(a.s, a.x, a.y, a.winner, a.slope, b.floats("dw", w_count(a.s.conv)),
                                     b.floats("dbias", a.s.conv.cout));
      }},
+    {"batch_norm", "moments over the rows of a matrix, and its normalised values", kMatrix,
+     [](Bench& b) {
+       const int64_t cols = b["cols"];
+       b.backend.batch_norm({b["rows"], cols, 1e-5f}, b.matrix("x"), b.floats("weight", cols),
+                            b.floats("bias", cols), b.matrix("y"), b.floats("mean", cols),
+                            b.floats("variance", cols));
+     }},
+    {"batch_norm_backward", "its gradient", kMatrix,
+     [](Bench& b) {
+       const int64_t cols = b["cols"];
+       b.backend.batch_norm_backward({b["rows"], cols, 1e-5f}, b.matrix("x"), b.floats("mean", cols),
+                                     b.floats("variance", cols, 0, 1), b.floats("weight", cols),
+                                     b.matrix("g"), b.matrix("dx"), b.floats("dweight", cols),
+                                     b.floats("dbias", cols));
+     }},
     {"softmax", "softmax of rows of logits", kLogits,
      [](Bench& b) {
        b.backend.softmax(b["rows"], b["cols"], b.matrix("x", -4, 4), b.matrix("y"));
