@@ -271,7 +271,7 @@ Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& 
   const Tensor &mean = tensor(k, "running_mean", options), &variance = tensor(k, "running_var", options);
   const Tensor &weight = tensor(k, "weight", options), &bias = tensor(k, "bias", options);
   if (!options.training) return batch_norm(x, mean, variance, weight, bias, spec.epsilon);
-  const BatchMoments batch = batch_moments(x);
+  const BatchNormed batch = batch_norm(x, weight, bias, spec.epsilon);
   {
     // The running variance takes the unbiased estimate, as in PyTorch.
     const NoGrad values_only;
@@ -279,13 +279,13 @@ Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& 
     const auto count = static_cast<float>(rows);
     const float unbias = count > 1.0f ? count / (count - 1.0f) : 1.0f;
     const auto blend = [&](const Tensor& running, const Tensor& now) {
-      const Tensor next = running * (1.0f - spec.momentum) + now.detach() * spec.momentum;
+      const Tensor next = running * (1.0f - spec.momentum) + now * spec.momentum;
       backend_->copy(running.mutable_data(), next.data(), static_cast<size_t>(next.size()) * sizeof(float));
     };
     blend(mean, batch.mean);
-    blend(variance, batch.variance.detach() * unbias);
+    blend(variance, batch.variance * unbias);
   }
-  return batch_norm(x, batch.mean, batch.variance, weight, bias, spec.epsilon);
+  return batch.y;
 }
 
 bool Model::draws_random_numbers() const {

@@ -245,6 +245,25 @@ TEST_SUITE("engine") {
     CHECK(largest_difference(m.mean.to_host(), bias) <= 1e-5);  // a linear function of inputs whose mean is 0
   }
 
+  TEST_CASE("training takes the fused batch norm, and its composed form for a graph of the gradient") {
+    const Model model = model_of("conv 3 3x3 | batchnorm | gelu | flatten | dense 4", {6, 6, 1});
+    const Tensor y = sum(square(model.forward(images(5, {6, 6, 1}, 11), {.training = true})));
+    const auto backward = [] {
+      return op_calls("batch_norm_backward");
+    };
+    const int64_t before = backward();
+    const std::vector<Tensor> fused = grad({y}, model.parameters());
+    CHECK(backward() == before + 1);
+    const std::vector<Tensor> composed = grad({y}, model.parameters(), {.create_graph = true});
+    CHECK(backward() == before + 1);
+    for (size_t k = 0; k < fused.size(); ++k) {
+      const std::vector<float> one = fused[k].to_host(), other = composed[k].to_host();
+      float size = 1.0f;
+      for (const float v : one) size = std::max(size, std::fabs(v));
+      CHECK(largest_difference(one, other) <= 1e-5 * static_cast<double>(size));
+    }
+  }
+
   TEST_CASE("dropout drops in training only, by seed, step and layer") {
     const ImageShape shape{8, 8, 1};
     const Model model = model_of("flatten | dropout 0.5 | dense 10", shape);
