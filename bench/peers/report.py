@@ -84,7 +84,7 @@ def markdown(result):
     jobs = result["jobs"]
     shown = [v for v in VARIANTS if any(v in job["peers"] for job in jobs.values())]
     lines = [f"# CPU: Caltrop and its peers, {result['date']}", "",
-             f"{result['cpu']}, {result['threads']} threads, {result['rounds']} rounds in alternation on the "
+             f"{result['cpu']}, {result['threads']} threads, {result['rounds']} round{'s' if result['rounds'] > 1 else ''} in alternation on the "
              f"same cores; commit {result['commit']}. Caltrop's instruction set: {result['isa']['caltrop']}; PyTorch's: "
              f"{result['isa']['torch']}. " + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
              + f". Load average before the run: {result['load_average']}. A ratio above 1 means that Caltrop is faster than "
