@@ -52,65 +52,47 @@ void column_sums(const float* x, int64_t line, int64_t lines, int64_t rest, int6
   for (int64_t j = 0; j < rest; ++j) sum[j] += x[lines * line + j];
 }
 
-// The same of x - shift and of its square.
-void column_deviations(const float* x, const float* shift, int64_t line, int64_t lines, int64_t rest,
-                       int64_t columns, float* sum, float* squares) {
+// The same of a factor and of its product with d = x - center. The factor is g, or where kOwn is set d itself.
+template <bool kOwn>
+HWY_INLINE void column_pairs(const float* x, const float* center, const float* g, int64_t line, int64_t lines,
+                             int64_t rest, int64_t columns, float* sum, float* products) {
   for_groups<4>(0, columns, [&](auto vectors, int64_t j) HWY_ATTR {
     constexpr int V = decltype(vectors)::value;
     const int64_t n = V > 1 ? V * kLanes : columns - j;
-    Sums<1, V> total, square, center;
-    tile_set(total, 0.0f);
-    tile_set(square, 0.0f);
-    tile_load(center, shift + j, 0, n);
-    for (int64_t l = 0; l < lines; ++l) {
-      Sums<1, V> here;
-      tile_load(here, x + l * line + j, 0, n);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
-        const Vec d = hn::Sub(here.at[0][v], center.at[0][v]);
-        total.at[0][v] = hn::Add(total.at[0][v], d);
-        square.at[0][v] = hn::MulAdd(d, d, square.at[0][v]);
-      }
-    }
-    tile_store(total, sum + j, 0, n);
-    tile_store(square, squares + j, 0, n);
-  });
-  for (int64_t j = 0; j < rest; ++j) {
-    const float d = x[lines * line + j] - shift[j];
-    sum[j] += d;
-    squares[j] += d * d;
-  }
-}
-
-// The same of g and of g (x - mean).
-void column_products(const float* x, const float* mean, const float* g, int64_t line, int64_t lines,
-                     int64_t rest, int64_t columns, float* sum, float* products) {
-  for_groups<4>(0, columns, [&](auto vectors, int64_t j) HWY_ATTR {
-    constexpr int V = decltype(vectors)::value;
-    const int64_t n = V > 1 ? V * kLanes : columns - j;
-    Sums<1, V> total, product, center;
+    Sums<1, V> total, product, middle;
     tile_set(total, 0.0f);
     tile_set(product, 0.0f);
-    tile_load(center, mean + j, 0, n);
+    tile_load(middle, center + j, 0, n);
     for (int64_t l = 0; l < lines; ++l) {
-      Sums<1, V> here, slope;
+      Sums<1, V> here, factor;
       tile_load(here, x + l * line + j, 0, n);
-      tile_load(slope, g + l * line + j, 0, n);
+      if (!kOwn) tile_load(factor, g + l * line + j, 0, n);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        total.at[0][v] = hn::Add(total.at[0][v], slope.at[0][v]);
-        product.at[0][v] =
-            hn::MulAdd(slope.at[0][v], hn::Sub(here.at[0][v], center.at[0][v]), product.at[0][v]);
+        const Vec d = hn::Sub(here.at[0][v], middle.at[0][v]);
+        const Vec f = kOwn ? d : factor.at[0][v];
+        total.at[0][v] = hn::Add(total.at[0][v], f);
+        product.at[0][v] = hn::MulAdd(f, d, product.at[0][v]);
       }
     }
     tile_store(total, sum + j, 0, n);
     tile_store(product, products + j, 0, n);
   });
   for (int64_t j = 0; j < rest; ++j) {
-    const float slope = g[lines * line + j];
-    sum[j] += slope;
-    products[j] += slope * (x[lines * line + j] - mean[j]);
+    const float d = x[lines * line + j] - center[j], f = kOwn ? d : g[lines * line + j];
+    sum[j] += f;
+    products[j] += f * d;
   }
+}
+
+void column_deviations(const float* x, const float* center, int64_t line, int64_t lines, int64_t rest,
+                       int64_t columns, float* sum, float* squares) {
+  column_pairs<true>(x, center, nullptr, line, lines, rest, columns, sum, squares);
+}
+
+void column_products(const float* x, const float* center, const float* g, int64_t line, int64_t lines,
+                     int64_t rest, int64_t columns, float* sum, float* products) {
+  column_pairs<false>(x, center, g, line, lines, rest, columns, sum, products);
 }
 
 // body(position, column, count) for the vectors of `count` floats, line by line.

@@ -8,6 +8,7 @@
 #include "kernels/emulation/emulation.h"
 #include "kernels/error.h"
 #include "tests/emulation/faulty_kernels.h"
+#include "tests/refusal.h"
 
 namespace caltrop::test {
 namespace {
@@ -86,12 +87,7 @@ TEST_SUITE("emulation") {
   TEST_CASE("a launch with findings ends in an error that names memory, threads and lines") {
     AccessChecker checker(AccessChecker::Mode::fail);
     emu::watch({&checker});
-    std::string text;
-    try {
-      faulty_kernels().front().run();
-    } catch (const Error& error) {
-      text = error.what();
-    }
+    const std::string text = refusal([] { faulty_kernels().front().run(); });
     emu::watch({});
     CAPTURE(text);
     for (const char* part :

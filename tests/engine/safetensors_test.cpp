@@ -7,7 +7,7 @@
 #include <fstream>
 #include <limits>
 
-#include "engine/error.h"
+#include "tests/refusal.h"
 
 namespace caltrop {
 namespace {
@@ -28,21 +28,11 @@ SafeTensorFile parse(const std::string& file) {
 
 // The refusal of a file; empty where it is accepted.
 std::string refusal(const std::string& file) {
-  try {
-    (void)parse(file);
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
+  return test::refusal([&] { return parse(file); });
 }
 
 std::string write_refusal(const SafeTensorFile& file) {
-  try {
-    (void)serialize_safetensors(file, "w.st");
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
+  return test::refusal([&] { return serialize_safetensors(file, "w.st"); });
 }
 
 // One clear line that names the file and holds `expected`.
@@ -218,12 +208,7 @@ TEST_SUITE("engine") {
 
   TEST_CASE("safetensors: files that cannot be read are refused by name") {
     const auto refused = [](const std::filesystem::path& path) {
-      try {
-        (void)read_safetensors(path);
-        return std::string();
-      } catch (const Error& error) {
-        return std::string(error.what());
-      }
+      return test::refusal([&] { return read_safetensors(path); });
     };
     CHECK(refused("/nowhere/at/all.safetensors") == "/nowhere/at/all.safetensors: no such file");
     CHECK(refused("/tmp").find("not a regular file") != std::string::npos);

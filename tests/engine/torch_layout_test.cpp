@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "engine/error.h"
+#include "tests/refusal.h"
 
 namespace caltrop {
 namespace {
@@ -48,12 +48,7 @@ SafeTensorFile renamed(SafeTensorFile file, const std::vector<std::pair<std::str
 }
 
 std::string refusal(const SafeTensorFile& file, const Architecture& architecture, ImageShape input = kInput) {
-  try {
-    (void)from_torch_layout(file, architecture, input);
-    return "";
-  } catch (const Error& error) {
-    return error.what();
-  }
+  return test::refusal([&] { return from_torch_layout(file, architecture, input); });
 }
 
 SafeTensor& at(SafeTensorFile& file, std::string_view name) {
