@@ -28,7 +28,7 @@ def make(job, config, data, peer):
     if peer == "jax":
         import jax_jobs
 
-        return {"train_epoch": jax_jobs.TrainEpoch, "pgd10": jax_jobs.Pgd}[kind](model, config, data)
+        return {"train_epoch": jax_jobs.train_epoch, "pgd10": jax_jobs.pgd}[kind](config, data)
     if peer != "torch":
         libraries = {"pgd10": torch_attacks.Library, "cw1000": torch_attacks.Cw, "apgd": torch_attacks.Apgd}
         return libraries[kind](model, config, data, peer)

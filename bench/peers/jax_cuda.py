@@ -124,13 +124,11 @@ all_ascents = jax.jit(lambda weights, origin, y: jax.lax.scan(partial(pgd_step, 
 
 
 class Pgd:
-    batches = (1000, 2000, 10000)
-
-    def __init__(self, variant, data):
+    def __init__(self, variant, data, batches=(1000, 2000, 10000)):
         self.variant, self.data = variant, data
         self.images, self.labels = data["test"]
         self.weights = data["weights"]
-        self.batch = min(self.batches, key=self.probe)
+        self.batch = min(batches, key=self.probe)
 
     def probe(self, batch):
         self.batch = batch

@@ -3,7 +3,6 @@
 The job interface is described in torch_jobs.py.
 """
 
-import jax
 import jax.numpy as jnp
 import jax_cuda
 import numpy as np
@@ -21,34 +20,26 @@ def weights_of(state):
     return {name: {"w": jnp.asarray(w.numpy()), "b": jnp.asarray(b.numpy())} for name, (w, b) in tensors.items()}
 
 
-class TrainEpoch:
+class Job:
+    """A job of jax_cuda.py behind the interface of torch_jobs.py; it is compiled for the whole, so no part can be run."""
+
     probe_fraction = 1
 
-    def __init__(self, name, config, data):
-        del name, config
-        order = np.random.default_rng(1).permutation(len(data["train"][1])).astype(np.int32)
-        self.job = jax_cuda.TrainEpoch("jax-whole", {"train": arrays(*data["train"]), "test": arrays(*data["test"]),
-                                                     "order": jnp.asarray(order)})
-
-    def check(self):
-        self.job.check()
+    def __init__(self, job):
+        self.job, self.check = job, job.check
 
     def run(self, fraction):
-        del fraction  # compiled for the whole
-        jax.block_until_ready(self.job.full)
+        del fraction
         return jax_cuda.seconds_of(self.job.run)
 
 
-class Pgd(jax_cuda.Pgd):
-    probe_fraction = 1
+def train_epoch(config, data):
+    del config
+    order = np.random.default_rng(1).permutation(len(data["train"][1])).astype(np.int32)
+    own = {"train": arrays(*data["train"]), "test": arrays(*data["test"]), "order": jnp.asarray(order)}
+    return Job(jax_cuda.TrainEpoch("jax-whole", own))
 
-    def __init__(self, name, config, data):
-        del name
-        self.batches = (config.batch,)
-        super().__init__("jax-whole", {"test": arrays(*data["test"]), "weights": weights_of(data["weights"])})
 
-    def run_all(self):
-        return super().run()
-
-    def run(self, fraction=None):
-        return self.run_all() if fraction is None else jax_cuda.seconds_of(self.run_all)
+def pgd(config, data):
+    own = {"test": arrays(*data["test"]), "weights": weights_of(data["weights"])}
+    return Job(jax_cuda.Pgd("jax-whole", own, (config.batch,)))
