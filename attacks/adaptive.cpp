@@ -74,7 +74,7 @@ Tensor straight_through(const Tensor& value, const Tensor& surrogate) {
          to_string(surrogate.shape()));
   }
   return record("straight_through", value.detach(), {surrogate},
-                [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g}; });
+                [](const Tensor& g, const Needs&) { return std::vector<Tensor>{g}; });
 }
 
 Tensor Preprocessed::logits(const Tensor& x, const Query& query) const {

@@ -21,16 +21,15 @@ uint64_t next_order() {
 std::vector<Node*> ancestors(const std::vector<Tensor>& outputs) {
   std::unordered_map<Node*, bool> seen;
   std::vector<Node*> found, pending;
-  const auto visit = [&](const Tensor& tensor) {
-    Node* node = tensor.node().get();
+  const auto visit = [&](Node* node) {
     if (node && seen.emplace(node, true).second) pending.push_back(node);
   };
-  for (const Tensor& output : outputs) visit(output);
+  for (const Tensor& output : outputs) visit(output.node().get());
   while (!pending.empty()) {
     Node* node = pending.back();
     pending.pop_back();
     found.push_back(node);
-    for (const Tensor& input : node->inputs) visit(input);
+    for (const Node::Input& input : node->inputs) visit(input.node.get());
   }
   std::sort(found.begin(), found.end(), [](const Node* a, const Node* b) { return a->order < b->order; });
   return found;
@@ -48,13 +47,13 @@ class Walk {
     }
     for (Node* node : nodes_) {
       bool leads = useful_[node];
-      for (const Tensor& input : node->inputs) leads = leads || useful(input);
+      for (const Node::Input& input : node->inputs) leads = leads || useful(input);
       useful_[node] = leads;
     }
   }
 
-  void add(const Tensor& target, const Tensor& gradient) {
-    Tensor& sum = gradients_[target.node().get()];
+  void add(Node* target, const Tensor& gradient) {
+    Tensor& sum = gradients_[target];
     sum = sum ? sum + gradient : gradient;
   }
 
@@ -76,9 +75,9 @@ class Walk {
   }
 
  private:
-  bool useful(const Tensor& tensor) {
-    const auto found = useful_.find(tensor.node().get());
-    return tensor.tracked() && found != useful_.end() && found->second;
+  bool useful(const Node::Input& input) {
+    const auto found = useful_.find(input.node.get());
+    return found != useful_.end() && found->second;
   }
 
   void pull(Node& node, const Tensor& g) {
@@ -89,11 +88,11 @@ class Walk {
       any = any || needs[i];
     }
     if (!any) return;
-    std::vector<Tensor> pulled = node.vjp(g, attach(node.output, node.shared_from_this()), needs);
+    const std::vector<Tensor> pulled = node.vjp(g, needs);
     for (size_t i = 0; i < needs.size(); ++i) {
       if (!needs[i]) continue;
-      const Tensor& input = node.inputs[i];
-      add(input, pulled[i].shape() == input.shape() ? pulled[i] : sum_to(pulled[i], input.shape()));
+      const Node::Input& input = node.inputs[i];
+      add(input.node.get(), pulled[i].shape() == input.shape ? pulled[i] : sum_to(pulled[i], input.shape));
     }
   }
 
@@ -102,9 +101,20 @@ class Walk {
   std::unordered_map<Node*, Tensor> gradients_;
 };
 
+// A node without its rule; null where nothing is recorded.
+std::shared_ptr<Node> node_for(const char* op, const std::vector<Tensor>& inputs) {
+  const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.tracked(); });
+  if (!recording_here || !any) return nullptr;
+  auto node = std::make_shared<Node>();
+  node->op = op;
+  node->order = next_order();
+  for (const Tensor& input : inputs) node->inputs.push_back({input.node(), input.shape()});
+  return node;
+}
+
 // What a node holds other nodes by.
 struct Remains {
-  std::vector<Tensor> inputs;
+  std::vector<Node::Input> inputs;
   Vjp vjp;
 };
 thread_local std::vector<Remains>* remains_here = nullptr;  // of the graph being released on this thread
@@ -141,16 +151,21 @@ Tensor variable(const Tensor& values) {
   return attach(values, std::move(node));
 }
 
-Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp vjp) {
-  if (!recording_here) return y;
-  const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.tracked(); });
-  if (!any) return y;
-  auto node = std::make_shared<Node>();
-  node->op = op;
-  node->order = next_order();
-  node->output = y;
-  node->inputs = std::move(inputs);
+Tensor record(const char* op, const Tensor& y, const std::vector<Tensor>& inputs, Vjp vjp) {
+  auto node = node_for(op, inputs);
+  if (!node) return y;
   node->vjp = std::move(vjp);
+  return attach(y, std::move(node));
+}
+
+Tensor record(const char* op, const Tensor& y, const std::vector<Tensor>& inputs, OutputVjp vjp) {
+  auto node = node_for(op, inputs);
+  if (!node) return y;
+  // The values alone and a plain pointer: a node never owns itself.
+  node->vjp = [vjp = std::move(vjp), values = y.detach(), self = node.get()](const Tensor& g,
+                                                                             const Needs& needs) {
+    return vjp(g, attach(values, self->shared_from_this()), needs);
+  };
   return attach(y, std::move(node));
 }
 
@@ -169,7 +184,7 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<T
       fail("[grad] expected a grad_output of shape {}, got {}", to_string(outputs[i].shape()),
            to_string(grad_output.shape()));
     }
-    walk.add(outputs[i], grad_output);
+    walk.add(outputs[i].node().get(), grad_output);
   }
   walk.run();
   std::vector<Tensor> gradients;

@@ -1,9 +1,9 @@
 // Reverse-mode differentiation over a tape that hangs from the tensors themselves.
 //
-// An op on tracked tensors records a Node: its inputs and its vjp, the rule that maps the gradient of its
-// output to gradients of its inputs. Each vjp is made of public ops, so that with `create_graph` the gradient
+// An op on tracked tensors records a Node: the nodes of its inputs and its vjp, the rule that maps the gradient of
+// its output to gradients of its inputs. Each vjp is made of public ops, so that with `create_graph` the gradient
 // is itself tracked and can be differentiated again, to any order. grad() returns tensors and changes
-// nothing.
+// nothing. A record keeps the values that its vjp captured and no others: they are what training needs memory for.
 #pragma once
 
 #include <atomic>
@@ -22,23 +22,30 @@ using Needs = std::vector<bool>;
 
 // Gradient g of the output y -> one gradient per input (empty where not needed). A gradient may have the
 // broadcast shape of y: the driver sums it back to the shape of the input.
-using Vjp = std::function<std::vector<Tensor>(const Tensor& g, const Tensor& y, const Needs& needs)>;
+using Vjp = std::function<std::vector<Tensor>(const Tensor& g, const Needs& needs)>;
+// The same for a rule that uses y. It cannot capture y itself, whose history is the record that holds the rule.
+using OutputVjp = std::function<std::vector<Tensor>(const Tensor& g, const Tensor& y, const Needs& needs)>;
 
 struct Node : std::enable_shared_from_this<Node> {
   ~Node();  // releases a graph of any depth without recursion
 
+  struct Input {
+    std::shared_ptr<Node> node;  // null where no gradient flows
+    Shape shape;
+  };
+
   const char* op = "variable";
   uint64_t order = 0;  // creation order, which is a topological order
-  std::vector<Tensor> inputs;
+  std::vector<Input> inputs;
   Vjp vjp;
-  Tensor output;  // the values alone, without history: a node never owns itself
 };
 
 // A leaf: the same values, with gradients flowing to it.
 Tensor variable(const Tensor& values);
 
 // `y` with a record of how it was made, if any input is tracked and recording is on; else `y`.
-Tensor record(const char* op, const Tensor& y, std::vector<Tensor> inputs, Vjp vjp);
+Tensor record(const char* op, const Tensor& y, const std::vector<Tensor>& inputs, Vjp vjp);
+Tensor record(const char* op, const Tensor& y, const std::vector<Tensor>& inputs, OutputVjp vjp);
 
 struct GradOptions {
   bool create_graph = false;              // track the gradients themselves

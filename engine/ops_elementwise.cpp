@@ -55,12 +55,17 @@ Tensor run_unary(Unary op, const Tensor& x) {
   return y;
 }
 
-// A unary op whose vjp is g * slope(y).
+// A unary op whose vjp is g * slope(y), or g * slope() where the slope is seen in what went in.
 template <typename Slope>
 Tensor unary_op(const char* name, Unary op, const Tensor& x, Slope slope) {
-  return record(name, run_unary(op, x), {x}, [slope](const Tensor& g, const Tensor& y, const Needs&) {
-    return std::vector<Tensor>{g * slope(y)};
-  });
+  if constexpr (std::is_invocable_v<Slope>) {
+    return record(name, run_unary(op, x), {x},
+                  [slope](const Tensor& g, const Needs&) { return std::vector<Tensor>{g * slope()}; });
+  } else {
+    return record(name, run_unary(op, x), {x}, [slope](const Tensor& g, const Tensor& y, const Needs&) {
+      return std::vector<Tensor>{g * slope(y)};
+    });
+  }
 }
 
 // phi(x) = e^(-x^2/2) / sqrt(2 pi)
@@ -72,32 +77,30 @@ Tensor normal_density(const Tensor& x) {
 // The second derivative of gelu; its own derivative is phi(x) (x^3 - 4x).
 Tensor gelu_curve(const Tensor& x) {
   return unary_op("gelu_curve", Unary::gelu_curve, x,
-                  [x](const Tensor&) { return normal_density(x) * x * (square(x) - 4.0f); });
+                  [x] { return normal_density(x) * x * (square(x) - 4.0f); });
 }
 
 Tensor gelu_grad(const Tensor& x) {
-  return unary_op("gelu_grad", Unary::gelu_grad, x, [x](const Tensor&) { return gelu_curve(x); });
+  return unary_op("gelu_grad", Unary::gelu_grad, x, [x] { return gelu_curve(x); });
 }
 
 }  // namespace
 
 Tensor operator+(const Tensor& a, const Tensor& b) {
-  return record("add", run_binary("add", Binary::add, a, b), {a, b},
-                [](const Tensor& g, const Tensor&, const Needs&) {
-                  return std::vector<Tensor>{g, g};
-                });
+  return record("add", run_binary("add", Binary::add, a, b), {a, b}, [](const Tensor& g, const Needs&) {
+    return std::vector<Tensor>{g, g};
+  });
 }
 
 Tensor operator-(const Tensor& a, const Tensor& b) {
-  return record("sub", run_binary("sub", Binary::sub, a, b), {a, b},
-                [](const Tensor& g, const Tensor&, const Needs& needs) {
-                  return std::vector<Tensor>{g, needs[1] ? -g : Tensor()};
-                });
+  return record("sub", run_binary("sub", Binary::sub, a, b), {a, b}, [](const Tensor& g, const Needs& needs) {
+    return std::vector<Tensor>{g, needs[1] ? -g : Tensor()};
+  });
 }
 
 Tensor operator*(const Tensor& a, const Tensor& b) {
   return record("mul", run_binary("mul", Binary::mul, a, b), {a, b},
-                [a, b](const Tensor& g, const Tensor&, const Needs& needs) {
+                [a, b](const Tensor& g, const Needs& needs) {
                   return std::vector<Tensor>{needs[0] ? g * b : Tensor(), needs[1] ? g * a : Tensor()};
                 });
 }
@@ -111,7 +114,7 @@ Tensor operator/(const Tensor& a, const Tensor& b) {
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
   return record("maximum", run_binary("maximum", Binary::maximum, a, b), {a, b},
-                [a, b](const Tensor& g, const Tensor&, const Needs& needs) {
+                [a, b](const Tensor& g, const Needs& needs) {
                   const Tensor second = greater(b, a);
                   return std::vector<Tensor>{needs[0] ? g * (1.0f - second) : Tensor(),
                                              needs[1] ? g * second : Tensor()};
@@ -142,7 +145,7 @@ Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {
   a.backend().where(rows, rows > 0 ? y.size() / rows : 0, chooses.data(),
                     broadcast_to(a.detach(), shape).data(), broadcast_to(b.detach(), shape).data(),
                     y.mutable_data());
-  return record("where", y, {a, b}, [mask](const Tensor& g, const Tensor&, const Needs& needs) {
+  return record("where", y, {a, b}, [mask](const Tensor& g, const Needs& needs) {
     const Tensor zero = scalar(g, 0.0f);
     return std::vector<Tensor>{needs[0] ? where(mask, g, zero) : Tensor(),
                                needs[1] ? where(mask, zero, g) : Tensor()};
@@ -167,7 +170,7 @@ Tensor operator-(float a, const Tensor& b) {
 
 Tensor operator-(const Tensor& x) {
   return record("neg", run_unary(Unary::neg, x), {x},
-                [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{-g}; });
+                [](const Tensor& g, const Needs&) { return std::vector<Tensor>{-g}; });
 }
 
 Tensor sign(const Tensor& x) {
@@ -178,7 +181,7 @@ Tensor step(const Tensor& x) {
 }
 
 Tensor abs(const Tensor& x) {
-  return unary_op("abs", Unary::abs, x, [x](const Tensor&) { return sign(x); });
+  return unary_op("abs", Unary::abs, x, [x] { return sign(x); });
 }
 
 Tensor exp(const Tensor& x) {
@@ -186,7 +189,7 @@ Tensor exp(const Tensor& x) {
 }
 
 Tensor log(const Tensor& x) {
-  return unary_op("log", Unary::log, x, [x](const Tensor&) { return reciprocal(x); });
+  return unary_op("log", Unary::log, x, [x] { return reciprocal(x); });
 }
 
 Tensor sqrt(const Tensor& x) {
@@ -202,7 +205,8 @@ Tensor reciprocal(const Tensor& x) {
 }
 
 Tensor relu(const Tensor& x) {
-  return unary_op("relu", Unary::relu, x, [x](const Tensor&) { return step(x); });
+  // Seen in the output too, which the layer after keeps anyway.
+  return unary_op("relu", Unary::relu, x, [](const Tensor& y) { return step(y); });
 }
 
 Tensor leaky_relu(const Tensor& x, float slope) {
@@ -226,12 +230,12 @@ Tensor tanh(const Tensor& x) {
 
 Tensor erf(const Tensor& x) {
   const auto scale = static_cast<float>(2.0 / std::sqrt(std::numbers::pi));
-  return unary_op("erf", Unary::erf, x, [x, scale](const Tensor&) { return exp(-square(x)) * scale; });
+  return unary_op("erf", Unary::erf, x, [x, scale] { return exp(-square(x)) * scale; });
 }
 
 Tensor gelu(const Tensor& x) {
   CALTROP_COUNT_OP("gelu");
-  return unary_op("gelu", Unary::gelu, x, [x](const Tensor&) { return gelu_grad(x); });
+  return unary_op("gelu", Unary::gelu, x, [x] { return gelu_grad(x); });
 }
 
 Tensor gelu_tanh(const Tensor& x) {
@@ -252,7 +256,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   const Tensor nothing = scalar(x, -0.0f);  // x + -0 is x, for every x
   x.backend().binary(Binary::add, dims, strided(x, shape.size()), strided(nothing, shape.size()),
                      y.mutable_data());
-  return record("broadcast_to", y, {x}, [](const Tensor& g, const Tensor&, const Needs&) {
+  return record("broadcast_to", y, {x}, [](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{g};  // the driver sums it back
   });
 }

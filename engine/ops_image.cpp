@@ -53,7 +53,7 @@ Tensor maxpool_scatter(const Tensor& g, const Buffer<int32_t>& index, const Pool
 // The same values with a place of their own in the graph.
 Tensor alias(const Tensor& x) {
   return record("alias", x.detach(), {x},
-                [](const Tensor& g, const Tensor&, const Needs&) { return std::vector<Tensor>{g}; });
+                [](const Tensor& g, const Needs&) { return std::vector<Tensor>{g}; });
 }
 
 // The gradient of a fused op where a graph of it is asked for: that of its composed form. The aliases make these
@@ -78,7 +78,7 @@ std::vector<Tensor> composed_gradient(const std::vector<Tensor>& inputs, const N
 Tensor maxpool_gather(const Tensor& x, const Buffer<int32_t>& index, const Pool2d& shape) {
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
   x.backend().maxpool_gather(shape, x.data(), index.data(), y.mutable_data());
-  return record("maxpool_gather", y, {x}, [index, shape](const Tensor& g, const Tensor&, const Needs&) {
+  return record("maxpool_gather", y, {x}, [index, shape](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{maxpool_scatter(g, index, shape)};
   });
 }
@@ -86,7 +86,7 @@ Tensor maxpool_gather(const Tensor& x, const Buffer<int32_t>& index, const Pool2
 Tensor maxpool_scatter(const Tensor& g, const Buffer<int32_t>& index, const Pool2d& shape) {
   Tensor dx = Tensor::uninitialized(g.backend(), {shape.n, shape.h, shape.w, shape.c});
   g.backend().maxpool_scatter(shape, g.data(), index.data(), dx.mutable_data());
-  return record("maxpool_scatter", dx, {g}, [index, shape](const Tensor& gg, const Tensor&, const Needs&) {
+  return record("maxpool_scatter", dx, {g}, [index, shape](const Tensor& gg, const Needs&) {
     return std::vector<Tensor>{maxpool_gather(gg, index, shape)};
   });
 }
@@ -94,7 +94,7 @@ Tensor maxpool_scatter(const Tensor& g, const Buffer<int32_t>& index, const Pool
 Tensor avgpool_adjoint(const Tensor& g, const Pool2d& shape) {
   Tensor dx = Tensor::uninitialized(g.backend(), {shape.n, shape.h, shape.w, shape.c});
   g.backend().avgpool_adjoint(shape, g.data(), dx.mutable_data());
-  return record("avgpool_adjoint", dx, {g}, [shape](const Tensor& gg, const Tensor&, const Needs&) {
+  return record("avgpool_adjoint", dx, {g}, [shape](const Tensor& gg, const Needs&) {
     return std::vector<Tensor>{avgpool(gg, {shape.kh, shape.kw, shape.stride_h, shape.stride_w})};
   });
 }
@@ -106,7 +106,7 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const ConvOptions& options) {
   const Conv2d shape = conv_shape("conv2d", x.shape(), w.shape(), options);
   Tensor y = Tensor::uninitialized(x.backend(), {shape.n, shape.out_h(), shape.out_w(), shape.cout});
   x.backend().conv2d(shape, x.data(), w.data(), y.mutable_data());
-  return record("conv2d", y, {x, w}, [x, w, options](const Tensor& g, const Tensor&, const Needs& needs) {
+  return record("conv2d", y, {x, w}, [x, w, options](const Tensor& g, const Needs& needs) {
     return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, w, x.shape(), options) : Tensor(),
                                needs[1] ? conv2d_dweight(x, g, w.shape(), options) : Tensor()};
   });
@@ -118,11 +118,10 @@ Tensor conv2d_dinput(const Tensor& g, const Tensor& w, const Shape& x_shape, con
   check_gradient("conv2d_dinput", shape, g);
   Tensor dx = Tensor::uninitialized(g.backend(), x_shape);
   g.backend().conv2d_dinput(shape, g.data(), w.data(), dx.mutable_data());
-  return record("conv2d_dinput", dx, {g, w},
-                [g, w, options](const Tensor& u, const Tensor&, const Needs& needs) {
-                  return std::vector<Tensor>{needs[0] ? conv2d(u, w, options) : Tensor(),
-                                             needs[1] ? conv2d_dweight(u, g, w.shape(), options) : Tensor()};
-                });
+  return record("conv2d_dinput", dx, {g, w}, [g, w, options](const Tensor& u, const Needs& needs) {
+    return std::vector<Tensor>{needs[0] ? conv2d(u, w, options) : Tensor(),
+                               needs[1] ? conv2d_dweight(u, g, w.shape(), options) : Tensor()};
+  });
 }
 
 Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, const ConvOptions& options) {
@@ -131,11 +130,10 @@ Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, co
   check_gradient("conv2d_dweight", shape, g);
   Tensor dw = Tensor::uninitialized(x.backend(), w_shape);
   x.backend().conv2d_dweight(shape, x.data(), g.data(), dw.mutable_data());
-  return record("conv2d_dweight", dw, {x, g},
-                [x, g, options](const Tensor& u, const Tensor&, const Needs& needs) {
-                  return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, u, x.shape(), options) : Tensor(),
-                                             needs[1] ? conv2d(x, u, options) : Tensor()};
-                });
+  return record("conv2d_dweight", dw, {x, g}, [x, g, options](const Tensor& u, const Needs& needs) {
+    return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, u, x.shape(), options) : Tensor(),
+                               needs[1] ? conv2d(x, u, options) : Tensor()};
+  });
 }
 
 Tensor maxpool(const Tensor& x, const PoolOptions& options) {
@@ -144,7 +142,7 @@ Tensor maxpool(const Tensor& x, const PoolOptions& options) {
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
   const Buffer<int32_t> index(x.backend(), y.size());
   x.backend().maxpool(shape, x.data(), y.mutable_data(), index.data());
-  return record("maxpool", y, {x}, [index, shape](const Tensor& g, const Tensor&, const Needs&) {
+  return record("maxpool", y, {x}, [index, shape](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{maxpool_scatter(g, index, shape)};
   });
 }
@@ -154,7 +152,7 @@ Tensor avgpool(const Tensor& x, const PoolOptions& options) {
   const Pool2d shape = pool_shape("avgpool", x.shape(), options);
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
   x.backend().avgpool(shape, x.data(), y.mutable_data());
-  return record("avgpool", y, {x}, [shape](const Tensor& g, const Tensor&, const Needs&) {
+  return record("avgpool", y, {x}, [shape](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{avgpool_adjoint(g, shape)};
   });
 }
@@ -201,7 +199,7 @@ Tensor conv_block(const Tensor& x, const Tensor& w, const Tensor& bias, const Co
   if (backward) winner = Buffer<uint8_t>(backend, y.size());
   if (backward && options.activation == Activation::gelu) slope = Buffer<float>(backend, y.size());
   backend.conv_block(block, x.data(), w.data(), bias.data(), y.mutable_data(), winner.data(), slope.data());
-  return record("conv_block", y, {x, w, bias}, [=](const Tensor& g, const Tensor&, const Needs& needs) {
+  return record("conv_block", y, {x, w, bias}, [=](const Tensor& g, const Needs& needs) {
     if (recording()) {
       return composed_gradient({x, w, bias}, needs, g, [&](const std::vector<Tensor>& in) {
         return conv_block_composed(in[0], in[1], in[2], options);
@@ -295,7 +293,7 @@ BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias
                variance = Tensor::uninitialized(backend, channels);
   backend.batch_norm(shape, x.data(), weight.data(), bias.data(), y.mutable_data(), mean.mutable_data(),
                      variance.mutable_data());
-  const auto vjp = [=](const Tensor& g, const Tensor&, const Needs& needs) {
+  const auto vjp = [=](const Tensor& g, const Needs& needs) {
     const std::vector<Tensor> inputs = {x, weight, bias};
     if (recording()) {
       return composed_gradient(inputs, needs, g, [&](const std::vector<Tensor>& in) {

@@ -36,7 +36,7 @@ Tensor cross_entropy_backward(const Tensor& z, const Labels& labels, CrossEntrop
   Tensor dz = same_shape(z);
   z.backend().cross_entropy_backward(z.dim(0), z.dim(1), z.data(), labels.data(),
                                      style == CrossEntropyGrad::stable, dz.mutable_data());
-  return record("cross_entropy_backward", dz, {z}, [z](const Tensor& g, const Tensor&, const Needs&) {
+  return record("cross_entropy_backward", dz, {z}, [z](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{softmax_jacobian(softmax(z), g)};
   });
 }
@@ -56,7 +56,7 @@ Tensor log_softmax(const Tensor& z) {
   check_rows("log_softmax", z);
   Tensor y = same_shape(z);
   z.backend().log_softmax(z.dim(0), z.dim(1), z.data(), y.mutable_data());
-  return record("log_softmax", y, {z}, [z](const Tensor& g, const Tensor&, const Needs&) {
+  return record("log_softmax", y, {z}, [z](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{g - softmax(z) * sum(g, {1}, true)};
   });
 }
@@ -105,7 +105,7 @@ Tensor cross_entropy(const Tensor& z, const Labels& labels, CrossEntropyGrad sty
   check_labels("cross_entropy", z, labels);
   Tensor loss = Tensor::uninitialized(z.backend(), {z.dim(0)});
   z.backend().cross_entropy(z.dim(0), z.dim(1), z.data(), labels.data(), loss.mutable_data());
-  return record("cross_entropy", loss, {z}, [z, labels, style](const Tensor& g, const Tensor&, const Needs&) {
+  return record("cross_entropy", loss, {z}, [z, labels, style](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{cross_entropy_backward(z, labels, style) * column(g)};
   });
 }

@@ -40,7 +40,7 @@ std::vector<int> all_axes(const Tensor& x) {
 Tensor reshape(const Tensor& x, Shape shape) {
   if (shape == x.shape()) return x;
   return record("reshape", x.view(std::move(shape)), {x},
-                [before = x.shape()](const Tensor& g, const Tensor&, const Needs&) {
+                [before = x.shape()](const Tensor& g, const Needs&) {
                   return std::vector<Tensor>{reshape(g, before)};
                 });
 }
@@ -61,7 +61,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& axes) {
   }
   Tensor y = Tensor::uninitialized(x.backend(), shape);
   x.backend().permute(dims_of(x), axes.data(), x.data(), y.mutable_data());
-  return record("permute", y, {x}, [inverse](const Tensor& g, const Tensor&, const Needs&) {
+  return record("permute", y, {x}, [inverse](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{permute(g, inverse)};
   });
 }
@@ -80,7 +80,7 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keep) {
   }
   Tensor y = Tensor::uninitialized(x.backend(), shape);
   x.backend().sum(dims_of(x), mask, x.data(), y.mutable_data());
-  return record("sum", y, {x}, [kept, full = x.shape()](const Tensor& g, const Tensor&, const Needs&) {
+  return record("sum", y, {x}, [kept, full = x.shape()](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{broadcast_to(reshape(g, kept), full)};
   });
 }
@@ -127,7 +127,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
   Tensor y = Tensor::uninitialized(a.backend(), {m, n});
   a.backend().matmul(trans_a, trans_b, m, n, k, a.data(), b.data(), y.mutable_data(), {});
   CALTROP_COUNT_OP("matmul");
-  return record("matmul", y, {a, b}, [=](const Tensor& g, const Tensor&, const Needs& needs) {
+  return record("matmul", y, {a, b}, [=](const Tensor& g, const Needs& needs) {
     // y = a b: da = g b^T, db = a^T g; the transposes of a and b move to the gradients.
     std::vector<Tensor> d(2);
     if (needs[0]) d[0] = trans_a ? matmul(b, g, trans_b, true) : matmul(g, b, false, !trans_b);

@@ -158,10 +158,9 @@ TEST_SUITE("engine") {
 
   TEST_CASE("recording comes back on when a vjp throws") {
     const Tensor x = variable(random({3}, 4));
-    const Tensor y = record("broken", (x * 2.0f).detach(), {x},
-                            [](const Tensor&, const Tensor&, const Needs&) -> std::vector<Tensor> {
-                              fail("[broken] expected nothing");
-                            });
+    const Tensor y =
+        record("broken", (x * 2.0f).detach(), {x},
+               [](const Tensor&, const Needs&) -> std::vector<Tensor> { fail("[broken] expected nothing"); });
     CHECK(refusal([&] { (void)grad(y, x); }) == "[broken] expected nothing");
     CHECK(recording());
   }

@@ -228,9 +228,8 @@ OpCase mutant_of(const OpCase& c, const std::function<Tensor(const Tensor&)>& co
   OpCase wrong = c;
   wrong.run = [c, corrupt](const Tensors& x) {
     const Tensor y = c.run(x);
-    return record("mutant", y.detach(), {y}, [corrupt](const Tensor& g, const Tensor&, const Needs&) {
-      return std::vector<Tensor>{corrupt(g)};
-    });
+    return record("mutant", y.detach(), {y},
+                  [corrupt](const Tensor& g, const Needs&) { return std::vector<Tensor>{corrupt(g)}; });
   };
   return wrong;
 }
