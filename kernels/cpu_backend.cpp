@@ -2,6 +2,8 @@
 
 #include "kernels/cpu_backend.h"
 
+#include "kernels/conv_shape.h"
+
 #include <hwy/highway.h>
 #include <tbb/info.h>
 
@@ -187,7 +189,9 @@ int64_t CpuBackend::chunk(int64_t floats, int64_t weights) const {
   constexpr int64_t kCacheFloats = 512 * 1024 / sizeof(float);  // half of the second-level cache
   constexpr int64_t kWeights = 64 * 1024;                       // that an image pays for
   const int64_t enough = std::clamp<int64_t>(weights / kWeights, 4, 32);
-  return std::clamp<int64_t>(kCacheFloats / std::max<int64_t>(1, floats), enough, 64);
+  const int64_t images = std::clamp<int64_t>(kCacheFloats / std::max<int64_t>(1, floats), enough, 64);
+  // Whole vectors of any target, along which a dense layer computes few images.
+  return images > 16 ? whole_vectors(images) : images;
 }
 
 void CpuBackend::fill(float value, float* y, int64_t count) {

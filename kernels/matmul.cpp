@@ -1,11 +1,11 @@
 // Matrix product c = op(a) op(b), row-major.
 //
-// When the columns of op(b) lie next to each other (b not transposed) a tile broadcasts elements of a against
-// rows of b. When both operands run along k (a b^T, the forward pass of a dense layer) tiles of dot products
-// are used instead, so that no operand is ever transposed or packed: the dense layers here are small and
-// their weights are read once per call. Long sums are cut into blocks along k that stay in the cache, and go
-// on where the block before left off: the order of each sum is the same whatever the blocks.
+// A tile broadcasts elements of op(a) against rows of op(b), whose columns have to lie next to each other: where b is
+// transposed (the forward pass of a dense layer) it is first turned, which costs a tenth of the product with a hundred
+// rows. Long sums are cut into blocks along k that stay in the cache. Each block is one chain of multiply-adds, and the
+// blocks are added in order: the bits depend neither on how rows and columns are cut nor on the width of a register.
 
+#include "kernels/conv_shape.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/parallel.h"
 
@@ -18,11 +18,15 @@
 #ifndef CALTROP_MATMUL_PRODUCT_
 #define CALTROP_MATMUL_PRODUCT_
 namespace caltrop {
+// Terms of a sum that are one chain, and columns that are one task.
+inline constexpr int64_t kProductDepth = 256, kProductColumns = 512;
+
 struct Product {
   int64_t m, n, k;
   const float* a;
   int64_t a_row, a_step;  // of op(a): distance of rows, and of neighbours along k
   const float* b;
+  float* turned;  // the transpose of b, by turn(); null where op(b) is b
   float* c;
 };
 }  // namespace caltrop
@@ -31,106 +35,67 @@ struct Product {
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
-constexpr int64_t kDepth = 1024;
-constexpr int64_t kDotDepth = 1024;
-// Tiles of dot products: rows of a by rows of b.
-constexpr int kDotA = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON ? 4 : 3;
-constexpr int kDotB = HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON ? 5 : 3;
-
-// Rows [i0, i1) by columns [j0, j1) of c, b not transposed.
-void broadcast_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  for_column_panels(j1 - j0, [&]<int V>(int64_t j, int64_t columns) HWY_ATTR {
-    const bool whole = columns == V * kLanes;
-    for (int64_t k = 0; k < x.k || k == 0; k += kDepth) {
-      const int64_t depth = std::min(kDepth, x.k - k);
-      const float* b = x.b + k * x.n + j0 + j;
+// Rows [i0, i1) by columns [j0, j1) of c; j0 is a multiple of kProductColumns.
+void multiply(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  for (int64_t k = 0; k < x.k || k == 0; k += kProductDepth) {
+    const int64_t depth = std::min(kProductDepth, x.k - k);
+    for_column_panels(j1 - j0, [&]<int V>(int64_t panel, int64_t columns) HWY_ATTR {
+      const int64_t j = j0 + panel, b_row = x.turned ? V * kLanes : x.n;
+      const float* b = x.turned ? x.turned + k * whole_vectors(x.n) + j * depth : x.b + k * x.n + j;
+      const bool whole = x.turned || columns == V * kLanes;
       for_row_tiles(i1 - i0, [&]<int P>(int64_t i) HWY_ATTR {
         const float* a = x.a + (i0 + i) * x.a_row + k * x.a_step;
-        float* c = x.c + (i0 + i) * x.n + j0 + j;
+        float* c = x.c + (i0 + i) * x.n + j;
         Sums<P, V> sums;
-        if (k == 0) {
-          tile_set(sums, 0.0f);
-        } else {
-          tile_load(sums, c, x.n, columns);
-        }
+        tile_set(sums, 0.0f);
         if (whole) {
-          tile_multiply<true>(sums, Rows<P>(a, x.a_row), x.a_step, b, x.n, depth, columns);
+          tile_multiply<true>(sums, Rows<P>(a, x.a_row), x.a_step, b, b_row, depth, columns);
         } else {
-          tile_multiply<false>(sums, Rows<P>(a, x.a_row), x.a_step, b, x.n, depth, columns);
+          tile_multiply<false>(sums, Rows<P>(a, x.a_row), x.a_step, b, b_row, depth, columns);
         }
-        tile_store(sums, c, x.n, columns);
+        if (k == 0) {
+          tile_store(sums, c, x.n, columns);
+        } else {
+          tile_add(sums, c, x.n, columns);
+        }
       });
+    });
+  }
+}
+
+// The transpose of `columns` rows of b, `distance` apart: (depth, row), with zeros beyond the last column.
+void turn_panel(const float* b, int64_t distance, int64_t columns, int64_t depth, int64_t row, float* to) {
+  const hn::FixedTag<float, 4> d;
+  int64_t j = 0;
+  for (; j + 4 <= columns; j += 4, b += 4 * distance) {
+    int64_t i = 0;
+    for (; i + 4 <= depth; i += 4) {
+      const auto r0 = hn::LoadU(d, b + i), r1 = hn::LoadU(d, b + distance + i),
+                 r2 = hn::LoadU(d, b + 2 * distance + i), r3 = hn::LoadU(d, b + 3 * distance + i);
+      const auto low02 = hn::InterleaveLower(d, r0, r2), low13 = hn::InterleaveLower(d, r1, r3);
+      const auto high02 = hn::InterleaveUpper(d, r0, r2), high13 = hn::InterleaveUpper(d, r1, r3);
+      float* first = to + i * row + j;
+      hn::StoreU(hn::InterleaveLower(d, low02, low13), d, first);
+      hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, first + row);
+      hn::StoreU(hn::InterleaveLower(d, high02, high13), d, first + 2 * row);
+      hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, first + 3 * row);
     }
+    for (; i < depth; ++i) {
+      for (int64_t q = 0; q < 4; ++q) to[i * row + j + q] = b[q * distance + i];
+    }
+  }
+  for (int64_t i = 0; i < depth; ++i) {
+    for (int64_t q = 0; q < columns - j; ++q) to[i * row + j + q] = b[q * distance + i];
+    std::fill(to + i * row + columns, to + (i + 1) * row, 0.0f);
+  }
+}
+
+// Rows [k, k + depth) of the transpose of b, panel by panel.
+void turn(const Product& x, int64_t k, int64_t depth) {
+  for_column_panels(x.n, [&]<int V>(int64_t j, int64_t columns) HWY_ATTR {
+    turn_panel(x.b + j * x.k + k, x.k, columns, depth, V * kLanes,
+               x.turned + k * whole_vectors(x.n) + j * depth);
   });
-}
-
-// Lane by lane sums of one block along k go on from `partial`, (rows, columns, lanes), unless it is the
-// first; after the last block the lanes are added to one another.
-template <int P, int Q>
-HWY_INLINE void dot_tile(const Product& x, int64_t i, int64_t j, int64_t k, int64_t depth, float* partial,
-                         int64_t partial_row) {
-  const Floats d;
-  const float* a = x.a + i * x.k + k;
-  const float* b = x.b + j * x.k + k;
-  Vec sums[P][Q];
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q)
-      sums[p][q] = k == 0 ? hn::Zero(d) : hn::Load(d, partial + p * partial_row + q * kLanes);
-  }
-  const auto accumulate = [&](auto load) HWY_ATTR {
-    Vec rows[P];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) rows[p] = load(a + p * x.k);
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) {
-      const Vec other = load(b + q * x.k);
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) sums[p][q] = hn::MulAdd(rows[p], other, sums[p][q]);
-    }
-    a += kLanes;
-    b += kLanes;
-  };
-  int64_t t = 0;
-  for (; t + kLanes <= depth; t += kLanes)
-    accumulate([&](const float* at) HWY_ATTR { return hn::LoadU(d, at); });
-  if (t < depth) {
-    const Mask rest = hn::FirstN(d, static_cast<size_t>(depth - t));
-    accumulate([&](const float* at) HWY_ATTR { return load_first(rest, at, depth - t); });
-  }
-  const bool last = k + depth == x.k;
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) {
-      if (last) {
-        x.c[(i + p) * x.n + j + q] = hn::GetLane(hn::SumOfLanes(d, sums[p][q]));
-      } else {
-        hn::Store(sums[p][q], d, partial + p * partial_row + q * kLanes);
-      }
-    }
-  }
-}
-
-// Rows [i0, i1) by columns [j0, j1) of c = a b^T.
-void dot_product(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1, float* partial) {
-  const int64_t partial_row = (j1 - j0) * kLanes;
-  for (int64_t k = 0; k < x.k || k == 0; k += kDotDepth) {
-    const int64_t depth = std::min(kDotDepth, x.k - k);
-    const auto rows = [&]<int Q>(int64_t j) HWY_ATTR {
-      int64_t i = i0;
-      const auto at = [&] {
-        return partial + (i - i0) * partial_row + (j - j0) * kLanes;
-      };
-      for (; i + kDotA <= i1; i += kDotA) dot_tile<kDotA, Q>(x, i, j, k, depth, at(), partial_row);
-      for (; i + 2 <= i1; i += 2) dot_tile<2, Q>(x, i, j, k, depth, at(), partial_row);
-      if (i < i1) dot_tile<1, Q>(x, i, j, k, depth, at(), partial_row);
-    };
-    int64_t j = j0;
-    for (; j + kDotB <= j1; j += kDotB) rows.template operator()<kDotB>(j);
-    for (; j < j1; ++j) rows.template operator()<1>(j);
-  }
 }
 
 template <typename Function>
@@ -170,39 +135,39 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace caltrop {
 
-namespace {
-constexpr int64_t kMostLanes = 16;  // of any target
-}
-
-HWY_EXPORT(broadcast_product);
-HWY_EXPORT(dot_product);
+HWY_EXPORT(multiply);
+HWY_EXPORT(turn_panel);
+HWY_EXPORT(turn);
 HWY_EXPORT(finish);
 
 void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
                         const float* b, float* c, const Epilogue& epilogue) {
   if (m == 0 || n == 0) return;
-  const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, c};
-  if (trans_a && trans_b) {
-    // op(a) op(b) = (b a)^T: rare, so by way of a transposed result.
+  if (trans_b && (trans_a || m < n)) {
+    // As the transpose of b op(a)^T, for which at most the shorter op(a) is turned: the chains are the same.
     const Scratch product(*this, m * n);
-    matmul(false, false, n, m, k, b, a, product.data(), {});
-    const int perm[] = {1, 0};
-    permute(Dims{2, {n, m}}, perm, product.data(), c);
-    return HWY_DYNAMIC_DISPATCH(finish)(x, epilogue, 0, m, 0, n);
+    matmul(false, !trans_a, n, m, k, b, a, product.data(), {});
+    HWY_DYNAMIC_DISPATCH(turn_panel)(product.data(), m, n, m, n, c);
+    return HWY_DYNAMIC_DISPATCH(finish)({m, n, k, a, k, 1, b, nullptr, c}, epilogue, 0, m, 0, n);
   }
-  // Blocks of about 32 rows of a, so that they stay in the cache while the rows of b pass; wide results are
-  // cut along their columns too.
-  const int64_t block_m = trans_b ? 32 : 96, block_n = trans_b ? 60 : 512;
-  const int64_t blocks_n = (n + block_n - 1) / block_n;
+  const Scratch turned(*this, trans_b ? k * whole_vectors(n) : 0);
+  const Product x{m, n, k, a, trans_a ? 1 : k, trans_a ? m : 1, b, trans_b ? turned.data() : nullptr, c};
+  if (trans_b) {
+    parallel_for((k + kProductDepth - 1) / kProductDepth, [&](int64_t block) {
+      const int64_t begin = block * kProductDepth;
+      HWY_DYNAMIC_DISPATCH(turn)(x, begin, std::min(kProductDepth, k - begin));
+    });
+  }
+  // Equal blocks of at most 96 rows of a, in whole tiles, so that they stay in the cache while the rows of b pass; wide
+  // results are cut along their columns too.
+  constexpr int64_t kRows = 96, kTile = 6;
+  const int64_t parts = (m + kRows - 1) / kRows,
+                block_m = ((m + parts - 1) / parts + kTile - 1) / kTile * kTile;
+  const int64_t blocks_n = (n + kProductColumns - 1) / kProductColumns;
   parallel_for((m + block_m - 1) / block_m * blocks_n, [&](int64_t block) {
-    const int64_t i = block / blocks_n * block_m, j = block % blocks_n * block_n;
-    const int64_t i1 = std::min(m, i + block_m), j1 = std::min(n, j + block_n);
-    if (trans_b) {
-      const Scratch partial(*this, block_m * block_n * kMostLanes);
-      HWY_DYNAMIC_DISPATCH(dot_product)(x, i, i1, j, j1, partial.data());
-    } else {
-      HWY_DYNAMIC_DISPATCH(broadcast_product)(x, i, i1, j, j1);
-    }
+    const int64_t i = block / blocks_n * block_m, j = block % blocks_n * kProductColumns;
+    const int64_t i1 = std::min(m, i + block_m), j1 = std::min(n, j + kProductColumns);
+    HWY_DYNAMIC_DISPATCH(multiply)(x, i, i1, j, j1);
     HWY_DYNAMIC_DISPATCH(finish)(x, epilogue, i, i1, j, j1);
   });
 }

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
@@ -270,6 +271,51 @@ TEST_SUITE("kernels") {
       }
     });
     set_cpu_threads(before);
+  }
+
+  // AVX2 and AVX-512 fuse multiply-adds, in registers of 8 and of 16 floats; what lacks them rounds twice.
+  TEST_CASE("results do not depend on the width of registers") {
+    std::map<std::string, Bits> first;
+    for (const CpuTarget& target : cpu_targets()) {
+      if (!target.supported || !target.name.starts_with("AVX")) continue;
+      set_cpu_target(target.name);
+      const std::map<std::string, Bits> all = run_all(cpu_backend());
+      if (first.empty()) first = all;
+      for (const auto& [name, bits] : all) CHECK_MESSAGE(bits == first.at(name), name, " with ", target.name);
+    }
+    set_cpu_target("");
+  }
+
+  // The bits of any machine that fuses, also where one instruction set alone can be asked.
+  TEST_CASE("a product is blocks of 256 terms, each one chain") {
+    samples = Samples(133);
+    for (const CpuTarget& target : cpu_targets()) {
+      if (!target.supported || !target.name.starts_with("AVX")) continue;
+      set_cpu_target(target.name);
+      for (const int64_t k : {1, 9, 100, 256, 257, 1033}) {
+        constexpr int64_t kRows = 7, kColumns = 37;
+        const std::vector<float> a = draws(static_cast<size_t>(kRows * k)),
+                                 b = draws(static_cast<size_t>(kColumns * k));
+        std::vector<float> expected;
+        for (int64_t i = 0; i < kRows * kColumns; ++i) {
+          const float *row = a.data() + i / kColumns * k, *column = b.data() + i % kColumns * k;
+          float total = 0.0f, chain = 0.0f;
+          for (int64_t t = 0; t < k; ++t) {
+            chain = std::fma(row[t], column[t], chain);
+            if ((t + 1) % 256 != 0 && t + 1 < k) continue;
+            total = t < 256 ? chain : total + chain;
+            chain = 0.0f;
+          }
+          expected.push_back(total);
+        }
+        const Input<float> in_a(cpu_backend(), a), in_b(cpu_backend(), b);
+        const Bits bits = run(cpu_backend(), expected.size(), [&](float* y) {
+          cpu_backend().matmul(false, true, kRows, kColumns, k, in_a, in_b, y, {});
+        });
+        CHECK_MESSAGE(bits == bits_of(expected), target.name, ", sums of ", k);
+      }
+    }
+    set_cpu_target("");
   }
 
   // The emulated device under each of its schedules; a GPU chooses its own, so it is asked twice. Arrays are
