@@ -34,7 +34,7 @@ struct AttackCommand {
   std::optional<int64_t> eot;
   bool bpda = false;
   std::string subset = "test";
-  std::optional<double> eps;
+  std::optional<Size> eps;
   std::optional<int64_t> target, save_images;
   int64_t batch = 0;
 };
@@ -82,17 +82,24 @@ void declare(Flags& flags, AttackCommand& options) {
       "Files",
       " DIR/config.json      every flag as used\n"
       " DIR/summary.json     as --json, without out\n"
-      " DIR/images.csv       one row per image: index, label, predictions, success, budget used\n"
+      " DIR/images.csv       one row per image: index, label, clean_prediction, prediction, success, by (the "
+      "attack "
+      "that made it: one of autoattack's), loss, linf, l2, l1, l0\n"
       " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), "
       "index, label, clean_prediction, prediction, success\n"
       " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
   flags.section(
       "JSON",
-      "attack, norm, size, n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of all), "
+      "schema (attack/2), attack, norm, size (the one that is used, in fp32), size_asked (as written), "
+      "tolerance (of "
+      "the size, for rounding), n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of "
+      "all), "
       "success_rate_of_correct, mean_loss, mean and max of linf and l2, box_violations, ball_violations, "
       "zero_gradients, nan_gradients, norms (mean, median, max of l0, l1, l2, linf over the images that "
       "were right and are fooled), by (autoattack: images that each attack fooled), warnings, "
-      "forward_passes, backward_passes");
+      "forward_passes, backward_passes, options (all that the attack reads, as resolved: step_size, "
+      "restarts, ...), "
+      "run (version, seed, fingerprints of data and weights)");
   flags.example(
       "caltrop attack pgd --weights runs/target/model.safetensors --norm linf --eps 0.3 --steps 40 "
       "--step-size 0.01",
@@ -134,8 +141,9 @@ class Kept {
       const AttackRow& row = chunk.rows[i];
       fooled.add(image, row);
       table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
-                  int64_t{row.success}, static_cast<double>(row.loss), static_cast<double>(row.linf),
-                  static_cast<double>(row.l2)});
+                  int64_t{row.success}, to_string(row.by), static_cast<double>(row.loss),
+                  static_cast<double>(row.linf), static_cast<double>(row.l2), static_cast<double>(row.l1),
+                  int64_t{row.l0}});
     }
   }
 
@@ -156,9 +164,12 @@ class Kept {
                 {"clean_prediction", "clean prediction", Column::Kind::count},
                 {"prediction", "prediction", Column::Kind::count},
                 {"success", "success", Column::Kind::count},
+                {"by", "by"},
                 {"loss", "loss", Column::Kind::general, 4},
                 {"linf", "L-inf", Column::Kind::general, 4},
-                {"l2", "L2", Column::Kind::general, 4}}};
+                {"l2", "L2", Column::Kind::general, 4},
+                {"l1", "L1", Column::Kind::general, 4},
+                {"l0", "L0", Column::Kind::count}}};
 };
 
 // All images; with a target those of other classes: one of the target class has nowhere to go and would count as
@@ -182,7 +193,7 @@ void run(AttackCommand& options, const Flags& flags) {
       choose_attack(options.attack, flags, options.eps, options.target.has_value(), options.common.seed);
   const AttackOptions& attack = chosen.options;
   choose_draws(options, attack);
-  if (std::isfinite(chosen.eps)) options.eps = static_cast<double>(chosen.eps);
+  options.eps = chosen.asked;
   const std::vector<float> sizes = {chosen.eps};
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
@@ -210,7 +221,8 @@ void run(AttackCommand& options, const Flags& flags) {
   const std::string out = folder_or_free(
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
-  const RunFolder folder(out, make_config(flags, trained.facts), options.common.resume);
+  const RunConfig config = make_config(flags, trained.facts);
+  const RunFolder folder(out, config, options.common.resume);
   Kept kept(images, options.save_images.value_or(count));
   job.sink = [&](int64_t, const AttackResult& chunk) {
     kept.add(chunk);
@@ -226,16 +238,20 @@ void run(AttackCommand& options, const Flags& flags) {
   std::ranges::copy(anomalies(summary, by_attack), std::back_inserter(warnings));
   kept.write(folder);
   Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
+  if (chosen.asked) result["size_asked"] = chosen.asked->asked;
   result.update(to_json(summary));
+  result["tolerance"] = fp32_json(ball_tolerance(attack.norm, images.image_size()));
+  result["options"] = to_json(attack, chosen.eps);
   result["norms"] = to_json(kept.fooled);
   if (ensemble) result["by"] = by_attack;
   result["warnings"] = warnings;
   result["forward_passes"] = report.forward_passes;
   result["backward_passes"] = report.backward_passes;
+  result = result_of(config, "attack/2", std::move(result));
   folder.write_json("summary.json", result);
   result["out"] = out;
 
-  say_summary(console, summary, report, attack.norm);
+  say_summary(console, summary, report, attack.norm, chosen.asked);
   if (kept.fooled.count() > 0) {
     console.blank();
     console.say("perturbations of the {} images that were right and are fooled",

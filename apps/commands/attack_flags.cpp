@@ -1,5 +1,7 @@
 #include "apps/commands/attack_flags.h"
 
+#include <cmath>
+
 #include "apps/core/flags.h"
 #include "apps/core/options.h"
 #include "attacks/attack_info.h"
@@ -132,16 +134,17 @@ void expect_read(const Flags& flags, AttackKind kind) {
   }
 }
 
-ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, std::optional<double> eps, bool targeted,
-                           int64_t seed) {
+ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, const std::optional<Size>& eps,
+                           bool targeted, int64_t seed) {
   const AttackKind kind = parse_attack(attack.kind);
   expect_read(flags, kind);
   if (!flags.given("norm")) attack.norm = to_string(attack_defaults(kind).norm);
   const Norm norm = parse_norm(attack.norm);
   PresetAttack preset{.options = attack_defaults(kind), .eps = {}, .step_share = {}, .differs = {}};
   if (attack.preset != "none") preset = preset_attack(parse_preset(attack.preset), kind, norm);
-  ChosenAttack chosen{preset.options, preset.eps.value_or(default_eps(kind, norm)), preset.differs};
-  if (eps) chosen.eps = static_cast<float>(*eps);
+  ChosenAttack chosen{preset.options, preset.eps.value_or(default_eps(kind, norm)), {}, preset.differs};
+  if (eps) chosen.eps = eps->used();
+  if (std::isfinite(chosen.eps)) chosen.asked = eps ? *eps : size_of(chosen.eps);
   AttackOptions& options = chosen.options;
   if (preset.step_share) options.step_size = chosen.eps * *preset.step_share;
   options.norm = norm;

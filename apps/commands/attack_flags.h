@@ -42,10 +42,11 @@ void expect_read(const Flags& flags, AttackKind kind);
 // attack, as far as can be told without images.
 struct ChosenAttack {
   AttackOptions options;
-  float eps = 0;        // of --eps, the preset or the attack itself, which may have none: infinity
-  std::string differs;  // see PresetAttack
+  float eps = 0;                   // of --eps, the preset or the attack itself, which may have none: infinity
+  std::optional<Size> asked = {};  // the same as it was asked for; absent: none
+  std::string differs;             // see PresetAttack
 };
-ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, std::optional<double> eps, bool targeted,
-                           int64_t seed);
+ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, const std::optional<Size>& eps,
+                           bool targeted, int64_t seed);
 
 }  // namespace caltrop

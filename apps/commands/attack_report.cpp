@@ -9,6 +9,8 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
+#include "attacks/attack_info.h"
+#include "attacks/option_fields.h"
 #include "data/image_grid.h"
 #include "engine/metrics.h"
 
@@ -26,7 +28,7 @@ std::string with_interval(int64_t part, int64_t whole) {
 
 Json to_json(const AttackSummary& s) {
   const Interval interval = wilson_interval(s.robust, s.images);
-  return {{"size", s.size},
+  return {{"size", fp32_json(s.size)},
           {"n", s.images},
           {"clean_accuracy", s.clean_accuracy()},
           {"accuracy", s.accuracy()},
@@ -43,6 +45,32 @@ Json to_json(const AttackSummary& s) {
           {"ball_violations", s.ball_violations},
           {"zero_gradients", s.zero_gradients},
           {"nan_gradients", s.nan_gradients}};
+}
+
+Json to_json(const AttackOptions& options, float eps) {
+  const AttackInfo& info = info_of(options.kind);
+  Json json = {{"attack", to_string(options.kind)}, {"source", info.source}};
+  for_each_option(options, [&]<typename Option>(const char* name, const Option& value) {
+    constexpr std::array kOfAll = {"norm", "targeted", "predicted_labels", "seed", "low", "high"};
+    const bool of_runner =
+        !info.stages && (std::string_view(name) == "steps" || std::string_view(name) == "restarts");
+    if (!of_runner && std::ranges::count(kOfAll, std::string_view(name)) == 0 && !info.reads_option(name))
+      return;
+    if constexpr (std::is_same_v<Option, float>) {
+      json[name] = fp32_json(value);
+    } else if constexpr (std::is_same_v<Option, CrossEntropyGrad>) {
+      json[name] = value == CrossEntropyGrad::stable ? "stable" : "torch";
+    } else if constexpr (std::is_enum_v<Option>) {
+      json[name] = to_string(value);
+    } else {
+      json[name] = value;
+    }
+  });
+  if (info.reads_option("step_size")) json["step_size"] = fp32_json(step_size_of(options, eps));
+  if (info.stages) {
+    for (const AttackOptions& stage : info.stages(options)) json["stages"].push_back(to_json(stage, eps));
+  }
+  return json;
 }
 
 Table norms_table(const FooledImages& fooled) {
@@ -69,16 +97,16 @@ Json to_json(const FooledImages& fooled) {
   return json;
 }
 
-void say_summary(Console& console, const AttackSummary& s, const AttackReport& report, Norm norm) {
+void say_summary(Console& console, const AttackSummary& s, const AttackReport& report, Norm norm,
+                 const std::optional<Size>& asked) {
   console.say("clean accuracy    {}", with_interval(s.clean_correct, s.images));
   console.say("robust accuracy   {}: right when clean and under the attack",
               with_interval(s.robust, s.images));
   console.say("success           {} of all {} images, {} of the {} that were right",
               percent_text(s.success_rate()), grouped(s.images), percent_text(s.success_rate_of_correct()),
               grouped(s.clean_correct));
-  const std::string bound = std::isinf(s.size)
-                                ? fmt::format("none: the smallest {} is sought", norm_title(norm))
-                                : fmt::format("{} of {:g}", norm_title(norm), s.size);
+  const std::string bound = asked ? fmt::format("{} of {}", norm_title(norm), in_words(*asked))
+                                  : fmt::format("none: the smallest {} is sought", norm_title(norm));
   console.say("budget            {}; used L-inf mean {:.4g}, max {:.4g}; L2 mean {:.4g}, max {:.4g}", bound,
               s.mean_linf(), s.max_linf, s.mean_l2(), s.max_l2);
   console.say("gradients         {} zero, {} with NaN; {} pixels outside the box, {} images outside the ball",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,17 @@ namespace caltrop {
 
 // All that a summary counts, for --json and summary.json.
 Json to_json(const AttackSummary& summary);
+// Every option that the attack reads, as resolved for a size: its step, its restarts; of an ensemble those of each
+// "stage".
+Json to_json(const AttackOptions& options, float eps);
 
 // The norms of perturbations, {"n", "l0": {"mean", "median", "max"}, ...}, and for people.
 Json to_json(const FooledImages& fooled);
 Table norms_table(const FooledImages& fooled);
 
 // A few lines: accuracy before and after, success with both denominators, budget used, passes.
-void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm);
+void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm,
+                 const std::optional<Size>& asked);
 
 // One row for each size of an analysis, the smallest first.
 Table gma_table(const GmaAnalysis& analysis);

@@ -23,7 +23,7 @@ struct VerifyOptions {
   DataOptions data;
   ModelOptions model;
   std::string file, norm, subset = "test";
-  std::optional<double> eps;
+  std::optional<Size> eps;
   int64_t batch = 0;
 };
 
@@ -72,6 +72,11 @@ std::optional<double> number(const Json& config, const char* key) {
   return found != config.end() && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
 }
 
+std::optional<Size> size(const Json& config, const char* key) {
+  const std::optional<double> value = number(config, key);
+  return value ? size_of(*value) : parse_size(text(config, key));
+}
+
 // Of the run that made the set; an empty object where there is none.
 Json config_beside(const std::string& file) {
   const fs::path path = fs::path(file).parent_path() / "config.json";
@@ -88,8 +93,8 @@ Json config_beside(const std::string& file) {
 // What the set says of itself, in config.json and in its name; flags win over both.
 SetClaims claims_of(const VerifyOptions& options, const Json& config) {
   SetClaims claims;
-  const auto eps = options.eps ? options.eps : number(config, "eps");
-  if (eps) claims.eps = static_cast<float>(*eps);  // in fp32, as the attack took it
+  const auto eps = options.eps ? options.eps : size(config, "eps");
+  if (eps) claims.eps = eps->used();  // in fp32, as the attack took it
   if (const auto target = number(config, "target")) claims.target = static_cast<int32_t>(*target);
   claims.confident = number(config, "confidence").value_or(0) > 0;
   claims.predicted_labels = text(config, "labels") == "predicted";

@@ -67,7 +67,10 @@ void say_when_interrupted(const std::string& line) {
 }
 
 Console::Console(std::string json, bool quiet)
-    : json_(std::move(json)), quiet_(quiet), speaks_(json_ != "-"), terminal_(::isatty(STDERR_FILENO) == 1) {
+    : json_(std::move(json)),
+      quiet_(quiet),
+      speaks_(json_ != "-" && !quiet),
+      terminal_(::isatty(STDERR_FILENO) == 1) {
   if (!json_.empty() && json_ != "-") check_writable(json_);
 }
 

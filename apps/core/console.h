@@ -24,6 +24,7 @@ void say_when_interrupted(const std::string& line);
 class Console {
  public:
   // `json`: "" (no JSON), "-" or a file. A file that could not be written is an Error here, before any work.
+  // `quiet`: nothing but warnings and that JSON.
   Console(std::string json, bool quiet);
 
   // A line of the result.

@@ -12,19 +12,17 @@
 namespace caltrop {
 namespace {
 
-// CLI11's own numbers may be octal, nan or beyond the range of a double, so that they are read here.
-template <typename Number>
-std::optional<Number> number_of(const std::string& text) {
-  Number value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  return error == std::errc() && stop == end ? std::optional(value) : std::nullopt;
+bool is_fact(std::string_view key) {
+  return std::ranges::count(config_fact_keys(), key) > 0;
 }
 
+// CLI11's own numbers may be octal or nan, so that they are read here.
 auto integer_reader(int64_t low, int64_t high) {
   return [low, high](const std::string& text) {
-    const std::optional<int64_t> value = number_of<int64_t>(text);
-    if (value && *value >= low && *value <= high) return *value;
+    int64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc() && stop == end && value >= low && value <= high) return value;
     if (high == std::numeric_limits<int64_t>::max()) fail("expected a whole number of at least {}", low);
     fail("expected a whole number from {} to {}", low, high);
   };
@@ -39,13 +37,34 @@ std::string in_words(const Range& range) {
   return fmt::format("{}", fmt::join(bounds, " and"));
 }
 
+bool fits(double value, const Range& range) {
+  return (range.open_low ? value > range.low : value >= range.low) &&
+         (range.open_high ? value < range.high : value <= range.high);
+}
+
 auto number_reader(const Range& range) {
   return [range](const std::string& text) {
-    const double value = number_of<double>(text).value_or(std::nan(""));
-    const bool fits = (range.open_low ? value > range.low : value >= range.low) &&
-                      (range.open_high ? value < range.high : value <= range.high);
-    if (!fits) fail("expected a number{}", in_words(range));
+    const double value = parse_number(text).value_or(std::nan(""));
+    if (!fits(value, range)) fail("expected a number{}", in_words(range));
     return value;
+  };
+}
+
+auto size_reader(const Range& range) {
+  return [range](const std::string& text) {
+    const std::optional<Size> size = parse_size(text);
+    if (!size || !fits(size->value, range)) fail("expected a number{}", in_words(range));
+    return *size;
+  };
+}
+
+auto sizes_reader(const Range& range) {
+  return [range](const std::string& text) {
+    std::optional<std::vector<Size>> sizes = parse_sizes(text);
+    const bool good =
+        sizes && std::ranges::all_of(*sizes, [&](const Size& size) { return fits(size.value, range); });
+    if (!good) fail("expected numbers{}, as 0.01,8/255 or first:last:step", in_words(range));
+    return *sizes;
   };
 }
 
@@ -122,7 +141,8 @@ void Flags::add(const std::string& name, Value& value, const std::vector<std::st
                             ->type_name(value_name)
                             ->default_str(shown_default.empty() ? fallback : shown_default)
                             ->group(group_);
-  flags_.push_back({name.substr(name.starts_with("--") ? 2 : 0), option, scope_, [&value] {
+  const std::string word = name.substr(name.starts_with("--") ? 2 : 0);
+  flags_.push_back({word, is_fact(word) ? name : word, option, scope_, [&value] {
                       return in_json(value);
                     }});
 }
@@ -163,6 +183,16 @@ void Flags::numbers(const std::string& name, std::vector<double>& values, Range 
   add("--" + name, values, {}, value_name, help, fallback, list_reader<double>(number_reader(range)));
 }
 
+void Flags::size(const std::string& name, std::optional<Size>& value, Range range,
+                 const std::string& value_name, const std::string& help, const std::string& fallback) {
+  add("--" + name, value, {}, value_name, help, fallback, size_reader(range));
+}
+
+void Flags::sizes(const std::string& name, std::vector<Size>& values, Range range,
+                  const std::string& value_name, const std::string& help, const std::string& fallback) {
+  add("--" + name, values, {}, value_name, help, fallback, sizes_reader(range));
+}
+
 void Flags::list(const std::string& name, std::vector<std::string>& values,
                  const std::vector<std::string>& choices, const std::string& value_name,
                  const std::string& help, const std::string& fallback) {
@@ -173,7 +203,7 @@ void Flags::list(const std::string& name, std::vector<std::string>& values,
 void Flags::toggle(const std::string& name, bool& value, const std::string& help, const std::string& letter) {
   CLI::Option* option = app_->add_flag((letter.empty() ? "--" : "-" + letter + ",--") + name, value, help);
   option->group(group_);
-  flags_.push_back({name, option, scope_, [&value] {
+  flags_.push_back({name, name, option, scope_, [&value] {
                       return Json(value);
                     }});
 }
@@ -274,11 +304,11 @@ std::filesystem::path Flags::config_file() const {
 // Values go to CLI11 as the text that the command line would have had, so that a file and the command line
 // mean and allow the same.
 void Flags::read_config(const std::filesystem::path& path) {
-  const Json config = read_json(path);
   const std::string where = path.string();
-  if (!config.is_object()) fail("{}: expected a JSON object, got {}", where, config.type_name());
+  Json known = Json::object();
+  for (const Flag& flag : flags_) known[flag.key] = nullptr;
+  const Json config = current_config(read_json(path), known, where);
   facts_ = Json::object();
-  const std::vector<std::string>& facts = config_fact_keys();
   const auto text_of = [](const Json& value) {
     return value.is_string() ? value.get<std::string>() : value.dump();
   };
@@ -287,15 +317,14 @@ void Flags::read_config(const std::filesystem::path& path) {
       fail("{}: it configures 'caltrop {}', not 'caltrop {}'", where,
            value.is_string() ? shown(value.get<std::string>()) : "?", command_);
     }
-    const Flag* flag = find(key);
-    // A flag of a fact's name is the flag: autoattack's --version.
-    if (flag == nullptr && std::ranges::count(facts, key) > 0) {
+    if (is_fact(key)) {
       facts_[key] = value;
       continue;
     }
-    if (flag == nullptr || key == "config") {
-      std::vector<std::string> keys = facts;
-      for (const Flag& known : flags_) keys.push_back(known.name);
+    const auto flag = std::ranges::find(flags_, key, &Flag::key);
+    if (flag == flags_.end() || key == "config") {
+      std::vector<std::string> keys = config_fact_keys();
+      for (const Flag& known : flags_) keys.push_back(known.key);
       fail("{}: unknown key '{}'{}", where, shown(key), did_you_mean(key, keys));
     }
     const auto is_typed = [this](const CLI::Option* option) {
@@ -305,7 +334,7 @@ void Flags::read_config(const std::filesystem::path& path) {
     std::vector<std::string> parts;
     for (const Json& part : value.is_array() ? value : Json::array({value})) {
       if (!part.is_primitive() || part.is_null())
-        fail("{}: --{}: expected a value or a list of values, got {}", where, key, short_text(value));
+        fail("{}: --{}: expected a value or a list of values, got {}", where, flag->name, short_text(value));
       parts.push_back(text_of(part));
     }
     try {
@@ -321,14 +350,29 @@ Json Flags::recipe() const {
   Json result = Json::object();
   for (const Flag& flag : flags_) {
     if (flag.scope != Scope::recipe) continue;
-    if (Json value = flag.get(); !value.is_null()) result[flag.name] = std::move(value);
+    if (Json value = flag.get(); !value.is_null()) result[flag.key] = std::move(value);
   }
   return result;
 }
 
 const std::vector<std::string>& config_fact_keys() {
-  static const std::vector<std::string> keys = {"command", "version", "commit", "data", "network", "inputs"};
+  static const std::vector<std::string> keys = {"schema", "command", "version", "commit",
+                                                "data",   "network", "inputs"};
   return keys;
+}
+
+Json current_config(Json config, const Json& known, const std::string& where) {
+  if (!config.is_object()) fail("{}: expected a JSON object, got {}", where, config.type_name());
+  if (const Json schema = config.value("schema", Json(kConfigSchema)); schema != kConfigSchema)
+    fail("{}: expected the schema {}, got {}", where, kConfigSchema, short_text(schema));
+  if (config.contains("schema")) return config;
+  // In files of config/1 a flag of a fact's name has taken its place.
+  for (const std::string& fact : config_fact_keys()) {
+    if (!config.contains(fact) || !known.contains("--" + fact)) continue;
+    config["--" + fact] = config[fact];
+    config.erase(fact);
+  }
+  return config;
 }
 
 }  // namespace caltrop

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "apps/core/json.h"
+#include "apps/core/size.h"
 
 namespace CLI {
 class App;
@@ -40,7 +41,7 @@ template <typename... Args>
 // --threads, --quiet.
 enum class Scope : uint8_t { recipe, local };
 
-// What a number may be; NaN and infinities never.
+// What a number may be; NaN and infinities never. A number is a decimal or a quotient: 0.03 or 8/255.
 struct Range {
   double low = -std::numeric_limits<double>::max(), high = std::numeric_limits<double>::max();
   bool open_low = false;   // low itself is refused
@@ -81,6 +82,11 @@ class Flags {
   void numbers(const std::string& name, std::vector<double>& values, Range range,
                const std::string& value_name, const std::string& help,
                const std::string& fallback = "");  // comma-separated
+  void size(const std::string& name, std::optional<Size>& value, Range range, const std::string& value_name,
+            const std::string& help, const std::string& fallback);
+  void sizes(const std::string& name, std::vector<Size>& values, Range range, const std::string& value_name,
+             const std::string& help,
+             const std::string& fallback = "");  // lists and ranges, apps/core/size.h
   void list(const std::string& name, std::vector<std::string>& values,
             const std::vector<std::string>& choices, const std::string& value_name, const std::string& help,
             const std::string& fallback = "");  // comma-separated
@@ -114,6 +120,7 @@ class Flags {
  private:
   struct Flag {
     std::string name;
+    std::string key;      // in config.json
     CLI::Option* option;  // its names, help, group, the name of its value, and the values given
     Scope scope;
     std::function<Json()> get;
@@ -137,7 +144,14 @@ class Flags {
   Json facts_, defaults_;
 };
 
-// Keys of config.json that record facts and are no flags.
+// Keys of config.json that record facts and are no flags. A flag of such a name has its dashes in its key: the
+// --version of autoattack.
 const std::vector<std::string>& config_fact_keys();
+
+// "config/2": "schema" in config.json. Files of "config/1" have none.
+inline constexpr const char* kConfigSchema = "config/2";
+// A config.json of this schema or an older one, as this one has it; an Error where it is of another. `known`: an object
+// that has the key of every flag.
+Json current_config(Json config, const Json& known, const std::string& where);
 
 }  // namespace caltrop

@@ -28,7 +28,7 @@ void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const s
              "write the result as JSON; - is standard output, where nothing else is printed then");
   flags.text("config", options.config, "FILE",
              "read flags from JSON, such as the config.json of a run folder; flags given here win over it");
-  flags.toggle("quiet", options.quiet, "no progress and no notes on standard error", "q");
+  flags.toggle("quiet", options.quiet, "print nothing but warnings, errors and --json -", "q");
 }
 
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help) {
@@ -91,9 +91,9 @@ void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {
   flags.integer("batch", batch, batch == 0 ? 0 : 1, kMaxBatch, "N", help);
 }
 
-void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback) {
-  flags.number("eps", eps, {.low = 0, .high = kMaxSize}, "SIZE",
-               "largest perturbation, in the norm, for pixels from 0 to 1", fallback);
+void add_eps_flag(Flags& flags, std::optional<Size>& eps, const std::string& fallback) {
+  flags.size("eps", eps, {.low = 0, .high = kMaxSize}, "SIZE",
+             "largest perturbation, in the norm, for pixels from 0 to 1: 0.03 or 8/255", fallback);
 }
 
 }  // namespace caltrop

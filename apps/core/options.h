@@ -10,6 +10,7 @@
 namespace caltrop {
 
 class Flags;
+struct Size;
 
 // Limits against absurd input.
 inline constexpr int64_t kMaxEpochs = 100000;
@@ -67,6 +68,6 @@ void add_pool_stride_flag(Flags& flags, int64_t& stride);
 void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help);
 
 // Sizes are in units of a pixel range of [0,1].
-void add_eps_flag(Flags& flags, std::optional<double>& eps, const std::string& fallback);
+void add_eps_flag(Flags& flags, std::optional<Size>& eps, const std::string& fallback);
 
 }  // namespace caltrop

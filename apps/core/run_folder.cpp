@@ -43,11 +43,10 @@ void remove_temporaries(const fs::path& path) {
 // Keys in either. A folder resumed by a newer build is still the same run: a flag that it does not know had its
 // default.
 void expect_same_run(const fs::path& folder, const Json& before, const RunConfig& config) {
-  if (!before.is_object()) fail("{} holds no configuration of a run", (folder / "config.json").string());
   const Json& now = config.values;
   const auto compare = [&](const Json& keys) {
     for (const auto& [key, unused] : keys.items()) {
-      const bool of_program = (key == "version" && !config.defaults.contains(key)) || key == "commit";
+      const bool of_program = key == "version" || key == "commit" || key == "schema";
       if (of_program) continue;
       const Json old_value = before.contains(key) ? before[key] : config.defaults.value(key, Json());
       const Json new_value = now.value(key, Json());
@@ -90,10 +89,21 @@ void expect_same_inputs(const Flags& flags, const Json& now) {
 
 RunConfig make_config(const Flags& flags, const Json& facts) {
   expect_same_inputs(flags, facts);
-  Json config = {{"command", flags.command()}, {"version", version()}, {"commit", commit()}};
+  Json config = {
+      {"schema", kConfigSchema}, {"command", flags.command()}, {"version", version()}, {"commit", commit()}};
   config.update(flags.recipe());
   if (!facts.is_null()) config.update(facts);
   return {std::move(config), flags.defaults()};
+}
+
+Json result_of(const RunConfig& config, const std::string& schema, Json result) {
+  Json stated = {{"schema", schema}}, run;
+  for (const char* key : {"version", "commit", "seed", "data", "network", "inputs"}) {
+    if (config.values.contains(key)) run[key] = config.values[key];
+  }
+  stated.update(result);
+  stated["run"] = std::move(run);
+  return stated;
 }
 
 RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume) : path_(path) {
@@ -111,7 +121,8 @@ RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume)
     check(path_, resume);
     remove_temporaries(path_);
     if (has("config.json")) {
-      const Json before = read_json("config.json");
+      const Json before =
+          current_config(read_json("config.json"), config.defaults, file("config.json").string());
       expect_same_run(path_, before, config);
       resumed_ = true;
       if (!config.growing.empty() && before.value(config.growing, Json()) != config.values[config.growing])

@@ -24,6 +24,10 @@ struct RunConfig {
 };
 RunConfig make_config(const Flags& flags, const Json& facts);  // facts: null where there are none
 
+// A result as a file states it: "schema" before it, and behind it, in "run", what it came of: the program's version, the
+// seed, the fingerprints of weights and data.
+Json result_of(const RunConfig& config, const std::string& schema, Json result);
+
 class RunFolder {
  public:
   // Takes the folder for the run `config`; call it when everything else has been checked. Without `resume`

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "apps/core/build_info.h"
 #include "attacks/gma.h"
 #include "data/npz.h"
 #include "tests/apps/program.h"
@@ -436,12 +437,29 @@ TEST_SUITE("apps") {
     const auto config_of = [&](const std::string& folder) {
       return Json::parse(contents(place.file(folder)).at("config.json"));
     };
-    CHECK(config_of("rand")["version"] == "rand");
+    CHECK(config_of("rand")["--version"] == "rand");
+    CHECK(config_of("rand")["version"] == version());
+    const Json summary = Json::parse(place.read("rand/summary.json"));
+    CHECK(summary["run"]["version"] == version());
+    CHECK(summary["run"]["seed"] == 0);
+    REQUIRE(summary["options"]["stages"].size() == 2);
+    CHECK(summary["options"]["stages"][0]["attack"] == "apgd-ce");
+    CHECK(summary["options"]["stages"][1]["restarts"] == 1);
     const Outcome again =
         place.caltrop({"attack", "--config", "rand/config.json", "--out", "again", "--quiet"});
     CAPTURE(again.error);
     REQUIRE(again.status == 0);
-    CHECK(config_of("again")["version"] == "rand");
+    CHECK(config_of("again")["--version"] == "rand");
+    // In files of earlier versions the flag has the place of the program's version; those of later ones are refused.
+    REQUIRE(place
+                .shell("sed '/\"schema\"/d; /\"version\"/d; s/\"--version\"/\"version\"/' rand/config.json > "
+                       "old.json && sed 's,config/2,config/3,' rand/config.json > new.json")
+                .status == 0);
+    REQUIRE(place.caltrop({"attack", "--config", "old.json", "--out", "old", "--quiet"}).status == 0);
+    check_equal(contents(place.file("old")), contents(place.file("again")));
+    const Outcome later = place.caltrop({"attack", "--config", "new.json", "--out", "never", "--quiet"});
+    CHECK(later.status == 1);
+    CHECK(later.error == "caltrop: new.json: expected the schema config/2, got \"config/3\"\n");
     const Outcome steps = place.attack({"attack", "autoattack", "--steps", "1"});
     CHECK(steps.status == 2);
     CHECK(steps.error.find("--steps") != std::string::npos);
@@ -449,6 +467,31 @@ TEST_SUITE("apps") {
     // A run from before a flag existed had its default.
     REQUIRE(place.shell("sed -i '/\"conv\"/d' rand/config.json").status == 0);
     CHECK(place.caltrop({"attack", "autoattack", "--resume", "--out", "rand", "--quiet"}).status == 0);
+  }
+
+  TEST_CASE("attack: a size as it was asked for, beside the one that is used") {
+    const Attacked place;
+    const Files files =
+        place.folder({"attack", "pgd", "--eps", "8/255", "--step-size", "2/255", "--limit", "5"}, "a");
+    const Json config = Json::parse(files.at("config.json")), summary = Json::parse(files.at("summary.json"));
+    CHECK(config["eps"] == "8/255");
+    CHECK(summary["size_asked"] == "8/255");
+    CHECK(summary["size"].dump() == "0.03137255");  // the shortest decimal that fp32 reads as the size
+    CHECK(summary["options"]["step_size"].get<float>() == 2.0f / 255);
+    CHECK(summary["options"]["restarts"] == 1);
+    CHECK(summary["max_linf"].get<double>() <=
+          summary["size"].get<double>() + summary["tolerance"].get<double>());
+    const Outcome said = place.caltrop({"attack", "--config", "a/config.json", "--out", "b"});
+    CHECK(said.out.find("L-inf of 8/255 (0.03137255 in fp32)") != std::string::npos);
+    check_equal(files, contents(place.file("b")));
+    CHECK(json_of(place.attack({"verify", "a/adversarial.npz", "--json", "-"}))["holds"] == true);
+    // Quiet: nothing is said where nothing is wrong.
+    const Outcome quiet = place.attack({"attack", "fgsm", "--eps", "0.02", "--limit", "5", "--out", "c"});
+    CHECK(quiet.status == 0);
+    CHECK(quiet.out.empty());
+    CHECK(quiet.error.empty());
+    CHECK(Json::parse(place.read("c/summary.json"))["size"].dump() == "0.02");
+    CHECK(Json::parse(place.read("c/config.json"))["eps"].dump() == "0.02");
   }
 
   TEST_CASE("gma analyze: a set is measured, not believed") {
@@ -515,8 +558,8 @@ TEST_SUITE("apps") {
   TEST_CASE("demo leaves what it says") {
     const Workplace place;
     const std::vector<std::string> words = {
-        "demo",     "--dataset", "digits",     "--limit", "300",     "--epochs",         "1",
-        "--images", "12",        "--adaptive", "2",       "--quiet", "--defence-epochs", "1"};
+        "demo", "--dataset",  "digits", "--limit",          "300", "--epochs", "1", "--images",
+        "12",   "--adaptive", "2",      "--defence-epochs", "1"};
     std::vector<std::string> first = words, other = words;
     first.insert(first.end(), {"--out", "d"});
     other.insert(other.end(), {"--out", "e", "--threads", "1"});

@@ -15,6 +15,7 @@ struct Options {
   std::optional<double> eps;
   std::optional<int64_t> limit;
   std::vector<double> sizes;
+  std::vector<Size> bounds;
   std::vector<std::string> jobs;
   bool nesterov = false, resume = false;
 };
@@ -32,6 +33,7 @@ Flags made_up(Options& options) {
   flags.number("lr", options.lr, {.low = 0, .high = 1, .open_low = true}, "RATE", "rate");
   flags.number("eps", options.eps, {.low = 0}, "SIZE", "size", "none");
   flags.numbers("sizes", options.sizes, {.low = 0}, "A,B", "sizes", "none");
+  flags.sizes("bounds", options.bounds, {.low = 0}, "A,B", "bounds", "none");
   flags.list("jobs", options.jobs, {"one", "two"}, "A,B", "jobs", "all");
   flags.toggle("nesterov", options.nesterov, "a switch");
   flags.group("Local", Scope::local);
@@ -83,6 +85,39 @@ TEST_SUITE("apps") {
     CHECK_FALSE(options.eps);
     CHECK(flags.given("epochs"));
     CHECK_FALSE(flags.given("norm"));
+  }
+
+  TEST_CASE("numbers are read as people write them: decimals, quotients, lists and ranges") {
+    const auto bounds = [](const std::string& text) {
+      Options options;
+      Flags flags = made_up(options);
+      REQUIRE(flags.parse({"--bounds", text}));
+      std::string asked;
+      for (const Size& size : options.bounds) asked += size.asked + " ";
+      return asked;
+    };
+    CHECK(bounds("2e-2,8/255,0.50") == "0.02 8/255 0.5 ");
+    CHECK(bounds("0.1:0.3:0.1") == "0.1 0.2 0.3 ");
+    CHECK(bounds("2/255:8/255:2/255") == "2/255 4/255 6/255 8/255 ");
+    CHECK(bounds("0.3:0.1:-0.1,1") == "0.3 0.2 0.1 1 ");
+    CHECK(bounds("0:1/4:1/8") == "0 0.125 0.25 ");
+    for (const char* wrong :
+         {"", "1/0", "8/", "/255", "1/2/3", "0.1:0.2", "0.1:0.3:0", "0.1:0.3:-0.1", "0:1:1e-9", "0.1:0.3:nan",
+          "inf", "-0.1", "0.1,,0.2", "0.2:-0.2:-0.1", "8/255x"}) {
+      CAPTURE(wrong);
+      CHECK(
+          usage_problem({"--bounds", wrong}) ==
+          fmt::format("--bounds: expected numbers of at least 0, as 0.01,8/255 or first:last:step, got '{}'",
+                      wrong));
+    }
+    Options options;
+    Flags flags = made_up(options);
+    REQUIRE(flags.parse({"--lr", "1/4", "--bounds", "8/255,0.020"}));
+    CHECK(options.lr == 0.25);
+    CHECK(flags.recipe()["bounds"].dump() == R"(["8/255",0.02])");
+    CHECK(in_words(options.bounds[0]) == "8/255 (0.03137255 in fp32)");
+    CHECK(in_words(options.bounds[1]) == "0.02");
+    CHECK(size_of(0.1f).value == 0.1);
   }
 
   TEST_CASE("what a flag cannot take is named with what it expects") {
