@@ -11,6 +11,7 @@
 #include "attacks/objectives.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
+#include "engine/metrics.h"
 #include "kernels/phase.h"
 
 namespace caltrop {
@@ -36,6 +37,8 @@ void check_batch(const Classifier& classifier, const AttackBatch& batch, const A
     if (index < 0 || index >= kMaxIndex)
       fail("[attack] expected indices from 0 to {}, got {}", kMaxIndex - 1, index);
   }
+  if (batch.clean && batch.clean.shape() != Shape{n, classifier.outputs()})
+    fail("[attack] expected logits ({},{}), got {}", n, classifier.outputs(), to_string(batch.clean.shape()));
   check_classes("labels", batch.labels, n, classifier.outputs());
   if (options.targeted) check_classes("targets", batch.targets, n, classifier.outputs());
 }
@@ -104,8 +107,11 @@ class Crafter {
     Workbench bench(classifier_, options_);
     Clean clean{options_.targeted ? batch_.targets : batch_.labels, {}, {}};
     const bool shares_gradient = info_.ascent && !options_.random_start && !classifier_.random();
-    if (!shares_gradient || options_.predicted_labels)
+    if (batch_.clean) {
+      clean.logits = batch_.clean;
+    } else if (!shares_gradient || options_.predicted_labels) {
       clean.logits = bench.evaluate(batch_.x, batch_.indices, kCleanStep);
+    }
     if (options_.predicted_labels && !options_.targeted) clean.attacked = argmax(clean.logits).to_host();
     if (shares_gradient) {
       const Labels labels = bench.labels(clean.attacked);
@@ -117,9 +123,11 @@ class Crafter {
       clean.logits = pass.logits;
     }
     const std::vector<int32_t> predicted = argmax(clean.logits).to_host();
+    const std::vector<double> sure = confidences(clean.logits.to_host(), classifier_.outputs());
     for (size_t i = 0; i < batch_.labels.size(); ++i) {
       const int32_t target = options_.targeted ? batch_.targets[i] : -1;
-      result_.images.push_back({batch_.indices[i], batch_.labels[i], target, predicted[i]});
+      result_.images.push_back(
+          {batch_.indices[i], batch_.labels[i], target, predicted[i], static_cast<float>(sure[i])});
     }
     spend(bench);
     return clean;

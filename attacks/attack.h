@@ -92,6 +92,7 @@ struct AttackOptions {
   Norm norm = Norm::linf;
   int64_t steps = 10;
   float step_size = 0;            // fgsm to mim; 0: the rule above, for each size its own
+  float step_share = 0;           // the same as a share of the size, where step_size is 0; 0: the rule
   bool random_start = true;       // uniform in the ball (L-inf: cube), clipped to the box
   int64_t restarts = 1;           // tries with other random starts; of each row the best is kept
   int64_t first_try = 0;          // the number of the first try: other numbers draw other random starts
@@ -119,6 +120,11 @@ std::string to_text(const AttackOptions& options);
 // attacks.
 float default_eps(Norm norm);
 float default_eps(AttackKind kind, Norm norm);
+// Whether it draws random numbers: another seed, other images.
+bool draws(const AttackOptions& options);
+// Passes through the network for one image and size, forward and backward counted as one: an estimate of the most, for
+// who plans; images that are fooled leave most attacks early.
+double most_passes(const AttackOptions& options);
 // The length of a step under `eps` and these options.
 float step_size_of(const AttackOptions& options, float eps);
 
@@ -157,6 +163,7 @@ struct AttackBatch {
   std::vector<int64_t> indices;
   std::vector<int32_t> labels;   // true classes
   std::vector<int32_t> targets;  // wanted classes, when targeted; else empty
+  Tensor clean = {};             // (n,outputs) the logits of x where they are known; else empty
 };
 
 // One image under one eps.
@@ -165,6 +172,7 @@ struct AttackRow {
   bool success = false;             // prediction != the attacked label (targeted: == the target), within eps
   bool within = true;               // false: no perturbation within eps was found (minimum-norm attacks)
   float loss = 0;                   // cross-entropy of the attacked label or target
+  float confidence = 0;             // the probability of `prediction`
   AttackKind by = AttackKind::pgd;  // the attack that made it (autoattack has several)
   float linf = 0, l2 = 0, l1 = 0;   // budget used: norms of the stored perturbation
   int32_t l0 = 0;                   // pixels changed
@@ -179,6 +187,7 @@ struct AttackedImage {
   int32_t label = 0;
   int32_t target = -1;  // -1: not targeted
   int32_t clean_prediction = 0;
+  float clean_confidence = 0;  // its probability
 };
 
 struct AttackResult {

@@ -83,6 +83,26 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   nan_gradients += row.nan_gradients;
   box_violations += row.box_violations;
   ball_violations += row.outside_ball;
+  clean_calibration.add(image.clean_confidence, right_before);
+  calibration.add(row.confidence, row.prediction == image.label);
+
+  const auto label = static_cast<size_t>(image.label),
+             after = right_after ? label : static_cast<size_t>(row.prediction);
+  if (classes.size() <= label) classes.resize(label + 1);
+  ClassCount& of_class = classes[label];
+  ++of_class.images;
+  of_class.clean_correct += right_before;
+  of_class.robust += right_before && right_after;
+  if (of_class.after.size() <= after) of_class.after.resize(after + 1);
+  ++of_class.after[after];
+}
+
+std::vector<std::vector<int64_t>> AttackSummary::confusion() const {
+  size_t outputs = classes.size();
+  for (const ClassCount& one : classes) outputs = std::max(outputs, one.after.size());
+  std::vector<std::vector<int64_t>> rows(outputs, std::vector<int64_t>(outputs));
+  for (size_t k = 0; k < classes.size(); ++k) std::ranges::copy(classes[k].after, rows[k].begin());
+  return rows;
 }
 
 void FooledImages::add(const AttackedImage& image, const AttackRow& row) {
@@ -123,12 +143,24 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
   for (const float eps : epsilons) report.sizes.push_back({.size = eps});
   InOrder results(report, job.sink);
 
+  const auto outputs = static_cast<size_t>(classifier.outputs());
+  if (!job.clean.empty() && job.clean.size() != static_cast<size_t>(images.count()) * outputs)
+    fail("[attack] expected the logits of {} images, got {} numbers", images.count(), job.clean.size());
+  const auto clean_logits = [&](std::span<const int64_t> rows) {
+    std::vector<float> logits;
+    for (const int64_t row : rows)
+      std::ranges::copy(job.clean.subspan(static_cast<size_t>(row) * outputs, outputs),
+                        std::back_inserter(logits));
+    return Tensor::from(classifier.backend(), {static_cast<int64_t>(rows.size()), classifier.outputs()},
+                        logits);
+  };
   const auto body = [&](int64_t begin, int64_t end) {
     if (results.failed()) return;  // then the others need not be worked out any more
     const auto rows =
         std::span(job.rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
+    if (!job.clean.empty()) batch.clean = clean_logits(rows);
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
     results.arrive(begin, craft_checked(classifier, batch, epsilons, options));
   };

@@ -15,6 +15,12 @@
 
 namespace caltrop {
 
+// The images of one class under an attack.
+struct ClassCount {
+  int64_t images = 0, clean_correct = 0, robust = 0;
+  std::vector<int64_t> after = {};  // by what the network says of them after it
+};
+
 // What an attack under one eps did to a set of images.
 struct AttackSummary {
   float size = 0;  // eps
@@ -27,6 +33,8 @@ struct AttackSummary {
   double loss = 0;                                            // sum over the images
   double sum_linf = 0, sum_l2 = 0, max_linf = 0, max_l2 = 0;  // budget used
   int64_t zero_gradients = 0, nan_gradients = 0, box_violations = 0, ball_violations = 0;
+  std::vector<ClassCount> classes = {};                  // by label
+  Calibration clean_calibration = {}, calibration = {};  // of the clean images, of the attacked ones
 
   void add(const AttackedImage& image, const AttackRow& row);
 
@@ -36,6 +44,8 @@ struct AttackSummary {
   double robust_accuracy() const { return share(robust, images); }
   double success_rate() const { return share(successes, images); }
   double success_rate_of_correct() const { return share(successes_of_correct, clean_correct); }
+  // Rows: the true class; columns: what is said after the attack. Square.
+  std::vector<std::vector<int64_t>> confusion() const;
   double mean_loss() const { return mean(loss); }
   double mean_linf() const { return mean(sum_linf); }
   double mean_l2() const { return mean(sum_l2); }
@@ -97,7 +107,10 @@ using AttackSink = std::function<void(int64_t first, const AttackResult& chunk)>
 struct AttackJob {
   std::vector<int64_t> rows = {};     // which images of the set, in this order
   std::vector<int32_t> targets = {};  // one for each of `rows`, when targeted
-  int64_t batch = 0;                  // images crafted together; 0: as many rows as suit the model
+  // The logits of every image of the set where the network has been asked already, (images,outputs) row-major; else
+  // empty. Never of a classifier that draws.
+  std::span<const float> clean = {};
+  int64_t batch = 0;  // images crafted together; 0: as many rows as suit the model
   AttackSink sink = {};
   Progress progress = {};  // images done
 };

@@ -31,6 +31,7 @@ struct AttackInfo {
   // Climbs cross-entropy with every row in every try, fooled or not; sizes share their first gradient.
   bool ascent = false;
   bool random_start = false;  // unless told otherwise
+  bool draws = false;         // random numbers whatever the options
   // Goes for the likeliest other classes in turn, AttackOptions::target_classes of them: Rows::goals.
   bool by_class = false;
   // The options that it reads besides those that all read (seed, box, labels, targets), by their names in

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -120,8 +121,29 @@ float default_eps(AttackKind kind, Norm norm) {
   return is_minimum_norm(kind) ? std::numeric_limits<float>::infinity() : default_eps(norm);
 }
 
+bool draws(const AttackOptions& options) {
+  const AttackInfo& info = info_of(options.kind);
+  if (!info.stages) return info.draws || options.random_start || options.restarts > 1;
+  const std::vector<AttackOptions> stages = info.stages(options);
+  return std::any_of(stages.begin(), stages.end(), [](const AttackOptions& stage) { return draws(stage); });
+}
+
+double most_passes(const AttackOptions& options) {
+  const AttackInfo& info = info_of(options.kind);
+  double passes = 0;
+  if (info.stages) {
+    for (const AttackOptions& stage : info.stages(options)) passes += most_passes(stage);
+    return passes;
+  }
+  passes = static_cast<double>(options.steps * options.restarts);
+  if (options.kind == AttackKind::cw) passes *= static_cast<double>(options.cw.rounds);
+  if (info.by_class) passes *= static_cast<double>(options.target_classes);
+  return info.gradients ? passes : passes / 3;  // a pass backward is two forward
+}
+
 float step_size_of(const AttackOptions& options, float eps) {
   if (options.step_size > 0.0f) return options.step_size;
+  if (options.step_share > 0.0f) return eps * options.step_share;
   if (options.kind == AttackKind::fgsm) return eps;
   if (options.steps <= 10) return eps / 4.0f;
   return static_cast<float>(4.0 / 3.0 * static_cast<double>(eps) / static_cast<double>(options.steps));
@@ -161,7 +183,7 @@ void check_kind(const AttackOptions& options) {
   }
   if (info.steps == 1 && options.steps != 1)
     refuse("steps", "{} does not fit {}, which takes one step; bim repeats it", options.steps, info.name);
-  if (options.step_size != 0.0f && !info.reads_option("step_size"))
+  if ((options.step_size != 0.0f || options.step_share != 0.0f) && !info.reads_option("step_size"))
     refuse("step_size", "does not fit {}, which chooses its own steps", info.name);
   if (options.targeted && info.no_target)
     refuse("targeted", "does not fit {}, {}", info.name, info.no_target);
@@ -193,7 +215,8 @@ struct Range {
   const char* option;
   double low, high;
 };
-constexpr Range kRanges[] = {{"decay", 0, 10},
+constexpr Range kRanges[] = {{"step_share", 0, 1000},
+                             {"decay", 0, 10},
                              {"target_classes", 1, 1000},
                              {"cw.rounds", 1, 30},
                              {"cw.first_constant", 0x1p-60, 1e9},

@@ -91,9 +91,7 @@ double GmaSizeResult::accuracy() const {
 }
 
 double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries) {
-  const auto at_once = is_minimum_norm(options.kind) ? 1.0 : static_cast<double>(sizes);
-  const int64_t rounds = options.kind == AttackKind::cw ? options.cw.rounds : tries;
-  return at_once * static_cast<double>(rounds * options.steps * options.restarts);
+  return most_passes(options) * (is_minimum_norm(options.kind) ? 1.0 : static_cast<double>(sizes * tries));
 }
 
 std::optional<GmaAnalysis::Fooling> GmaAnalysis::fooling() const {
@@ -123,6 +121,10 @@ void GmaTally::add(int64_t image, int64_t size, int64_t attempt, const AttackedI
   result.tries[number].add(clean, row);
 
   if (fates_.size() <= at) fates_.resize(at + 1, Fate::unseen);
+  if (result.robust.size() <= at) result.robust.resize(at + 1);
+  const bool right = clean.clean_prediction == clean.label && (row.prediction == clean.label || !row.within);
+  result.robust[at] = right && (attempt == 0 || result.robust[at]);
+
   Fate& fate = fates_[at];
   if (fate == Fate::unseen) fate = clean.clean_prediction == clean.label ? Fate::survived : Fate::wrong;
   if (fate == Fate::survived && row.prediction != clean.label) fate = Fate::fell;

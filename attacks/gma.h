@@ -70,7 +70,8 @@ std::string to_string(GmaVerdict verdict);
 struct GmaSizeResult {
   GmaSize size;
   std::vector<AttackSummary> tries;
-  double accuracy() const;  // the lowest of the tries: Fool(M)acc
+  std::vector<bool> robust = {};  // of each image: right when clean and under every try
+  double accuracy() const;        // the lowest of the tries: Fool(M)acc
   GmaVerdict verdict() const { return gma_verdict(accuracy()); }
   bool flag() const { return verdict() == GmaVerdict::fooled; }  // Algorithm 2's 1 or 0
 };

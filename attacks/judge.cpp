@@ -1,6 +1,7 @@
 #include "attacks/judge.h"
 
 #include "attacks/attack_info.h"
+#include "engine/metrics.h"
 #include "engine/ops.h"
 #include "kernels/phase.h"
 
@@ -34,6 +35,7 @@ Judged judge(Workbench& bench, const Rows& rows, const Found& found) {
 
   const Tensor logits = bench.evaluate(judged.adversarial, rows.indices, kFinalStep);
   const std::vector<int32_t> predicted = argmax(logits).to_host();
+  const std::vector<double> sure = confidences(logits.to_host(), bench.classifier().outputs());
   const Labels labels = bench.labels(rows.labels);
   const std::vector<bool> fooled = bench.fooled(logits, rows.labels);
   const std::vector<float> losses = cross_entropy(logits, labels).to_host();
@@ -53,6 +55,7 @@ Judged judge(Workbench& bench, const Rows& rows, const Found& found) {
     row.within = inside || info.goal != Goal::nearest;
     row.success = fooled[r] && row.within && (lead.empty() || lead[r] >= wanted);
     row.loss = losses[r];
+    row.confidence = static_cast<float>(sure[r]);
     row.linf = used[r].linf;
     row.l2 = used[r].l2;
     row.l1 = used[r].l1;

@@ -9,12 +9,14 @@ namespace caltrop {
 // part of it does not compile until it is named here.
 template <typename Options, typename Visit>
 void for_each_option(Options& options, const Visit& visit) {
-  auto& [kind, norm, steps, step_size, random_start, restarts, first_try, targeted, predicted_labels, decay,
-         cross_entropy, target_classes, cw, deepfool, apgd, fab, square, version, seed, low, high] = options;
+  auto& [kind, norm, steps, step_size, step_share, random_start, restarts, first_try, targeted,
+         predicted_labels, decay, cross_entropy, target_classes, cw, deepfool, apgd, fab, square, version,
+         seed, low, high] = options;
   visit("kind", kind);
   visit("norm", norm);
   visit("steps", steps);
   visit("step_size", step_size);
+  visit("step_share", step_share);
   visit("random_start", random_start);
   visit("restarts", restarts);
   visit("first_try", first_try);

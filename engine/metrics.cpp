@@ -94,6 +94,35 @@ Metrics summarize(const Confusion& confusion) {
   return result;
 }
 
+void Calibration::add(double confidence, bool right) {
+  if (!(confidence >= 0)) return;
+  const auto width = static_cast<double>(bins.size());
+  Bin& bin = bins[std::min(bins.size() - 1, static_cast<size_t>(std::min(confidence, 1.0) * width))];
+  ++bin.images;
+  bin.right += right;
+  bin.confidence += confidence;
+}
+
+double Calibration::error() const {
+  double apart = 0;
+  int64_t images = 0;
+  for (const Bin& bin : bins) {
+    apart += std::fabs(static_cast<double>(bin.right) - bin.confidence);
+    images += bin.images;
+  }
+  return images > 0 ? apart / static_cast<double>(images) : 0;
+}
+
+std::vector<double> confidences(std::span<const float> logits, int64_t classes) {
+  std::vector<double> likeliest;
+  for (size_t i = 0; i + static_cast<size_t>(classes) <= logits.size(); i += static_cast<size_t>(classes)) {
+    const std::span<const float> row = logits.subspan(i, static_cast<size_t>(classes));
+    const auto best = std::max_element(row.begin(), row.end()) - row.begin();
+    likeliest.push_back(std::exp(log_probability(row.data(), classes, static_cast<int32_t>(best))));
+  }
+  return likeliest;
+}
+
 std::vector<double> cross_entropies(std::span<const float> logits, std::span<const int32_t> labels,
                                     int64_t classes) {
   expect_rows(logits.size(), labels.size(), classes);

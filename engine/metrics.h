@@ -2,6 +2,7 @@
 // seeds say together.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -53,6 +54,23 @@ struct Metrics {
   int64_t n = 0;
 };
 Metrics summarize(const Confusion& confusion);
+
+// How far a network's confidence is from how often it is right: the expected calibration error over 15 bins of equal
+// width (Guo, Pleiss, Sun, Weinberger 2017, Eq. 3).
+struct Calibration {
+  struct Bin {
+    int64_t images = 0, right = 0;
+    double confidence = 0;  // sum
+  };
+  std::array<Bin, 15> bins = {};
+
+  // `confidence`: the probability of the class that it names, in [0,1]; what is no number is left out.
+  void add(double confidence, bool right);
+  double error() const;  // 0 of no images
+};
+
+// Logits (n, classes) row-major -> the probability of the largest of each row.
+std::vector<double> confidences(std::span<const float> logits, int64_t classes);
 
 // Logits (n, classes) row-major -> -log softmax of each row's label, in double.
 std::vector<double> cross_entropies(std::span<const float> logits, std::span<const int32_t> labels,

@@ -146,7 +146,7 @@ ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, const std::o
   if (eps) chosen.eps = eps->used();
   if (std::isfinite(chosen.eps)) chosen.asked = eps ? *eps : size_of(chosen.eps);
   AttackOptions& options = chosen.options;
-  if (preset.step_share) options.step_size = chosen.eps * *preset.step_share;
+  options.step_share = preset.step_share.value_or(0.0f);
   options.norm = norm;
   apply(attack, options, seed);
   options.targeted = targeted;

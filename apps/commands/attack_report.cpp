@@ -66,6 +66,7 @@ Json to_json(const AttackOptions& options, float eps) {
       json[name] = value;
     }
   });
+  if (options.step_share > 0) json["step_share"] = fp32_json(options.step_share);
   if (info.reads_option("step_size")) json["step_size"] = fp32_json(step_size_of(options, eps));
   if (info.stages) {
     for (const AttackOptions& stage : info.stages(options)) json["stages"].push_back(to_json(stage, eps));

@@ -200,6 +200,11 @@ void Flags::list(const std::string& name, std::vector<std::string>& values,
       list_reader<std::string>(choice_reader(choices)));
 }
 
+void Flags::texts(const std::string& name, std::vector<std::string>& values, const std::string& value_name,
+                  const std::string& help, const std::string& fallback) {
+  add("--" + name, values, {}, value_name, help, fallback, list_reader<std::string>(read_text));
+}
+
 void Flags::toggle(const std::string& name, bool& value, const std::string& help, const std::string& letter) {
   CLI::Option* option = app_->add_flag((letter.empty() ? "--" : "-" + letter + ",--") + name, value, help);
   option->group(group_);

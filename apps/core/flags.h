@@ -90,6 +90,8 @@ class Flags {
   void list(const std::string& name, std::vector<std::string>& values,
             const std::vector<std::string>& choices, const std::string& value_name, const std::string& help,
             const std::string& fallback = "");  // comma-separated
+  void texts(const std::string& name, std::vector<std::string>& values, const std::string& value_name,
+             const std::string& help, const std::string& fallback = "");  // comma-separated
   void toggle(const std::string& name, bool& value, const std::string& help, const std::string& letter = "");
   // A word without dashes, required unless the config names it or `value` holds a default; its key in
   // config.json is NAME.

@@ -222,7 +222,7 @@ OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t clas
   Model model = stored_network(file, options, input, classes, backend);
   expect_input(model, options, input, "the images");
   Json facts = facts_of(file, options, model);
-  return {std::move(model), std::move(facts)};
+  return {std::move(model), std::move(facts), metadata(file, "dataset")};
 }
 
 Trained open_trained(ModelOptions& options, DataOptions& data_options, const std::string& subset,

@@ -65,7 +65,8 @@ Model stored_network(const SafeTensorFile& file, const ModelOptions& options, Im
 // The network of --weights for images that come from elsewhere than a data set.
 struct OpenedNetwork {
   Model model;
-  Json facts;  // for make_config: network, and the weights' fingerprint
+  Json facts;           // for make_config: network, and the weights' fingerprint
+  std::string dataset;  // that it was trained on, as the weights say; "": they do not
 };
 OpenedNetwork open_network(ModelOptions& options, ImageShape input, int64_t classes, Backend& backend);
 

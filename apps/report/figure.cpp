@@ -173,7 +173,7 @@ std::string bars_of(const Figure& figure, const Canvas& canvas) {
 
 std::string script_of(const Figure& figure, const Canvas& canvas) {
   const std::string opening = opening_of(figure, canvas);  // first: it counts the series
-  return opening + (figure.groups.empty() ? curves_of : bars_of)(figure, canvas);
+  return opening + (figure.groups.empty() ? curves_of(figure, canvas) : bars_of(figure, canvas));
 }
 
 // What gnuplot prints when it is given `script` inside `directory`; nothing where there is none or it fails.
@@ -246,7 +246,9 @@ bool draw_figure(const RunFolder& folder, const std::string& stem) {
 
 std::string write_figure(const RunFolder& folder, const std::string& stem, const Figure& figure) {
   folder.write(stem + ".dat", data_of(figure));
-  folder.write(stem + ".gp", script_of(figure, {stem}));
+  const std::string also = fmt::format(
+      "set terminal svg size 1200,750 font 'sans,15' noenhanced\nset output '{}.svg'\nreplot\n", stem);
+  folder.write(stem + ".gp", script_of(figure, {stem}) + (figure.svg ? also : ""));
   return stem + (draw_figure(folder, stem) ? ".png" : ".gp");
 }
 

@@ -48,6 +48,7 @@ struct Figure {
   bool whole_x = false;  // x counts, as epochs do: no tick between two whole numbers
   bool joined = true;    // false where neighbours are measured on other images: a line would invent a path
   double y_low = 0, y_high = 1;
+  bool svg = false;     // STEM.svg beside STEM.png, by the same script
   bool percent = true;  // y is a share, shown in per cent; else a number as it is
   std::vector<Series> series = {};
   std::vector<Threshold> thresholds = {};  // dashed horizontal lines

@@ -99,6 +99,13 @@ Json page_chart(const std::string& id, const Figure& figure, const std::string& 
           {"titles", titles},           {"rows", rows}};
 }
 
+Json page_table(const std::string& title, const std::string& note, const Table& table) {
+  const std::vector<std::vector<std::string>> lines = table.shown();
+  Json rows = Json::array();
+  for (size_t r = 1; r < lines.size(); ++r) rows.push_back({{"cells", lines[r]}});
+  return {{"title", title}, {"note", note}, {"titles", lines[0]}, {"rows", rows}};
+}
+
 std::string png_address(std::string_view png) {
   // RFC 4648. No library that is linked here has it.
   constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

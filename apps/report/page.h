@@ -9,6 +9,7 @@
 
 #include "apps/core/flags.h"
 #include "apps/report/figure.h"
+#include "apps/report/table.h"
 
 namespace caltrop {
 
@@ -21,10 +22,14 @@ std::string fill_page(std::string_view page_template, const Json& values);
 // `description`: the picture in a sentence. `id` as for svg_figure.
 Json page_chart(const std::string& id, const Figure& figure, const std::string& description);
 
+// {"title", "note", "titles", "rows"} for a template's table: what people see of it.
+Json page_table(const std::string& title, const std::string& note, const Table& table);
+
 // What is built into the program.
 std::string_view page_style();      // apps/report/page.css
 std::string_view chart_template();  // apps/report/chart.html.mustache
 std::string_view demo_template();   // apps/demo/report.html.mustache
+std::string_view sweep_template();  // apps/study/report.html.mustache
 
 // "data:image/png;base64,...": a picture as an address that needs no file.
 std::string png_address(std::string_view png);

@@ -46,10 +46,10 @@ class Table {
   std::string markdown() const;  // the same as a pipe table
   std::string csv() const;       // RFC 4180 with \n; numbers in full precision, percentages as fractions
   Json json() const;             // an array of objects
-
- private:
   // What people see: titles, then the rows; a deviation stands in the cell before it.
   std::vector<std::vector<std::string>> shown() const;
+
+ private:
   std::string shown_cell(const std::vector<Cell>& row, size_t column) const;
   std::vector<size_t> shown_columns() const;
 

@@ -1,13 +1,15 @@
 #include "apps/study/run.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <optional>
+#include <set>
+#include <tuple>
 
 #include "apps/commands/evaluation.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
+#include "apps/study/attacks_file.h"
 #include "engine/checksum.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
@@ -16,49 +18,95 @@ namespace caltrop {
 namespace {
 
 // To be raised when an attack's results change.
-constexpr int kAttackVersion = 1;
-
-std::string attacks_file(const StudyCell& cell) {
-  return cell.stem + "-attacks.json";
-}
+constexpr int kAttackVersion = 2;
 
 // Work as estimated, in millions of multiply-accumulates; a backward pass counts as two forward ones.
 constexpr double kPasses = 3, kUnit = 1e6;
 
-// A cell and what follows of its data set.
+// The data sets of a study, each read once.
+class StudyData {
+ public:
+  explicit StudyData(const StudyPlace& place) : place_(place) {}
+
+  // The images of a cell; null where its data set is left out, with a warning.
+  const StudyImages* of(const StudyCell& cell) {
+    if (cell.images) return cell.images.get();
+    const auto [at, unread] = sets_.try_emplace({cell.dataset, cell.data_dir});
+    try {
+      if (unread) at->second = load(cell);
+    } catch (const DatasetNotFound& problem) {
+      place_.console.warn("{} is left out: {}", cell.dataset, problem.what());
+      skipped_.emplace_back(problem.what());
+    }
+    return at->second ? &*at->second : nullptr;
+  }
+  const std::vector<std::string>& skipped() const { return skipped_; }
+
+ private:
+  StudyImages load(const StudyCell& cell) const {
+    DataOptions options;
+    options.dataset = cell.dataset;
+    options.data_dir = cell.data_dir;
+    TrainingData data = load_training_data(options, place_.backend, place_.console);
+    Json fingerprint = data.info.facts.at("data").at("test");
+    return {std::move(data.info), std::move(data.train), std::move(data.test), std::move(fingerprint)};
+  }
+
+  const StudyPlace& place_;
+  std::map<std::pair<std::string, std::string>, std::optional<StudyImages>> sets_;
+  std::vector<std::string> skipped_;
+};
+
+// A cell and what follows of its images.
 struct PlannedCell {
   const StudyCell& cell;
-  const TrainingData& data;
+  const StudyImages& images;
   ZooEntry network = {};
   int64_t trained = 0, attacked = 0;  // images
   double macs = 0;
+  std::vector<bool> shared;  // of each attack: an earlier cell has done it
 
-  PlannedCell(const StudyCell& planned, const TrainingData& of) : cell(planned), data(of) {
+  PlannedCell(const StudyCell& planned, const StudyImages& of) : cell(planned), images(of) {
     const StudyArm& arm = cell.arm;
-    network = arm.line.empty() ? zoo(arm.name, data.info.classes)
-                               : ZooEntry{arm.name, arm.line, arm.initializer, ""};
+    if (arm.trained) {
+      network = {arm.name, to_string(arm.trained->architecture()), "", ""};
+    } else {
+      network = arm.line.empty() ? zoo(arm.name, images.info.classes)
+                                 : ZooEntry{arm.name, arm.line, arm.initializer, ""};
+      if (!images.train) fail("[study] {} needs training images", cell.title());
+    }
     const auto some = [](int64_t wanted, int64_t all) {
       return wanted > 0 ? std::min(wanted, all) : all;
     };
-    trained = some(arm.train_images, data.train.count());
-    attacked = some(arm.attacked, data.test.count());
-    macs = static_cast<double>(count_macs(parse_architecture(network.line), data.train.shape()));
+    if (!arm.trained) trained = some(arm.train_images, images.train->count());
+    attacked = some(arm.attacked, images.test.count());
+    macs = static_cast<double>(count_macs(parse_architecture(network.line), images.test.shape()));
   }
 
   double training_work() const {
     return kPasses * macs * static_cast<double>(trained * cell.arm.epochs) / kUnit;
   }
-  double attack_work(const StudyAttack& attack) const {
-    return kPasses * macs * static_cast<double>(attacked) / kUnit *
-           expected_passes(attack.options, attack.sizes.size(), attack.tries);
+  double attack_work(size_t which) const {
+    const StudyAttack& attack = cell.attacks[which];
+    return shared[which] ? 0
+                         : kPasses * macs * static_cast<double>(attacked) / kUnit *
+                               expected_passes(attack.options, attack.sizes.size(), attack.tries);
   }
 };
 
-TrainingData load_data(const StudyCell& cell, const StudyPlace& place) {
-  DataOptions options;
-  options.dataset = cell.dataset;
-  options.data_dir = cell.data_dir;
-  return load_training_data(options, place.backend, place.console);
+std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData& data) {
+  std::vector<PlannedCell> plan;
+  std::set<std::tuple<const Model*, const StudyImages*, std::string>> done;
+  for (const StudyCell& cell : cells) {
+    const StudyImages* images = data.of(cell);
+    if (images == nullptr) continue;
+    PlannedCell& one = plan.emplace_back(cell, *images);
+    for (const StudyAttack& attack : cell.attacks) {
+      const bool first = done.insert({cell.arm.trained.get(), images, attack.name}).second;
+      one.shared.push_back(!first && cell.arm.trained && !draws(attack.options));
+    }
+  }
+  return plan;
 }
 
 // Everything that decides what an attack does to a network.
@@ -67,50 +115,6 @@ Json about(const StudyAttack& attack, const AttackOptions& how, int64_t images, 
   return {{"version", kAttackVersion}, {"weights", weights},     {"data", data},
           {"images", images},          {"attack", to_text(how)}, {"sizes", eps_of(attack.sizes)},
           {"tries", attack.tries}};
-}
-
-Json to_json(const std::string& name, const GmaAnalysis& analysis, const Json& about) {
-  Json sizes = Json::array();
-  for (const GmaSizeResult& size : analysis.sizes) {
-    Json tries = Json::array();
-    for (const AttackSummary& attempt : size.tries) {
-      Json counts;
-      for_each_count(attempt, [&](const char* key, const auto& count) { counts[key] = count; });
-      tries.push_back(std::move(counts));
-    }
-    sizes.push_back({{"eps", size.size.eps}, {"tries", std::move(tries)}});
-  }
-  Json json = {{"name", name}, {"about", about}, {"norm", to_string(analysis.norm)}};
-  for_each_number(analysis, [&](const char* key, const auto& number) { json[key] = number; });
-  json["sizes"] = std::move(sizes);
-  return json;
-}
-
-GmaAnalysis analysis_from(const Json& json, const StudyAttack& attack) {
-  GmaAnalysis analysis;
-  analysis.norm = attack.options.norm;
-  for_each_number(analysis, [&](const char* key, auto& number) { json.at(key).get_to(number); });
-  for (size_t s = 0; s < attack.sizes.size(); ++s) {
-    GmaSizeResult size{attack.sizes[s], {}};
-    for (const Json& counts : json.at("sizes").at(s).at("tries")) {
-      AttackSummary attempt{.size = size.size.eps};
-      for_each_count(attempt, [&]<typename T>(const char* key, T& count) {
-        const Json& value = counts.at(key);
-        count = value.is_null() ? std::numeric_limits<T>::quiet_NaN() : value.get<T>();  // as JSON writes NaN
-      });
-      size.tries.push_back(attempt);
-    }
-    analysis.sizes.push_back(std::move(size));
-  }
-  return analysis;
-}
-
-// What the folder holds of a cell.
-Json stored_attacks(const StudyCell& cell, const RunFolder& folder) {
-  if (!folder.has(attacks_file(cell))) return Json::array();
-  const Json stored = folder.read_json(attacks_file(cell));
-  if (!stored.contains("attacks")) fail("{} is damaged; delete it", folder.file(attacks_file(cell)).string());
-  return stored.at("attacks");
 }
 
 // One line for the whole. What was there before counts as done before the line begins, so that the rate and the time
@@ -144,69 +148,113 @@ class WholeProgress {
   std::optional<ProgressLine> line_;
 };
 
-// The network of the folder, or else a new one.
-Model network_of(const PlannedCell& plan, const StudyPlace& place, const Progress& progress) {
+// The network that is given, that of the folder, or else a new one.
+std::shared_ptr<const Model> network_of(const PlannedCell& plan, const StudyPlace& place,
+                                        const Progress& progress) {
   const StudyCell& cell = plan.cell;
-  const TrainingData& data = plan.data;
+  if (cell.arm.trained) return cell.arm.trained;
+  const Images& images = *plan.images.train;
   const std::string file = cell.stem + ".safetensors";
-  Model model(parse_architecture(plan.network.line), data.train.shape(), place.backend);
+  auto model = std::make_shared<Model>(parse_architecture(plan.network.line), images.shape(), place.backend);
   if (place.folder.has(file)) {
-    model.load(read_safetensors(place.folder.file(file)));
+    model->load(read_safetensors(place.folder.file(file)));
   } else {
-    const auto train = [&](const Images& images) {
-      return train_network(plan.network, images, cell.arm.epochs, static_cast<uint64_t>(cell.seed), progress);
+    const auto train = [&](const Images& some) {
+      return train_network(plan.network, some, cell.arm.epochs, static_cast<uint64_t>(cell.seed), progress);
     };
-    const bool all = plan.trained == data.train.count();
-    model = all ? train(data.train) : train(data.train.at(row_range(0, plan.trained)));
-    SafeTensorFile weights = model.state();
+    const bool all = plan.trained == images.count();
+    *model = all ? train(images) : train(images.at(row_range(0, plan.trained)));
+    SafeTensorFile weights = model->state();
     DataOptions known;
-    known.dataset = data.info.name;
+    known.dataset = plan.images.info.name;
     describe_data(weights, known);
     write_safetensors(place.folder.file(file), weights);
   }
   place.console.say("{} {}: {} parameters, {} training images, {} epochs: test accuracy {}", cell.dataset,
-                    cell.arm.name, count_parameters(model.architecture(), model.input()), plan.trained,
-                    cell.arm.epochs, in_words(evaluate(model, data.test).metrics));
+                    cell.arm.name, count_parameters(model->architecture(), model->input()), plan.trained,
+                    cell.arm.epochs, in_words(evaluate(*model, plan.images.test).metrics));
   return model;
 }
 
-CellResult run_cell(const PlannedCell& plan, const StudyPlace& place, WholeProgress& progress) {
-  const StudyCell& cell = plan.cell;
-  const std::string label = cell.dataset + " " + cell.arm.name;
-  progress.begin(label + " training", plan.training_work());
-  const Model model = network_of(plan, place, progress.at(plan.trained * cell.arm.epochs));
-  CellResult result{.cell = cell};
-  if (cell.attacks.empty()) return result;
+// Runs cells one after the other; what several of them need is kept from one to the next.
+class Runner {
+ public:
+  Runner(const StudyPlace& place, double work) : place_(place), progress_(place.console, work) {}
 
-  const std::string bytes = serialize_safetensors(model.state(), cell.stem),
-                    weights = fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
-  const Json facts = plan.data.info.facts.at("data").at("test");
-  const Json stored = stored_attacks(cell, place.folder);
-  Json done = Json::array();
-  for (const StudyAttack& attack : cell.attacks) {
-    AttackOptions how = attack.options;
-    how.seed = static_cast<uint64_t>(cell.seed);
-    const Json recipe = about(attack, how, plan.attacked, weights, facts);
-    progress.begin(label + " " + attack.name, plan.attack_work(attack));
-    const auto found = std::find_if(stored.begin(), stored.end(),
-                                    [&](const Json& one) { return one.value("about", Json()) == recipe; });
-    if (found != stored.end()) {
-      result.attacks.push_back(analysis_from(*found, attack));
-      done.push_back(*found);
-      continue;
+  CellResult run(const PlannedCell& plan) {
+    const StudyCell& cell = plan.cell;
+    const std::string label = cell.dataset + " " + cell.arm.name;
+    progress_.begin(label + " training", plan.training_work());
+    const std::shared_ptr<const Model> model =
+        network_of(plan, place_, progress_.at(plan.trained * cell.arm.epochs));
+    CellResult result{.cell = cell};
+    if (cell.attacks.empty()) return result;
+    meet(model, plan.images);
+    const Json stored = stored_attacks(cell, place_.folder);
+    Json done = Json::array();
+    for (size_t k = 0; k < cell.attacks.size(); ++k) {
+      const StudyAttack& attack = cell.attacks[k];
+      progress_.begin(label + " " + attack.name, plan.attack_work(k));
+      AttackOptions how = attack.options;
+      how.seed = draws(how) || attack.tries > 1 ? static_cast<uint64_t>(cell.seed) : 0;
+      const Json recipe = about(attack, how, plan.attacked, weights_, plan.images.fingerprint);
+      Json one = found(stored, recipe);
+      const bool there = !one.is_null();
+      if (!there) one = found(shared_, recipe);
+      if (one.is_null()) {
+        AttackJob job{.rows = row_range(0, plan.attacked), .clean = clean_};
+        job.progress = progress_.at(plan.attacked * attack.tries);
+        one = to_json(gma_analyze(*model, plan.images.test, attack.sizes, how, attack.tries, job), recipe);
+      }
+      result.attacks.push_back(analysis_of(one, attack));
+      shared_.push_back(one);
+      Json named = {{"name", attack.name}};
+      named.update(one);
+      done.push_back(std::move(named));
+      if (there) continue;
+      place_.folder.write_json(attacks_file(cell), {{"schema", kAttacksSchema},
+                                                    {"dataset", cell.dataset},
+                                                    {"network", cell.arm.name},
+                                                    {"seed", cell.seed},
+                                                    {"attacks", done}});
     }
-    AttackJob job{.rows = row_range(0, plan.attacked)};
-    job.progress = progress.at(plan.attacked * attack.tries);
-    result.attacks.push_back(gma_analyze(model, plan.data.test, attack.sizes, how, attack.tries, job));
-    done.push_back(to_json(attack.name, result.attacks.back(), recipe));
-    place.folder.write_json(
-        attacks_file(cell),
-        {{"dataset", cell.dataset}, {"network", cell.arm.name}, {"seed", cell.seed}, {"attacks", done}});
+    return result;
   }
-  return result;
-}
+
+ private:
+  static Json found(const Json& among, const Json& recipe) {
+    const auto at =
+        std::ranges::find_if(among, [&](const Json& one) { return one.value("about", Json()) == recipe; });
+    if (at == among.end()) return {};
+    Json one = *at;
+    one.erase("name");
+    return one;
+  }
+
+  // What is asked of a network but once.
+  void meet(const std::shared_ptr<const Model>& model, const StudyImages& images) {
+    if (model == model_ && &images == images_) return;
+    model_ = model;
+    images_ = &images;
+    const std::string bytes = serialize_safetensors(model->state(), "a network");
+    weights_ = fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+    clean_ = predict(*model, images.test);
+  }
+
+  const StudyPlace& place_;
+  WholeProgress progress_;
+  std::shared_ptr<const Model> model_;  // kept, so that no other takes its address
+  const StudyImages* images_ = nullptr;
+  std::string weights_;
+  std::vector<float> clean_;
+  Json shared_ = Json::array();
+};
 
 }  // namespace
+
+std::string StudyAttack::asked_size(size_t which) const {
+  return asked.empty() ? size_of(sizes.at(which).eps).asked : asked.at(which);
+}
 
 std::vector<GmaSize> plain_sizes(std::span<const float> eps) {
   std::vector<GmaSize> sizes(eps.size());
@@ -220,7 +268,7 @@ std::vector<StudyCell> cells_of(const Study& study) {
     for (const int64_t seed : study.seeds) {
       const std::string of_seed = study.seeds.size() > 1 ? fmt::format("-seed-{}", seed) : "";
       cells.push_back({study.dataset, study.data_dir, arm, seed, study.attacks,
-                       study.dataset + "-" + arm.name + of_seed});
+                       study.dataset + "-" + arm.name + of_seed, study.images});
     }
   }
   return cells;
@@ -234,33 +282,39 @@ const GmaAnalysis& CellResult::under(std::string_view attack) const {
 }
 
 StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place) {
-  TrainingData data = load_data(cell, place);
-  Model model = network_of({cell, data}, place, {});
-  return {std::move(data), std::move(model)};
+  DataOptions options;
+  options.dataset = cell.dataset;
+  options.data_dir = cell.data_dir;
+  TrainingData data = load_training_data(options, place.backend, place.console);
+  StudyImages images{std::move(data.info), std::move(data.train), std::move(data.test), {}};
+  Model model = *network_of({cell, images}, place, {});
+  return {{std::move(images.info), std::move(*images.train), std::move(images.test)}, std::move(model)};
 }
 
 StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& place) {
-  StudyResults results;
-  // Every data set is read before the first network is trained, once for all of its cells.
-  std::map<std::pair<std::string, std::string>, std::optional<TrainingData>> sets;
-  std::vector<PlannedCell> plan;
+  // Every data set is read before the first network is trained.
+  StudyData data(place);
+  const std::vector<PlannedCell> plan = planned(cells, data);
   double work = 0;
-  for (const StudyCell& cell : cells) {
-    const auto [at, unread] = sets.try_emplace({cell.dataset, cell.data_dir});
-    try {
-      if (unread) at->second = load_data(cell, place);
-    } catch (const DatasetNotFound& problem) {
-      place.console.warn("{} is left out: {}", cell.dataset, problem.what());
-      results.skipped.emplace_back(problem.what());
-    }
-    if (!at->second) continue;
-    const PlannedCell& planned = plan.emplace_back(cell, *at->second);
-    work += planned.training_work();
-    for (const StudyAttack& attack : cell.attacks) work += planned.attack_work(attack);
+  for (const PlannedCell& one : plan) {
+    work += one.training_work();
+    for (size_t k = 0; k < one.cell.attacks.size(); ++k) work += one.attack_work(k);
   }
-  WholeProgress progress(place.console, work);
-  for (const PlannedCell& planned : plan) results.cells.push_back(run_cell(planned, place, progress));
+  StudyResults results{{}, data.skipped()};
+  Runner runner(place, work);
+  for (const PlannedCell& one : plan) results.cells.push_back(runner.run(one));
   return results;
+}
+
+std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyPlace& place) {
+  StudyData data(place);
+  std::vector<StudyPart> parts;
+  for (const PlannedCell& one : planned(cells, data)) {
+    if (one.trained > 0) parts.push_back({one.cell, "training", one.trained, one.training_work()});
+    for (size_t k = 0; k < one.cell.attacks.size(); ++k)
+      parts.push_back({one.cell, one.cell.attacks[k].name, one.attacked, one.attack_work(k)});
+  }
+  return parts;
 }
 
 }  // namespace caltrop

@@ -11,10 +11,12 @@
 //   STEM.safetensors    the trained network. STEM is DATASET-ARM, with -seed-N where there are several seeds
 //   STEM-attacks.json   what attacks did to it so far, each with all that decides it ("about")
 // A run that was cut off goes on behind the last network or attack that was finished, and ends with the same bytes;
-// what comes from other weights, images or options is made again.
+// what comes from other weights, images or options is made again. A network is asked about the clean images once, and an
+// attack that draws no random numbers runs once for all seeds of a network that is given.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,10 +32,13 @@ class Console;
 class RunFolder;
 
 struct StudyAttack {
-  std::string name;            // in tables: "pgd"
-  AttackOptions options;       // but for the seed, which is the cell's
-  std::vector<GmaSize> sizes;  // GMA's, or those of plain_sizes()
-  int64_t tries = 1;           // of Algorithm 2 (attacks/gma.h), 1 to 3
+  std::string name;                     // in tables: "pgd"
+  AttackOptions options;                // but for the seed, which is the cell's
+  std::vector<GmaSize> sizes;           // GMA's, or those of plain_sizes()
+  int64_t tries = 1;                    // of Algorithm 2 (attacks/gma.h), 1 to 3
+  std::vector<std::string> asked = {};  // the sizes as they were asked for; empty: as fp32 has them
+
+  std::string asked_size(size_t which) const;
 };
 std::vector<GmaSize> plain_sizes(std::span<const float> eps);
 
@@ -42,6 +47,15 @@ struct StudyArm {
   std::string line = {}, initializer = "he_uniform";  // as engine/architecture.h and Initializer read them
   int64_t train_images = 0, epochs = 1;               // 0 images: all
   int64_t attacked = 0;                               // test images; 0: all
+  std::shared_ptr<const Model> trained = {};          // given: nothing is trained or written
+};
+
+// Images that are given, where they are not searched by the data set's name.
+struct StudyImages {
+  DataInfo info;
+  std::optional<Images> train;  // needed where a network is trained
+  Images test;
+  Json fingerprint;  // of `test`
 };
 
 struct Study {
@@ -49,6 +63,7 @@ struct Study {
   std::vector<StudyArm> arms;
   std::vector<int64_t> seeds;
   std::vector<StudyAttack> attacks;
+  std::shared_ptr<const StudyImages> images = {};
 };
 
 struct StudyCell {
@@ -57,6 +72,7 @@ struct StudyCell {
   int64_t seed = 0;
   std::vector<StudyAttack> attacks;
   std::string stem;  // of its files
+  std::shared_ptr<const StudyImages> images = {};
 
   std::string title() const { return arm.name + " on " + dataset; }
 };
@@ -108,5 +124,15 @@ struct StudyResults {
 // All cells, one after the other, under one progress line. A data set that is not found is left out, with a warning;
 // anything else that fails ends the study.
 StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& place);
+
+// What run_study will do, and at most how long: the work in millions of multiply-accumulates by part; what an
+// earlier seed has done already is no work.
+struct StudyPart {
+  const StudyCell& cell;
+  std::string what;  // "training" or the attack's name
+  int64_t images = 0;
+  double work = 0;  // 0: shared with an earlier seed
+};
+std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyPlace& place);
 
 }  // namespace caltrop

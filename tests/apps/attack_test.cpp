@@ -15,8 +15,6 @@
 namespace caltrop::test {
 namespace {
 
-using Files = std::map<std::string, std::string>;
-
 // A workplace with a trained network in net/.
 struct Attacked : Workplace {
   Attacked() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
@@ -33,15 +31,6 @@ struct Attacked : Workplace {
     return contents(file(out));
   }
 };
-
-void check_equal(const Files& a, const Files& b) {
-  CHECK(a.size() == b.size());
-  for (const auto& entry : a) {  // no structured binding: clang 14 cannot capture one
-    const std::string& name = entry.first;
-    CAPTURE(name);
-    CHECK((b.contains(name) && b.at(name) == entry.second));
-  }
-}
 
 Json json_of(const Outcome& outcome) {
   CAPTURE(outcome.error);

@@ -149,7 +149,16 @@ bool stop(pid_t process) {
   return ::waitpid(process, &status, 0) == process && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
-std::map<std::string, std::string> contents(const fs::path& folder) {
+void check_equal(const Files& a, const Files& b) {
+  CHECK(a.size() == b.size());
+  for (const auto& entry : a) {  // no structured binding: clang 14 cannot capture one
+    const std::string& name = entry.first;
+    CAPTURE(name);
+    CHECK((b.contains(name) && b.at(name) == entry.second));
+  }
+}
+
+Files contents(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_regular_file()) files[fs::relative(entry.path(), folder).string()] = slurp(entry.path());

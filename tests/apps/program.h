@@ -49,7 +49,10 @@ bool stop(pid_t process);
 std::string small_data();
 
 // Every file below `folder`: its relative path and bytes.
-std::map<std::string, std::string> contents(const std::filesystem::path& folder);
+using Files = std::map<std::string, std::string>;
+Files contents(const std::filesystem::path& folder);
+// CHECKs that they are the same: names rather than megabytes where two folders differ.
+void check_equal(const Files& a, const Files& b);
 
 // `caltrop train` that takes a fraction of a second, on a set of 500 + 200 digits that stands for mnist;
 // `more` flags win over its own.

@@ -15,8 +15,6 @@
 namespace caltrop::test {
 namespace {
 
-using Files = std::map<std::string, std::string>;
-
 Files run(const Workplace& place, const std::string& folder, const std::vector<std::string>& words) {
   std::vector<std::string> arguments = words;
   arguments.insert(arguments.end(), {"--out", folder});
@@ -24,16 +22,6 @@ Files run(const Workplace& place, const std::string& folder, const std::vector<s
   CAPTURE(outcome.error);
   REQUIRE(outcome.status == 0);
   return contents(place.file(folder));
-}
-
-// Names rather than megabytes where two folders differ.
-void check_equal(const Files& a, const Files& b) {
-  for (const auto& file : a) {
-    CAPTURE(file.first);
-    const auto twin = b.find(file.first);
-    CHECK((twin != b.end() && twin->second == file.second));
-  }
-  CHECK(a.size() == b.size());
 }
 
 int64_t lines_of(const Workplace& place, const std::string& name) {

@@ -103,7 +103,7 @@ TEST_SUITE("attacks") {
       CHECK(to_text(options) == before);
       ++changes;
     });
-    CHECK(changes == 30);
+    CHECK(changes == 31);
   }
 
   TEST_CASE("a size must be a size") {

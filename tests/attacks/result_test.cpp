@@ -314,6 +314,45 @@ TEST_SUITE("attacks") {
     CHECK(summary.success_rate_of_correct() == doctest::Approx(2.0 / 3.0));
     CHECK(summary.mean_loss() == doctest::Approx(2.0));
     CHECK(AttackSummary{}.success_rate_of_correct() == 0.0);
+    REQUIRE(summary.classes.size() == 2);
+    CHECK(summary.classes[0].images == 0);
+    CHECK(summary.classes[1].clean_correct == 3);
+    CHECK(summary.classes[1].robust == 1);
+    CHECK(summary.confusion() ==
+          std::vector<std::vector<int64_t>>{{0, 0, 0, 0}, {0, 2, 2, 1}, {0, 0, 0, 0}, {0, 0, 0, 0}});
+  }
+
+  TEST_CASE("logits that are known already change nothing but the passes") {
+    const Model model = small_model();
+    const Images images = random_images(model.input(), 12, 10);
+    const std::vector<float> logits = predict(model, images), sizes = {0.05f, 0.2f};
+    for (const AttackKind kind :
+         {AttackKind::pgd, AttackKind::bim, AttackKind::apgd_t, AttackKind::deepfool}) {
+      CAPTURE(to_string(kind));
+      AttackOptions options = attack_defaults(kind);
+      options.norm = Norm::linf;
+      options.steps = 3;
+      AttackJob asked{.rows = {3, 1, 7}}, known = asked;
+      known.clean = logits;
+      const auto keep = [](std::vector<float>& to) {
+        return [&to](int64_t, const AttackResult& chunk) {
+          const std::vector<float> delta = chunk.delta.to_host();
+          to.insert(to.end(), delta.begin(), delta.end());
+          for (const AttackedImage& image : chunk.images) to.push_back(image.clean_confidence);
+        };
+      };
+      std::vector<float> first, second;
+      asked.sink = keep(first), known.sink = keep(second);
+      const AttackReport a = attack_images(model, images, sizes, options, asked),
+                         b = attack_images(model, images, sizes, options, known);
+      CHECK(first == second);
+      CHECK(a.forward_passes - b.forward_passes == (kind == AttackKind::bim ? 0 : 3));
+    }
+    AttackJob wrong{.rows = {0}};
+    wrong.clean = std::span(logits).first(5);
+    CHECK(refusal([&] {
+            attack_images(model, images, sizes, attack_defaults(AttackKind::pgd), wrong);
+          }).find("logits of 12 images, got 5") != std::string::npos);
   }
 
   TEST_CASE("examples: the first image of each class, what the network says before and after") {

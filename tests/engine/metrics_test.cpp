@@ -72,6 +72,21 @@ TEST_SUITE("engine") {
     CHECK(near(all.low, 1 - none.high));
   }
 
+  TEST_CASE("calibration: how far confidence is from being right") {
+    Calibration sure;
+    CHECK(sure.error() == 0);
+    sure.add(0.9, true);
+    sure.add(0.9, false);  // a bin of two: 0.9 claimed, 0.5 right
+    sure.add(1.0, true);
+    sure.add(0.0, true);  // and one right where nothing was claimed
+    sure.add(std::nan(""), true);
+    CHECK(sure.error() == doctest::Approx((2 * 0.4 + 0 + 1) / 4));
+    const std::vector<double> likeliest = confidences(std::vector<float>{0, 0, 1, 3}, 2);
+    REQUIRE(likeliest.size() == 2);
+    CHECK(likeliest[0] == doctest::Approx(0.5));
+    CHECK(likeliest[1] == doctest::Approx(1 / (1 + std::exp(-2.0))));
+  }
+
   TEST_CASE("a mean over seeds, its range and Student's interval") {
     const MeanAndDeviation three = over_seeds({1, 2, 3});
     CHECK(three.mean == doctest::Approx(2));

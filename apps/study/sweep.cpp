@@ -1,0 +1,282 @@
+#include "apps/study/sweep.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "apps/core/size.h"
+#include "apps/report/figure.h"
+#include "engine/error.h"
+
+namespace caltrop {
+namespace {
+
+// Robust under every attack of a norm at a size, for each of the cell's images.
+struct Together {
+  Norm norm;
+  std::string asked;
+  float eps;
+  std::vector<bool> robust;
+  bool draws = false;
+  int64_t attacks = 0;
+
+  int64_t count() const { return std::ranges::count(robust, true); }
+};
+
+// The sizes of a cell at which it met more than one attack, in the order in which they first come.
+std::vector<Together> together(const CellResult& result) {
+  std::vector<Together> all;
+  for (size_t k = 0; k < result.attacks.size(); ++k) {
+    for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
+      const GmaSizeResult& size = result.attacks[k].sizes[s];
+      const AttackOptions& options = result.cell.attacks[k].options;
+      const auto same = [&](const Together& one) {
+        return one.norm == result.attacks[k].norm && one.eps == size.size.eps;
+      };
+      const auto at = std::ranges::find_if(all, same);
+      if (at == all.end()) {
+        all.push_back({result.attacks[k].norm, result.cell.attacks[k].asked_size(s), size.size.eps,
+                       size.robust, draws(options), 1});
+        continue;
+      }
+      for (size_t i = 0; i < at->robust.size(); ++i) at->robust[i] = at->robust[i] && size.robust[i];
+      at->draws = at->draws || draws(options);
+      ++at->attacks;
+    }
+  }
+  std::erase_if(all, [](const Together& one) { return one.attacks < 2; });
+  return all;
+}
+
+double share(int64_t part, int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+// The values of a point over the cells, as they come.
+struct Gathered {
+  SweepPoint point;
+  std::vector<double> clean, robust, success, success_of_correct;
+};
+
+// By network, then norm, then attack, "all" behind the others, each in the order in which they first come.
+class Gathering {
+ public:
+  // `draws`: whether the attack draws random numbers.
+  void add(const CellResult& result, const std::string& attack, bool draws, Norm norm,
+           const std::string& asked, float eps, int64_t robust, int64_t successes,
+           int64_t successes_of_correct, int64_t clean_correct) {
+    const StudyCell& cell = result.cell;
+    const auto same = [&](const Gathered& one) {
+      const SweepPoint& p = one.point;
+      return p.dataset == cell.dataset && p.network == cell.arm.name && p.attack == attack &&
+             p.norm == norm && p.eps == eps;
+    };
+    auto at = std::ranges::find_if(all_, same);
+    if (at == all_.end()) {
+      all_.push_back(
+          {{cell.dataset, cell.arm.name, attack, norm, asked, eps, result.attacked()}, {}, {}, {}, {}});
+      at = std::prev(all_.end());
+    }
+    // What no seed can change has one value.
+    if (cell.arm.trained && !at->robust.empty() && !draws) return;
+    if (!cell.arm.trained || at->clean.empty()) at->clean.push_back(share(clean_correct, result.attacked()));
+    at->robust.push_back(share(robust, result.attacked()));
+    at->success.push_back(share(successes, result.attacked()));
+    at->success_of_correct.push_back(share(successes_of_correct, clean_correct));
+  }
+
+  std::vector<SweepPoint> points() {
+    std::vector<SweepPoint> points;
+    for (Gathered& one : all_) {
+      one.point.clean = over_seeds(one.clean);
+      one.point.robust = over_seeds(one.robust);
+      one.point.success = over_seeds(one.success);
+      one.point.success_of_correct = over_seeds(one.success_of_correct);
+      points.push_back(std::move(one.point));
+    }
+    std::map<std::pair<std::string, std::string>, size_t> networks;
+    for (const SweepPoint& p : points) networks.try_emplace({p.dataset, p.network}, networks.size());
+    std::ranges::stable_sort(points, {}, [&](const SweepPoint& p) {
+      return std::tuple(networks.at({p.dataset, p.network}), p.norm, p.attack == kAllAttacks);
+    });
+    return points;
+  }
+
+ private:
+  std::vector<Gathered> all_;
+};
+
+int64_t clean_correct_of(const CellResult& result) {
+  return result.attacks.at(0).sizes.at(0).tries.at(0).clean_correct;
+}
+
+}  // namespace
+
+std::vector<SweepPoint> points_of(const std::vector<CellResult>& results) {
+  Gathering points;
+  for (const CellResult& result : results) {
+    for (size_t k = 0; k < result.attacks.size(); ++k) {
+      for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
+        const AttackSummary& summary = result.attacks[k].sizes[s].tries.at(0);
+        points.add(result, result.cell.attacks[k].name, draws(result.cell.attacks[k].options),
+                   result.attacks[k].norm, result.cell.attacks[k].asked_size(s), summary.size, summary.robust,
+                   summary.successes, summary.successes_of_correct, summary.clean_correct);
+      }
+    }
+    for (const Together& all : together(result)) {
+      const int64_t right = clean_correct_of(result), robust = all.count(), fell = right - robust;
+      // An image that is wrong by itself counts as a success, as it does for one attack.
+      points.add(result, kAllAttacks, all.draws, all.norm, all.asked, all.eps, robust,
+                 result.attacked() - robust, fell, right);
+    }
+  }
+  return points.points();
+}
+
+Table results_table(const std::vector<CellResult>& results) {
+  using Kind = Column::Kind;
+  Table table({{"dataset", "data"},
+               {"network", "network"},
+               {"attack", "attack"},
+               {"norm", "norm"},
+               {"size_asked", "size"},
+               {"size", "in fp32", Kind::general, 9},
+               {"seed", "seed", Kind::count},
+               {"n", "images", Kind::count},
+               {"clean_correct", "right", Kind::count},
+               {"robust", "robust", Kind::count},
+               {"clean_accuracy", "clean", Kind::percent},
+               {"robust_accuracy", "robust", Kind::percent},
+               {"robust_low", "low", Kind::percent},
+               {"robust_high", "high", Kind::percent},
+               {"success_rate", "of all", Kind::percent},
+               {"success_rate_of_correct", "of right", Kind::percent},
+               {"clean_calibration_error", "clean ECE", Kind::number, 4},
+               {"calibration_error", "ECE", Kind::number, 4},
+               {"mean_loss", "loss", Kind::general, 6},
+               {"mean_linf", "L-inf", Kind::general, 4},
+               {"mean_l2", "L2", Kind::general, 4},
+               {"violations", "outside", Kind::count},
+               {"zero_gradients", "zero", Kind::count},
+               {"nan_gradients", "NaN", Kind::count},
+               {"attack_forward_passes", "forward", Kind::count},
+               {"attack_backward_passes", "backward", Kind::count}});
+  const auto decimal = [](float eps) {
+    return fp32_json(eps).get<double>();
+  };
+  for (const CellResult& result : results) {
+    const StudyCell& cell = result.cell;
+    for (size_t k = 0; k < result.attacks.size(); ++k) {
+      const GmaAnalysis& attack = result.attacks[k];
+      for (size_t s = 0; s < attack.sizes.size(); ++s) {
+        const AttackSummary& one = attack.sizes[s].tries.at(0);
+        const Interval interval = wilson_interval(one.robust, one.images);
+        // Of passes the sizes of an attack, which went together, have one number.
+        table.row({cell.dataset,
+                   cell.arm.name,
+                   cell.attacks[k].name,
+                   to_string(attack.norm),
+                   cell.attacks[k].asked_size(s),
+                   decimal(one.size),
+                   cell.seed,
+                   one.images,
+                   one.clean_correct,
+                   one.robust,
+                   one.clean_accuracy(),
+                   one.robust_accuracy(),
+                   interval.low,
+                   interval.high,
+                   one.success_rate(),
+                   one.success_rate_of_correct(),
+                   one.clean_calibration.error(),
+                   one.calibration.error(),
+                   one.mean_loss(),
+                   one.mean_linf(),
+                   one.mean_l2(),
+                   one.box_violations + one.ball_violations,
+                   one.zero_gradients,
+                   one.nan_gradients,
+                   attack.forward_passes,
+                   attack.backward_passes});
+      }
+    }
+    for (const Together& all : together(result)) {
+      const int64_t images = result.attacked(), right = clean_correct_of(result), robust = all.count();
+      const Interval interval = wilson_interval(robust, images);
+      table.row({cell.dataset,
+                 cell.arm.name,
+                 kAllAttacks,
+                 to_string(all.norm),
+                 all.asked,
+                 decimal(all.eps),
+                 cell.seed,
+                 images,
+                 right,
+                 robust,
+                 share(right, images),
+                 share(robust, images),
+                 interval.low,
+                 interval.high,
+                 share(images - robust, images),
+                 share(right - robust, right),
+                 {},
+                 {},
+                 {},
+                 {},
+                 {},
+                 {},
+                 {},
+                 {},
+                 {},
+                 {}});
+    }
+  }
+  return table;
+}
+
+Table summary_table(const std::vector<SweepPoint>& points) {
+  using Kind = Column::Kind;
+  Table table({{"dataset", "data"},
+               {"network", "network"},
+               {"attack", "attack"},
+               {"norm", "norm"},
+               {"size_asked", "size"},
+               {"size", "in fp32", Kind::general, 9},
+               {"seeds", "seeds", Kind::count},
+               {"n", "images", Kind::count},
+               {"clean_accuracy", "clean", Kind::percent},
+               {"clean_accuracy_sd", "", Kind::deviation},
+               {"robust_accuracy", "robust", Kind::percent},
+               {"robust_accuracy_sd", "", Kind::deviation},
+               {"robust_lowest", "lowest", Kind::percent},
+               {"robust_highest", "highest", Kind::percent},
+               {"success_rate", "of all", Kind::percent},
+               {"success_rate_of_correct", "of right", Kind::percent}});
+  for (const SweepPoint& p : points) {
+    table.row({p.dataset, p.network, p.attack, to_string(p.norm), p.asked, fp32_json(p.eps).get<double>(),
+               static_cast<int64_t>(p.robust.n), p.images, p.clean.mean, cell_of(p.clean.deviation),
+               p.robust.mean, cell_of(p.robust.deviation), p.robust.lowest, p.robust.highest, p.success.mean,
+               p.success_of_correct.mean});
+  }
+  return table;
+}
+
+void check_sweep(const std::vector<StudyAttack>& attacks) {
+  std::set<std::string> names;
+  std::map<Norm, size_t> of_norm;
+  for (const StudyAttack& attack : attacks) {
+    if (!names.insert(attack.name).second)
+      fail("two attacks are called '{}': tables could not tell them apart", attack.name);
+    if (attack.name == kAllAttacks)
+      fail("no attack can be called '{}': it stands for all together", kAllAttacks);
+    if (++of_norm[attack.options.norm] >= kMostSeries)
+      fail("expected at most {} attacks under {}, as many as a figure can tell apart", kMostSeries - 1,
+           norm_title(attack.options.norm));
+    std::set<float> sizes;
+    for (const GmaSize& size : attack.sizes) {
+      if (!sizes.insert(size.eps).second) fail("{} has the size {} twice", attack.name, size.eps);
+    }
+  }
+}
+
+}  // namespace caltrop

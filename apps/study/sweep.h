@@ -1,0 +1,43 @@
+// What a study of networks x attacks x sizes x seeds leaves: tables, LaTeX, security curves, a page.
+//
+//   results.csv, .json       a row for each network, attack, size and seed
+//   summary.csv, .json       the same over the seeds
+//   table-NORM.tex           robust accuracy, mean and deviation over the seeds, the strongest attack in bold
+//   curve-[DATA-]NETWORK-NORM.png, .svg, .gp, .dat     security curves
+//   report.html              all of it to read
+// docs/files.md has the columns.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/study/run.h"
+
+namespace caltrop {
+
+class StudyReport;
+
+// One attack on one network at one size, over the seeds; or all of its attacks of the norm together ("all"): an image is
+// robust where none of them fools it.
+struct SweepPoint {
+  std::string dataset, network, attack;
+  Norm norm = Norm::linf;
+  std::string asked;  // the size as it was asked for
+  float eps = 0;
+  int64_t images = 0;
+  MeanAndDeviation clean = {}, robust = {}, success = {}, success_of_correct = {};  // shares
+};
+inline constexpr const char* kAllAttacks = "all";
+std::vector<SweepPoint> points_of(const std::vector<CellResult>& results);
+
+Table results_table(const std::vector<CellResult>& results);
+Table summary_table(const std::vector<SweepPoint>& points);
+
+// An Error where the study cannot be drawn: too many attacks of one norm for one figure, two attacks of one name.
+void check_sweep(const std::vector<StudyAttack>& attacks);
+
+// Writes everything into the folder of the place, and says the summary. `config`: for the page.
+void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place, const RunConfig& config,
+                 StudyReport& report);
+
+}  // namespace caltrop

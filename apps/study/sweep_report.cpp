@@ -1,0 +1,266 @@
+// For people: LaTeX, security curves and the page of a sweep.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
+#include "apps/core/size.h"
+#include "apps/core/text_layout.h"
+#include "apps/report/figure.h"
+#include "apps/report/latex.h"
+#include "apps/report/page.h"
+#include "apps/study/comparison.h"
+#include "apps/study/report.h"
+#include "apps/study/sweep.h"
+
+namespace caltrop {
+namespace {
+
+template <typename Value, typename Of>
+std::vector<Value> distinct(const std::vector<SweepPoint>& points, const Of& of) {
+  std::vector<Value> values;
+  for (const SweepPoint& p : points) {
+    if (std::ranges::find(values, of(p)) == values.end()) values.push_back(of(p));
+  }
+  return values;
+}
+
+struct Place {
+  std::string dataset, network;
+  Norm norm;
+  bool operator==(const Place&) const = default;
+};
+Place place_of(const SweepPoint& p) {
+  return {p.dataset, p.network, p.norm};
+}
+std::vector<SweepPoint> at(const std::vector<SweepPoint>& points, const Place& place) {
+  std::vector<SweepPoint> some;
+  std::ranges::copy_if(points, std::back_inserter(some),
+                       [&](const SweepPoint& p) { return place_of(p) == place; });
+  return some;
+}
+std::string title_of(const Place& place) {
+  return fmt::format("{} on {}, {}", place.network, place.dataset, norm_title(place.norm));
+}
+
+size_t seeds_of(const std::vector<SweepPoint>& points) {
+  size_t most = 0;
+  for (const SweepPoint& p : points) most = std::max(most, p.robust.n);
+  return most;
+}
+
+// Robust accuracy by size, one curve for each attack. Each begins at the clean accuracy.
+Figure security_curve(const Place& place, const std::vector<SweepPoint>& points) {
+  const SweepPoint& first = points.at(0);
+  const size_t seeds = seeds_of(points);
+  Figure figure{
+      .title = fmt::format("Robust accuracy of {}", title_of(place)),
+      .x_label = fmt::format("size of the perturbation, {} (pixels from 0 to 1)", norm_title(place.norm)),
+      .y_label = "robust accuracy",
+      .note = fmt::format("{}; {}", counted(first.images, "image", "images"), interval_words(first.robust.n)),
+      .svg = true};
+  for (const std::string& attack :
+       distinct<std::string>(points, [](const SweepPoint& p) { return p.attack; })) {
+    std::vector<SweepPoint> curve;
+    std::ranges::copy_if(points, std::back_inserter(curve),
+                         [&](const SweepPoint& p) { return p.attack == attack; });
+    std::ranges::sort(curve, {}, &SweepPoint::eps);
+    Series& series = figure.series.emplace_back();
+    series.title = attack == kAllAttacks ? "all of them" : attack;
+    const int64_t images = seeds > 1 ? 0 : first.images;  // one kind of line in a figure
+    if (curve[0].eps > 0) series.add(0, measured(curve[0].clean, images));
+    for (const SweepPoint& p : curve) series.add(static_cast<double>(p.eps), measured(p.robust, images));
+  }
+  return figure;
+}
+
+std::string latex_size(const std::string& asked) {
+  return fmt::format("$\\epsilon={}$", latex_text(asked));
+}
+
+// Rows: networks and attacks; columns: sizes. In bold the strongest attack on each network at each size.
+std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std::string& version) {
+  std::vector<SweepPoint> points;
+  std::ranges::copy_if(all, std::back_inserter(points), [&](const SweepPoint& p) { return p.norm == norm; });
+  const auto datasets = distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; });
+  std::vector<float> sizes = distinct<float>(points, [](const SweepPoint& p) { return p.eps; });
+  std::ranges::sort(sizes);
+  LatexTable table{
+      .comment = fmt::format(
+          "Robust accuracy in %, {}, mean and standard deviation over seeds; in bold the strongest attack "
+          "of\neach network and size. \\usepackage{{booktabs}}. Made by caltrop {}.",
+          norm_title(norm), version),
+      .words = {"Network", "Attack"},
+      .numbers = {"clean"}};
+  if (datasets.size() > 1) table.words.insert(table.words.begin(), "Data");
+  for (const float eps : sizes)
+    table.numbers.push_back(latex_size(std::ranges::find(points, eps, &SweepPoint::eps)->asked));
+  for (const Place& place : distinct<Place>(points, place_of)) {
+    const std::vector<SweepPoint> here = at(points, place);
+    bool first = true;
+    for (const std::string& attack :
+         distinct<std::string>(here, [](const SweepPoint& p) { return p.attack; })) {
+      LatexRow row{.words = {place.network, attack}, .numbers = {{here[0].clean}}, .begins_group = first};
+      if (datasets.size() > 1) row.words.insert(row.words.begin(), place.dataset);
+      for (const float eps : sizes) {
+        LatexNumber number;
+        double strongest = 1;
+        for (const SweepPoint& p : here) {
+          if (p.eps != eps) continue;
+          if (p.attack == attack) number.value = p.robust;
+          if (p.attack != kAllAttacks) strongest = std::min(strongest, p.robust.mean);
+        }
+        number.best = number.value && attack != kAllAttacks && number.value->mean <= strongest;
+        row.numbers.push_back(number);
+      }
+      table.rows.push_back(std::move(row));
+      first = false;
+    }
+  }
+  return latex_of(table);
+}
+
+// For people: a row for each attack, a column for each size.
+Table page_of(const std::vector<SweepPoint>& here) {
+  std::vector<float> sizes = distinct<float>(here, [](const SweepPoint& p) { return p.eps; });
+  std::ranges::sort(sizes);
+  std::vector<Column> columns = {{"attack", "attack"}, {"clean", "clean"}};
+  for (const float eps : sizes) {
+    const std::string asked = std::ranges::find(here, eps, &SweepPoint::eps)->asked;
+    columns.push_back({"size_" + asked, asked});
+  }
+  Table table(std::move(columns));
+  for (const std::string& attack :
+       distinct<std::string>(here, [](const SweepPoint& p) { return p.attack; })) {
+    std::vector<Cell> row = {attack, in_percent(here[0].clean)};
+    for (const float eps : sizes) {
+      const auto found =
+          std::ranges::find_if(here, [&](const SweepPoint& p) { return p.attack == attack && p.eps == eps; });
+      row.emplace_back(found == here.end() ? "-" : in_percent(found->robust));
+    }
+    table.row(std::move(row));
+  }
+  return table;
+}
+
+// Of each network's first seed, under its last attack at the largest size: a row for each class.
+Table class_table(const std::vector<CellResult>& results) {
+  using Kind = Column::Kind;
+  Table table({{"network", "network"},
+               {"norm", "norm"},
+               {"attack", "attack"},
+               {"size", "size"},
+               {"class", "class"},
+               {"images", "images", Kind::count},
+               {"clean", "clean", Kind::percent},
+               {"robust", "robust", Kind::percent},
+               {"taken", "most often taken for"}});
+  std::set<std::tuple<std::string, std::string, Norm>> seen;
+  for (const CellResult& result : results) {
+    for (size_t k = 0; k < result.attacks.size(); ++k) {
+      const GmaAnalysis& attack = result.attacks[k];
+      const StudyCell& cell = result.cell;
+      if (!seen.insert({cell.dataset, cell.arm.name, attack.norm}).second) continue;
+      const auto largest =
+          std::ranges::max_element(attack.sizes, {}, [](const GmaSizeResult& size) { return size.size.eps; });
+      const AttackSummary& summary = largest->tries.at(0);
+      for (size_t c = 0; c < summary.classes.size(); ++c) {
+        const ClassCount& one = summary.classes[c];
+        if (one.images == 0) continue;
+        std::vector<int64_t> others = one.after;
+        if (c < others.size()) others[c] = -1;
+        const auto most = std::ranges::max_element(others);
+        const bool any = most != others.end() && *most > 0;
+        table.row({cell.arm.name, to_string(attack.norm), cell.attacks[k].name,
+                   cell.attacks[k].asked_size(static_cast<size_t>(largest - attack.sizes.begin())),
+                   fmt::format("{}", c), one.images, quotient(one.clean_correct, one.images),
+                   quotient(one.robust, one.images),
+                   any ? fmt::format("{} ({})", most - others.begin(), *most) : std::string("-")});
+      }
+    }
+  }
+  return table;
+}
+
+// What the attacks were, each once.
+Json attacks_of(const std::vector<CellResult>& results) {
+  Json rows = Json::array();
+  std::set<std::string> seen;
+  for (const CellResult& result : results) {
+    for (const StudyAttack& attack : result.cell.attacks) {
+      if (!seen.insert(attack.name).second) continue;
+      std::vector<std::string> options;
+      AttackOptions how = attack.options;
+      how.seed = 0;
+      rows.push_back({{"name", attack.name}, {"options", to_text(how)}});
+    }
+  }
+  return rows;
+}
+
+}  // namespace
+
+void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place, const RunConfig& config,
+                 StudyReport& report) {
+  const std::vector<SweepPoint> points = points_of(results);
+  const std::string version = config.values.value("version", "");
+  report.keep("results", results_table(results));
+  report.keep("summary", summary_table(points));
+  std::vector<std::string> figures;
+  const bool several =
+      distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; }).size() > 1;
+  Json sections = Json::array();
+  int64_t number = 0;
+  for (const Place& here : distinct<Place>(points, place_of)) {
+    const std::vector<SweepPoint> some = at(points, here);
+    const Figure figure = security_curve(here, some);
+    const std::string stem =
+        fmt::format("curve-{}{}-{}", several ? here.dataset + "-" : "", here.network, to_string(here.norm));
+    figures.push_back(write_figure(place.folder, stem, figure));
+    const Table table = page_of(some);
+    place.console.blank();
+    place.console.say("robust accuracy of {}: {}", title_of(here),
+                      counted(some[0].images, "image", "images"));
+    place.console.say(table);
+    Json section = page_table(title_of(here), "", table);
+    section["charts"] = Json::array({page_chart(
+        fmt::format("c{}", ++number), figure,
+        fmt::format("Robust accuracy of {} by the size of the perturbation, a curve for each attack.",
+                    title_of(here)))});
+    sections.push_back(std::move(section));
+  }
+  for (const Norm norm : distinct<Norm>(points, [](const SweepPoint& p) { return p.norm; }))
+    place.folder.write(fmt::format("table-{}.tex", to_string(norm)), latex_table(points, norm, version));
+  report.figures(figures);
+
+  const std::string networks = fmt::format(
+      "{}", counted(static_cast<int64_t>(
+                        distinct<std::string>(points, [](const SweepPoint& p) { return p.network; }).size()),
+                    "network", "networks"));
+  const size_t seeds = seeds_of(points);
+  Json by_class = page_table("By class", "", class_table(results));
+  by_class["attack"] = "the first attack";
+  place.folder.write(
+      "report.html",
+      fill_page(
+          sweep_template(),
+          {{"title", "Robust accuracy by size"},
+           {"lead",
+            fmt::format("{}, {}, {}, {}.", networks,
+                        counted(static_cast<int64_t>(results.at(0).cell.attacks.size()), "attack", "attacks"),
+                        counted(static_cast<int64_t>(seeds), "seed", "seeds"),
+                        counted(points[0].images, "image", "images"))},
+           {"interval", seeds > 1 ? "Numbers are means over seeds ± their standard deviation; in figures, "
+                                    "lines reach from the lowest seed to the highest"
+                                  : "One seed; in figures, lines are 95 % intervals of shares (Wilson)"},
+           {"all", std::ranges::any_of(points, [](const SweepPoint& p) { return p.attack == kAllAttacks; })},
+           {"left_out", Json::array()},
+           {"sections", sections},
+           {"by_class", by_class},
+           {"attacks", attacks_of(results)},
+           {"config", json_text(config.values)},
+           {"version", version}}));
+}
+
+}  // namespace caltrop
