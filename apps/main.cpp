@@ -46,6 +46,7 @@ const std::vector<Command>& commands() {
       {"attack", "attack images: FGSM to PGD, CW, DeepFool, AutoAttack", attack_command},
       {"verify", "check what a set of attacked images claims", verify_command},
       {"sweep", "networks under attacks of several sizes and seeds: tables, curves", sweep_command},
+      {"study", "the same of a file, with networks that it trains", study_command},
       {"gma generate", "the paper's miniature attack set, 30 sizes at once", gma_generate_command},
       {"gma analyze", "what each miniature size does to a network", gma_analyze_command},
       {"gma poison", "poison training images by the gradient through training", gma_poison_command},

@@ -27,6 +27,7 @@ Run eval_command(Flags& flags);
 Run attack_command(Flags& flags);
 Run verify_command(Flags& flags);
 Run sweep_command(Flags& flags);
+Run study_command(Flags& flags);
 Run gma_generate_command(Flags& flags);
 Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);

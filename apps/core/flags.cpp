@@ -362,7 +362,7 @@ Json Flags::recipe() const {
 
 const std::vector<std::string>& config_fact_keys() {
   static const std::vector<std::string> keys = {"schema", "command", "version", "commit",
-                                                "data",   "network", "inputs"};
+                                                "study",  "data",    "network", "inputs"};
   return keys;
 }
 

@@ -1,8 +1,10 @@
 // For people: LaTeX, security curves and the page of a sweep.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
+#include "apps/commands/attack_report.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/size.h"
@@ -144,7 +146,26 @@ Table page_of(const std::vector<SweepPoint>& here) {
   return table;
 }
 
-// Of each network's first seed, under its last attack at the largest size: a row for each class.
+// The strongest attack of a norm on a cell: at the largest size that has the least robust images.
+struct Strongest {
+  size_t attack = 0, size = 0;
+  const AttackSummary* summary = nullptr;
+};
+std::map<Norm, Strongest> strongest_of(const CellResult& result) {
+  std::map<Norm, Strongest> all;
+  for (size_t k = 0; k < result.attacks.size(); ++k) {
+    for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
+      const AttackSummary& summary = result.attacks[k].sizes[s].tries.at(0);
+      Strongest& now = all[result.attacks[k].norm];
+      const bool stronger = !now.summary || std::pair(summary.size, now.summary->robust) >
+                                                std::pair(now.summary->size, summary.robust);
+      if (stronger) now = {k, s, &summary};
+    }
+  }
+  return all;
+}
+
+// Of each network's first seed: a row for each class.
 Table class_table(const std::vector<CellResult>& results) {
   using Kind = Column::Kind;
   Table table({{"network", "network"},
@@ -156,26 +177,22 @@ Table class_table(const std::vector<CellResult>& results) {
                {"clean", "clean", Kind::percent},
                {"robust", "robust", Kind::percent},
                {"taken", "most often taken for"}});
-  std::set<std::tuple<std::string, std::string, Norm>> seen;
+  std::set<std::pair<std::string, std::string>> seen;
   for (const CellResult& result : results) {
-    for (size_t k = 0; k < result.attacks.size(); ++k) {
-      const GmaAnalysis& attack = result.attacks[k];
-      const StudyCell& cell = result.cell;
-      if (!seen.insert({cell.dataset, cell.arm.name, attack.norm}).second) continue;
-      const auto largest =
-          std::ranges::max_element(attack.sizes, {}, [](const GmaSizeResult& size) { return size.size.eps; });
-      const AttackSummary& summary = largest->tries.at(0);
-      for (size_t c = 0; c < summary.classes.size(); ++c) {
-        const ClassCount& one = summary.classes[c];
+    const StudyCell& cell = result.cell;
+    if (!seen.insert({cell.dataset, cell.arm.name}).second) continue;
+    for (const auto& [norm, strongest] : strongest_of(result)) {
+      const std::vector<ClassCount>& classes = strongest.summary->classes;
+      for (size_t c = 0; c < classes.size(); ++c) {
+        const ClassCount& one = classes[c];
         if (one.images == 0) continue;
         std::vector<int64_t> others = one.after;
-        if (c < others.size()) others[c] = -1;
+        if (c < others.size()) others[c] = 0;
         const auto most = std::ranges::max_element(others);
         const bool any = most != others.end() && *most > 0;
-        table.row({cell.arm.name, to_string(attack.norm), cell.attacks[k].name,
-                   cell.attacks[k].asked_size(static_cast<size_t>(largest - attack.sizes.begin())),
-                   fmt::format("{}", c), one.images, quotient(one.clean_correct, one.images),
-                   quotient(one.robust, one.images),
+        table.row({cell.arm.name, norm_title(norm), cell.attacks[strongest.attack].name,
+                   cell.attacks[strongest.attack].asked_size(strongest.size), fmt::format("{}", c),
+                   one.images, quotient(one.clean_correct, one.images), quotient(one.robust, one.images),
                    any ? fmt::format("{} ({})", most - others.begin(), *most) : std::string("-")});
       }
     }
@@ -183,17 +200,22 @@ Table class_table(const std::vector<CellResult>& results) {
   return table;
 }
 
-// What the attacks were, each once.
+// What the attacks were, each once: the options that it reads. A step that follows from the size has none of its own.
 Json attacks_of(const std::vector<CellResult>& results) {
   Json rows = Json::array();
   std::set<std::string> seen;
   for (const CellResult& result : results) {
     for (const StudyAttack& attack : result.cell.attacks) {
       if (!seen.insert(attack.name).second) continue;
-      std::vector<std::string> options;
-      AttackOptions how = attack.options;
-      how.seed = 0;
-      rows.push_back({{"name", attack.name}, {"options", to_text(how)}});
+      std::string options;
+      const Json resolved = to_json(attack.options, attack.sizes.at(0).eps);
+      for (const auto& [key, value] : resolved.items()) {
+        const bool by_size = key == "step_size" && attack.options.step_size == 0;
+        if (by_size || key == "seed" || key == "stages" || key == "low" || key == "high") continue;
+        options += fmt::format("{}{} {}", options.empty() ? "" : ", ", key,
+                               value.is_string() ? value.get<std::string>() : value.dump());
+      }
+      rows.push_back({{"name", attack.name}, {"options", options}});
     }
   }
   return rows;
@@ -240,7 +262,6 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
                     "network", "networks"));
   const size_t seeds = seeds_of(points);
   Json by_class = page_table("By class", "", class_table(results));
-  by_class["attack"] = "the first attack";
   place.folder.write(
       "report.html",
       fill_page(

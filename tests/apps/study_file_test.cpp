@@ -1,0 +1,128 @@
+// caltrop study: files that say what is trained and attacked; the script of the guide that reads what they leave.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "tests/apps/program.h"
+
+namespace caltrop::test {
+namespace {
+
+constexpr const char* kStudy = R"({
+  "schema": "study/1",
+  "datasets": [{"dataset": "mnist", "limit": 25}],
+  "networks": [{"name": "small", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "epochs": 1},
+               {"weights": "net/model.safetensors", "name": "given"}],
+  "shares": [0.2, 1], "seeds": 2, "eps": [0.05, "26/255"],
+  "attacks": ["fgsm", {"name": "PGD", "attack": "pgd", "steps": 2, "random_start": "no"},
+              {"attack": "deepfool", "norm": "l2", "eps": "0.5:1:0.5"}]})";
+
+TEST_SUITE("apps") {
+  TEST_CASE("study: trains, attacks, resumes with the same bytes; the guide's script reads it") {
+    const Workplace place;
+    REQUIRE(place.caltrop(tiny_training({"--out", "net"})).status == 0);
+    place.write("study.json", kStudy);
+    const auto run = [&](const std::string& out, const std::vector<std::string>& more) {
+      std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
+      words.insert(words.end(), more.begin(), more.end());
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      return contents(place.file(out));
+    };
+    const Files whole = run("whole", {});
+    for (const char* name : {"mnist-small-seed-1.safetensors", "mnist-small-share-0.2-seed-0-attacks.json",
+                             "mnist-given-seed-1-attacks.json", "table-linf.tex", "table-l2.tex",
+                             "curve-small-share-0.2-l2.gp", "curve-given-linf.gp", "report.html"}) {
+      CAPTURE(name);
+      CHECK(whole.contains(name));
+    }
+    CHECK_FALSE(whole.contains("mnist-given-seed-0.safetensors"));
+    const Json results = Json::parse(whole.at("results.json"));
+    // Three networks, two seeds; at two sizes two attacks and both together, at two of another norm one.
+    CHECK(results.size() == 3 * 2 * (2 * 3 + 2 * 1));
+    const Json config = Json::parse(whole.at("config.json"));
+    CHECK(config["study"] == Json::parse(kStudy));
+    CHECK(config["data"]["mnist"]["test"]["images"] == 25);
+    CHECK(config["inputs"]["weights_crc32"].contains("given"));
+    // The trained network is that of 'caltrop train' on as many images: 0.2 of 500.
+    CHECK(whole.at("mnist-small-share-0.2-seed-0.safetensors") != whole.at("mnist-small-seed-0.safetensors"));
+    CHECK(whole.at("mnist-small-seed-0.safetensors") != whole.at("mnist-small-seed-1.safetensors"));
+
+    const pid_t process =
+        place.start({"study", "study.json", "--quiet", "--out", "killed", "--threads", "1"});
+    while (::access(place.file("killed/mnist-small-share-0.2-seed-1-attacks.json").c_str(), F_OK) != 0 &&
+           ::access(place.file("killed/report.html").c_str(), F_OK) != 0)
+      ::usleep(200);
+    stop(process);
+    check_equal(whole, run("killed", {"--resume"}));
+
+    // Another study is not the one that was begun.
+    std::string other = kStudy;
+    other.replace(other.find("\"seeds\": 2"), 10, "\"seeds\": 3");
+    place.write("study.json", other);
+    const Outcome refused = place.caltrop({"study", "study.json", "--out", "whole", "--resume"});
+    CHECK(refused.status == 1);
+    CHECK(refused.error.find("has the study") != std::string::npos);
+
+    if (place.shell("command -v python3").status != 0) {
+      MESSAGE("SKIP: no python3 for the script of docs/studies.md");
+      return;
+    }
+    std::ifstream stream(std::filesystem::path(CALTROP_SOURCE_DIR) / "docs/studies.md");
+    const std::string guide{std::istreambuf_iterator<char>(stream), {}}, begin = "```python\n";
+    const size_t from = guide.find(begin) + begin.size();
+    const std::string script = guide.substr(from, guide.find("```", from) - from);
+    CHECK(std::ranges::count(script, '\n') <= 20);
+    place.write("read.py", script);
+    const Outcome read = place.shell("python3 read.py whole");
+    CAPTURE(read.error);
+    CHECK(read.status == 0);
+    // It shows what summary.json says.
+    for (const Json& row : Json::parse(whole.at("summary.json"))) {
+      const std::string line = fmt::format(
+          "{:12} {:24} {:>8} {:6.2f} % ", row["network"].get<std::string>(), row["attack"].get<std::string>(),
+          row["size_asked"].get<std::string>(), 100 * row["robust_accuracy"].get<double>());
+      CAPTURE(line);
+      CHECK(read.out.find(line) != std::string::npos);
+    }
+  }
+
+  TEST_CASE("study: what is wrong in a file is said with its place, and nothing is written") {
+    const Workplace place;
+    const auto refused = [&](const std::string& from, const std::string& to, const std::string& says) {
+      std::string text = kStudy;
+      const size_t at = text.find(from);
+      REQUIRE(at != std::string::npos);
+      place.write("study.json", text.replace(at, from.size(), to));
+      const Outcome outcome = place.caltrop({"study", "study.json", "--out", "never"});
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == 1);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find("study.json: ") != std::string::npos);
+      CHECK(outcome.error.find(says) != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    };
+    refused("study/1", "study/2", "expected the schema study/1");
+    refused("\"seeds\"", "\"sedes\"", "unknown option --sedes");
+    refused("\"seeds\": 2", "\"seeds\": 0", "--seeds: expected a whole number from 1");
+    refused("[0.2, 1]", "[0.2, 2]", "--shares: expected a number above 0 and at most 1");
+    refused("[0.2, 1]", "{}", "shares: expected a value or a list");
+    refused("\"epochs\": 1", "\"epoch\": 1", "networks[0]: unknown option --epoch; did you mean --epochs?");
+    refused("\"name\": \"given\"", "\"name\": \"small\"", "two networks are called small");
+    refused("\"name\": \"small\"", "\"name\": \"a/b\"", "networks[0]: --weights: 'a/b' is no name");
+    refused("\"limit\": 25", "\"limit\": 0", "datasets[0]: --limit: expected a whole number from 1");
+    refused("\"attacks\": [\"fgsm\"", "\"attacks\": [\"fsgm\"", "attacks[0]: fsgm: attack: expected one of");
+    refused("\"norm\": \"l2\"", "\"norm\": \"l3\"", "attacks[2]: --norm: expected one of linf, l2, l1");
+    refused("\"steps\": 2", "\"overshoot\": 2", "attacks[1]: PGD: --overshoot is for deepfool");
+    refused("\"attack\": \"pgd\"", "\"attack\": 3", "attacks[1]: 'attack' is missing");
+    refused("\"eps\": [0.05, \"26/255\"],", "", "attacks[0]: eps is missing");
+    refused("\"datasets\"", "\"dataset\"", "unknown option --dataset");
+    refused("{\n", "[{\n", "expected JSON");
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
