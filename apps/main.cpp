@@ -47,6 +47,7 @@ const std::vector<Command>& commands() {
       {"verify", "check what a set of attacked images claims", verify_command},
       {"sweep", "networks under attacks of several sizes and seeds: tables, curves", sweep_command},
       {"study", "the same of a file, with networks that it trains", study_command},
+      {"transfer", "images attacked on one network, judged by others", transfer_command},
       {"gma generate", "the paper's miniature attack set, 30 sizes at once", gma_generate_command},
       {"gma analyze", "what each miniature size does to a network", gma_analyze_command},
       {"gma poison", "poison training images by the gradient through training", gma_poison_command},

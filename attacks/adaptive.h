@@ -84,9 +84,9 @@ class Averaged final : public Classifier {
 struct FrontDefence {
   std::optional<float> noise = {};     // sigma of Gaussian noise
   std::optional<int64_t> levels = {};  // of quantization; one of both at most
-  bool bpda = false;              // differentiated as if it did nothing
-  int64_t draws = 1;              // over which gradients are averaged
-  uint64_t seed = 0;              // of the noise
+  bool bpda = false;                   // differentiated as if it did nothing
+  int64_t draws = 1;                   // over which gradients are averaged
+  uint64_t seed = 0;                   // of the noise
 };
 class Guarded {
  public:

@@ -86,7 +86,7 @@ Found ascend(Workbench& bench, const Rows& rows, const Try& attempt) {
     ++k;
   }
   const int64_t left = options.steps - k;
-  bench.count(left * rows.count() * classifier.passes(), left * rows.count() * classifier.passes());
+  bench.count(rows.indices, left * classifier.passes(), left * classifier.passes());
   repeat_step(backend, left, classifier.random(), climb);
 
   Found found{x, {}, {}};

@@ -4,6 +4,7 @@
 #include "attacks/attack.h"
 
 #include <cmath>
+#include <unordered_map>
 
 #include "attacks/attack_info.h"
 #include "attacks/attack_rows.h"
@@ -126,6 +127,7 @@ class Crafter {
     const std::vector<double> sure = confidences(clean.logits.to_host(), classifier_.outputs());
     for (size_t i = 0; i < batch_.labels.size(); ++i) {
       const int32_t target = options_.targeted ? batch_.targets[i] : -1;
+      places_.try_emplace(batch_.indices[i], result_.images.size());
       result_.images.push_back(
           {batch_.indices[i], batch_.labels[i], target, predicted[i], static_cast<float>(sure[i])});
     }
@@ -175,6 +177,11 @@ class Crafter {
   void spend(const Workbench& bench) {
     result_.forward_passes += bench.forward_passes();
     result_.backward_passes += bench.backward_passes();
+    for (const auto& [index, passes] : bench.passes_by_image()) {
+      AttackedImage& image = result_.images[places_.at(index)];
+      image.forward_passes += passes.forward;
+      image.backward_passes += passes.backward;
+    }
   }
 
   const Classifier& classifier_;
@@ -185,6 +192,7 @@ class Crafter {
   Rows rows_;
   Best best_;
   AttackResult result_;
+  std::unordered_map<int64_t, size_t> places_;  // of images in it, by their number in the set
 };
 
 }  // namespace

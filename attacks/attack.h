@@ -187,7 +187,8 @@ struct AttackedImage {
   int32_t label = 0;
   int32_t target = -1;  // -1: not targeted
   int32_t clean_prediction = 0;
-  float clean_confidence = 0;  // its probability
+  float clean_confidence = 0;                       // its probability
+  int64_t forward_passes = 0, backward_passes = 0;  // of all its sizes; forward ones are a search's queries
 };
 
 struct AttackResult {

@@ -38,12 +38,12 @@ struct AttackSummary {
 
   void add(const AttackedImage& image, const AttackRow& row);
 
-  double clean_accuracy() const { return share(clean_correct, images); }
-  double accuracy() const { return share(correct, images); }
+  double clean_accuracy() const { return share_of(clean_correct, images); }
+  double accuracy() const { return share_of(correct, images); }
   // Share of all images that are right when clean and under the attack.
-  double robust_accuracy() const { return share(robust, images); }
-  double success_rate() const { return share(successes, images); }
-  double success_rate_of_correct() const { return share(successes_of_correct, clean_correct); }
+  double robust_accuracy() const { return share_of(robust, images); }
+  double success_rate() const { return share_of(successes, images); }
+  double success_rate_of_correct() const { return share_of(successes_of_correct, clean_correct); }
   // Rows: the true class; columns: what is said after the attack. Square.
   std::vector<std::vector<int64_t>> confusion() const;
   double mean_loss() const { return mean(loss); }
@@ -52,9 +52,6 @@ struct AttackSummary {
 
  private:
   double mean(double sum) const { return images > 0 ? sum / static_cast<double>(images) : 0.0; }
-  static double share(int64_t part, int64_t whole) {
-    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
-  }
 };
 
 // Every count of a summary by its name, for who writes them down and reads them again.

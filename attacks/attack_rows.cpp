@@ -112,20 +112,25 @@ float norm_of(const RowStats& stats, Norm norm) {
 
 Tensor Workbench::evaluate(const Tensor& x, std::span<const int64_t> images, uint64_t step) {
   const NoGrad values_only;
-  forward_ += classifier_.verdict_passes() * x.dim(0);
+  count(images, classifier_.verdict_passes(), 0);
   return classifier_.verdict(x, {.images = images, .step = step});
 }
 
 Pass Workbench::differentiate(const Tensor& x, const Objectives& objectives, const Query& query) {
   Pass pass = classifier_.differentiate(x, objectives, query);
-  const int64_t passes = classifier_.passes() * x.dim(0);
-  count(passes, passes * static_cast<int64_t>(pass.gradients.size()));
+  const int64_t passes = classifier_.passes();
+  count(query.images, passes, passes * static_cast<int64_t>(pass.gradients.size()));
   return pass;
 }
 
-void Workbench::count(int64_t forward, int64_t backward) {
-  forward_ += forward;
-  backward_ += backward;
+void Workbench::count(std::span<const int64_t> images, int64_t forward, int64_t backward) {
+  for (const int64_t image : images) {
+    Passes& of_image = by_image_[image];
+    of_image.forward += forward;
+    of_image.backward += backward;
+  }
+  forward_ += forward * static_cast<int64_t>(images.size());
+  backward_ += backward * static_cast<int64_t>(images.size());
 }
 
 std::vector<bool> Workbench::fooled(const Tensor& logits, std::span<const int32_t> labels) const {

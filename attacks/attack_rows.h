@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "attacks/attack.h"
@@ -78,10 +79,15 @@ class Workbench {
   // The verdict (attacks/classifier.h) without gradients, and passes with them; counted.
   Tensor evaluate(const Tensor& x, std::span<const int64_t> images, uint64_t step);
   Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query);
-  // Passes that were not made through these two.
-  void count(int64_t forward, int64_t backward);
+  // Passes that were not made through these two, of each of these rows' images.
+  void count(std::span<const int64_t> images, int64_t forward, int64_t backward);
   int64_t forward_passes() const { return forward_; }
   int64_t backward_passes() const { return backward_; }
+  struct Passes {
+    int64_t forward = 0, backward = 0;
+  };
+  // By the number of the image in its set.
+  const std::unordered_map<int64_t, Passes>& passes_by_image() const { return by_image_; }
 
   // Whether each row has what the attack wants: another class than its label, or its target.
   std::vector<bool> fooled(const Tensor& logits, std::span<const int32_t> labels) const;
@@ -110,6 +116,7 @@ class Workbench {
   const Classifier& classifier_;
   const AttackOptions& options_;
   int64_t forward_ = 0, backward_ = 0;
+  std::unordered_map<int64_t, Passes> by_image_;
 };
 
 // craft() for options and eps that check_attack has seen.

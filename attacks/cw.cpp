@@ -71,8 +71,8 @@ class Round {
         if (!replay) replay = backend_.capture([this] { iterate(); });
         replay->run();
       }
-      const int64_t passes = bench_.classifier().passes() * static_cast<int64_t>(places_.size());
-      bench_.count(passes, passes);
+      const int64_t passes = bench_.classifier().passes();
+      bench_.count(indices_, passes, passes);
       if (!check) continue;
       bench_.note(gradient, places_, found);
       if (options_.cw.abort_early && drop_idle(outcome)) replay.reset();

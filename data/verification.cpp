@@ -106,7 +106,8 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
     clean.check(same_prediction(answers.clean, i, set.clean_prediction[i], answers.outputs));
   }
   Verification result{.rows = set.images() * set.sizes()};
-  const std::vector<int32_t> rounded = argmax_rows(answers.rounded, answers.outputs);
+  const std::vector<int32_t> answered = argmax_rows(answers.attacked, answers.outputs),
+                             rounded = argmax_rows(answers.rounded, answers.outputs);
   std::vector<float> changed(static_cast<size_t>(set.image_size()));
   for (int64_t row = 0; row < result.rows; ++row) {
     const auto at = static_cast<size_t>(row), image = static_cast<size_t>(row / set.sizes());
@@ -134,8 +135,12 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
     };
     const bool succeeded = fooled(set.prediction[at]) && (fits || !claims.minimum_norm);
     success.check(claims.confident ? succeeded || !claimed : succeeded == claimed);
-    result.successes += claimed;
-    result.rounded_successes += claimed && fooled(rounded[at]);
+    // A lead that a success needs is for the attack to judge: its word is taken for it.
+    const bool counts =
+        fooled(answered[at]) && (fits || !claims.minimum_norm) && (claimed || !claims.confident);
+    result.claimed += claimed;
+    result.successes += counts;
+    result.rounded_successes += counts && fooled(rounded[at]);
     result.rounded_within += length_of(changed, claims.norm) <= bound;
   }
   result.claims = {images, labels, once, finite, box, size, clean, attacked, success};

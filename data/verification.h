@@ -42,7 +42,7 @@ Differences replace_by(const ImageSet& truth, AttackedSet& set);
 struct SetClaims {
   Norm norm = Norm::linf;
   std::optional<float> eps = {};  // of a set that states no sizes; absent: no bound
-  float tolerance = 0;       // rounding that the measured size may add to its bound
+  float tolerance = 0;            // rounding that the measured size may add to its bound
   // A minimum-norm attack promises its size for successes alone.
   bool minimum_norm = false, predicted_labels = false;
   std::optional<int32_t> target = {};
@@ -66,8 +66,10 @@ struct Claim {
 
 struct Verification {
   std::vector<Claim> claims = {};  // those of which something was checked
-  int64_t rows = 0, successes = 0;
-  // After rounding to 8 bits: successes that still are some, rows that keep to their size.
+  int64_t rows = 0;
+  int64_t claimed = 0;    // successes, as the set says: of the network that it was made on
+  int64_t successes = 0;  // as the network says that is asked
+  // After rounding to 8 bits: successes that still are some for this network, rows that keep to their size.
   int64_t rounded_successes = 0, rounded_within = 0;
 
   int64_t broken() const;  // claims that do not hold

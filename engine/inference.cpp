@@ -44,6 +44,23 @@ std::vector<float> predict(const Model& model, const ImageSource& images, int64_
   return logits;
 }
 
+Features features(const Model& model, const ImageSource& images, int64_t batch, const Progress& progress) {
+  const NoGrad values_only;
+  const std::vector<int64_t> first = row_range(0, std::min<int64_t>(1, images.count()));
+  Features all{.width = first.empty() ? 0 : model.features(images.pixels(first)).dim(1)};
+  all.values.resize(static_cast<size_t>(images.count() * all.width));
+  for_chunks(
+      model, images.count(), batch,
+      [&](int64_t begin, int64_t end) {
+        const NoGrad of_thread;
+        const Tensor y = model.features(images.pixels(row_range(begin, end)));
+        model.backend().download(all.values.data() + begin * all.width, y.data(),
+                                 static_cast<size_t>(y.size()) * sizeof(float));
+      },
+      progress);
+  return all;
+}
+
 Evaluation evaluate(const Model& model, const ImageSource& images, int64_t batch, const Progress& progress) {
   std::vector<float> logits = predict(model, images, batch, progress);
   const Confusion confusion(model.outputs(), images.labels(), argmax_rows(logits, model.outputs()));

@@ -28,6 +28,14 @@ void for_chunks(Backend& backend, int64_t count, int64_t batch,
 std::vector<float> predict(const Model& model, const ImageSource& images, int64_t batch = 0,
                            const Progress& progress = {});
 
+// Model::features of all images, (count, width) row-major on the host.
+struct Features {
+  std::vector<float> values = {};
+  int64_t width = 0;
+};
+Features features(const Model& model, const ImageSource& images, int64_t batch = 0,
+                  const Progress& progress = {});
+
 // What a network says of labelled images, and what that is worth.
 struct Evaluation {
   std::vector<float> logits;  // (n, outputs)

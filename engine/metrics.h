@@ -11,6 +11,11 @@
 
 namespace caltrop {
 
+// part / whole; 0 of nothing.
+inline double share_of(int64_t part, int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+}
+
 struct Interval {
   double low = 0, high = 1;
 };

@@ -163,15 +163,20 @@ Tensor Model::forward(const Tensor& x, const ForwardOptions& options) const {
   if (options.parameters && options.parameters->size() != places_.size()) {
     fail("[model] expected {} parameters, got {}", places_.size(), options.parameters->size());
   }
-  return run_steps(0, x, options);
+  return run_steps(0, steps_.size(), x, options);
 }
 
-Tensor Model::run_steps(size_t first, const Tensor& x, const ForwardOptions& options) const {
+Tensor Model::features(const Tensor& x) const {
+  const Tensor y = run_steps(0, steps_.size() - 1, x, {});
+  return y.view({x.dim(0), x.dim(0) > 0 ? y.size() / x.dim(0) : 0});
+}
+
+Tensor Model::run_steps(size_t first, size_t last, const Tensor& x, const ForwardOptions& options) const {
   // Of the residual blocks around the present layer: their input and, from the shortcut on, their body's
   // result.
   std::vector<Tensor> aside;
   Tensor y = x;
-  for (size_t k = first; k < steps_.size(); ++k) {
+  for (size_t k = first; k < last; ++k) {
     const Step& step = steps_[k];
     if (const auto* branch = std::get_if<BranchSpec>(&architecture_.layers[step.first])) {
       if (branch->point == BranchPoint::residual) {

@@ -50,6 +50,9 @@ class Model {
   // x (n,h,w,c) in [0,1] -> logits (n,outputs). Safe to call from several threads unless `training`.
   Tensor forward(const Tensor& x, const ForwardOptions& options = {}) const;
 
+  // What the last layer takes, (n, features): its penultimate activations, flattened.
+  Tensor features(const Tensor& x) const;
+
   // The convolution block that the network begins with: several networks that see the same images can compute
   // theirs together (engine/inference.h, forward_together). Nothing where it begins otherwise.
   struct FirstBlock {
@@ -58,7 +61,7 @@ class Model {
   };
   std::optional<FirstBlock> first_block() const;
   // From the output of that block to the logits.
-  Tensor forward_after_first_block(const Tensor& y) const { return run_steps(1, y, {}); }
+  Tensor forward_after_first_block(const Tensor& y) const { return run_steps(1, steps_.size(), y, {}); }
 
   // Whether training draws random numbers: a captured step would draw the same ones again.
   bool draws_random_numbers() const;
@@ -86,7 +89,8 @@ class Model {
   ConvBlockOptions block_options(const Step& step) const;
   const BatchNormSpec* batch_norm_of(const Step& step) const;  // or null
   BlockWeights block_weights(const Step& step, const ForwardOptions& options) const;
-  Tensor run_steps(size_t first, const Tensor& x, const ForwardOptions& options) const;
+  // Steps [first, last) of steps_.
+  Tensor run_steps(size_t first, size_t last, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x,

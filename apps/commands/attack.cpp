@@ -7,6 +7,7 @@
 
 #include "apps/commands/attack_flags.h"
 #include "apps/commands/attack_report.h"
+#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -84,7 +85,9 @@ void declare(Flags& flags, AttackCommand& options) {
       " DIR/summary.json     as --json, without out\n"
       " DIR/images.csv       one row per image: index, label, clean_prediction, prediction, success, by (the "
       "attack "
-      "that made it: one of autoattack's), loss, linf, l2, l1, l0\n"
+      "that made it: one of autoattack's), loss, linf, l2, l1, l0, forward_passes (a search's queries), "
+      "backward_passes\n"
+      " DIR/classes.csv, confusion.csv   accuracy by class; what each class is taken for under the attack\n"
       " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), "
       "index, label, clean_prediction, prediction, success\n"
       " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
@@ -143,7 +146,7 @@ class Kept {
       table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
                   int64_t{row.success}, to_string(row.by), static_cast<double>(row.loss),
                   static_cast<double>(row.linf), static_cast<double>(row.l2), static_cast<double>(row.l1),
-                  int64_t{row.l0}});
+                  int64_t{row.l0}, image.forward_passes, image.backward_passes});
     }
   }
 
@@ -169,7 +172,9 @@ class Kept {
                 {"linf", "L-inf", Column::Kind::general, 4},
                 {"l2", "L2", Column::Kind::general, 4},
                 {"l1", "L1", Column::Kind::general, 4},
-                {"l0", "L0", Column::Kind::count}}};
+                {"l0", "L0", Column::Kind::count},
+                {"forward_passes", "forward", Column::Kind::count},
+                {"backward_passes", "backward", Column::Kind::count}}};
 };
 
 // All images; with a target those of other classes: one of the target class has nowhere to go and would count as
@@ -237,6 +242,9 @@ void run(AttackCommand& options, const Flags& flags) {
   const auto by_attack = ensemble ? kept.fooled.by_attack() : std::map<std::string, int64_t>();
   std::ranges::copy(anomalies(summary, by_attack), std::back_inserter(warnings));
   kept.write(folder);
+  const std::vector<std::string>& names = trained.data.info.class_names;
+  folder.write("classes.csv", robust_class_table(summary, names).csv());
+  folder.write("confusion.csv", confusion_table(summary.confusion(), names).csv());
   Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
   if (chosen.asked) result["size_asked"] = chosen.asked->asked;
   result.update(to_json(summary));

@@ -34,6 +34,9 @@ Json to_json(const AttackSummary& s) {
           {"accuracy", s.accuracy()},
           {"robust_accuracy", s.robust_accuracy()},
           {"interval", {interval.low, interval.high}},
+          {"clean_correct", s.clean_correct},
+          {"successes", s.successes},
+          {"successes_of_correct", s.successes_of_correct},
           {"success_rate", s.success_rate()},
           {"success_rate_of_correct", s.success_rate_of_correct()},
           {"mean_loss", s.mean_loss()},
@@ -44,7 +47,11 @@ Json to_json(const AttackSummary& s) {
           {"box_violations", s.box_violations},
           {"ball_violations", s.ball_violations},
           {"zero_gradients", s.zero_gradients},
-          {"nan_gradients", s.nan_gradients}};
+          {"nan_gradients", s.nan_gradients},
+          {"clean_calibration_error", s.clean_calibration.error()},
+          {"calibration_error", s.calibration.error()},
+          {"by_class", robust_class_table(s, {}).json()},
+          {"confusion", s.confusion()}};
 }
 
 Json to_json(const AttackOptions& options, float eps) {
@@ -72,6 +79,31 @@ Json to_json(const AttackOptions& options, float eps) {
     for (const AttackOptions& stage : info.stages(options)) json["stages"].push_back(to_json(stage, eps));
   }
   return json;
+}
+
+Table robust_class_table(const AttackSummary& summary, const std::vector<std::string>& class_names) {
+  using Kind = Column::Kind;
+  Table table({{"class", "class"},
+               {"images", "images", Kind::count},
+               {"clean_accuracy", "clean", Kind::percent},
+               {"robust_accuracy", "robust", Kind::percent},
+               {"taken_for", "most often taken for"},
+               {"taken", "images", Kind::count}});
+  const auto name = [&](size_t k) {
+    return k < class_names.size() ? class_names[k] : std::to_string(k);
+  };
+  for (size_t k = 0; k < summary.classes.size(); ++k) {
+    const ClassCount& one = summary.classes[k];
+    if (one.images == 0) continue;
+    std::vector<int64_t> others = one.after;
+    if (k < others.size()) others[k] = 0;
+    const auto most = std::ranges::max_element(others);
+    const bool any = most != others.end() && *most > 0;
+    table.row({name(k), one.images, quotient(one.clean_correct, one.images), quotient(one.robust, one.images),
+               any ? Cell(name(static_cast<size_t>(most - others.begin()))) : Cell(),
+               any ? Cell(*most) : Cell()});
+  }
+  return table;
 }
 
 Table norms_table(const FooledImages& fooled) {

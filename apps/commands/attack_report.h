@@ -22,6 +22,10 @@ Json to_json(const AttackSummary& summary);
 // "stage".
 Json to_json(const AttackOptions& options, float eps);
 
+// A row for each class that occurs: images, accuracy when clean and under the attack, what it is most often taken for.
+// Names that are lacking are numbers.
+Table robust_class_table(const AttackSummary& summary, const std::vector<std::string>& class_names);
+
 // The norms of perturbations, {"n", "l0": {"mean", "median", "max"}, ...}, and for people.
 Json to_json(const FooledImages& fooled);
 Table norms_table(const FooledImages& fooled);

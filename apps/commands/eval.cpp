@@ -1,8 +1,11 @@
 // caltrop eval: how good a network is on images it was not trained on.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 
+#include "apps/commands/attack_report.h"
+#include "apps/commands/eval_attacked.h"
 #include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
@@ -12,6 +15,8 @@
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
 #include "data/npz.h"
+#include "data/verification.h"
+#include "engine/checksum.h"
 
 namespace caltrop {
 namespace {
@@ -20,7 +25,7 @@ struct EvalOptions {
   CommonOptions common;
   DataOptions data;
   ModelOptions model;
-  std::string subset = "test", logits;
+  std::string subset = "test", logits, features, attacked;
   int64_t batch = 0;
 };
 
@@ -29,21 +34,39 @@ void declare(Flags& flags, EvalOptions& options) {
   flags.about(
       "Tests a trained network: accuracy with its 95 % interval (Wilson), precision, recall and F1 of each "
       "class and their unweighted means (paper 1, Eq. 7-10), and the confusion matrix. Without --dataset and "
-      "--split it takes those that the weights were trained with.");
+      "--split it takes those that the weights were trained with. With --attacked it judges a stored set of "
+      "attacked "
+      "images instead, made on this network or on another: what it says of them, and how many it still gets "
+      "right.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "use the first N images");
   add_subset_flag(flags, options.subset);
+  flags.text(
+      "attacked", options.attacked, "FILE",
+      "judge attacked images: adversarial.npz of 'caltrop attack', or a part of 'caltrop gma generate'");
+  flags.exclusive({"attacked", "dataset"});
+  flags.exclusive({"attacked", "limit"});
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
   add_common_flags(flags, options.common, false);
   flags.text("logits", options.logits, "FILE",
-             "write the logits as NPZ: array `logits`, float32, images x outputs");
-  flags.section("Files",
-                "With --out: DIR/config.json, evaluation.json (as --json), classes.csv, confusion.csv");
-  flags.section("JSON",
-                "n, accuracy, interval (low and high), precision, recall, f1: fractions; confusion: a row "
-                "per true class, a column per predicted one; dataset, classes");
+             "write the logits as NPZ: array `logits`, float32, images x outputs; with --attacked those of "
+             "the attacked "
+             "images, and `clean_logits`");
+  flags.text("features", options.features, "FILE",
+             "write what the last layer takes as NPZ: array `features`, float32, images x features");
+  flags.section(
+      "Files",
+      "With --out: DIR/config.json, evaluation.json (as --json), classes.csv, confusion.csv; with --attacked "
+      "of the attacked images, those of all sizes together");
+  flags.section(
+      "JSON",
+      "schema (evaluation/2), n, accuracy, interval (low and high), precision, recall, f1: fractions; "
+      "calibration_error (15 bins); confusion: a row per true class, a column per predicted one; by_class; "
+      "dataset, classes, run. With --attacked: schema (judged/1), sizes: of each what summary.json of "
+      "'attack' "
+      "has, and by_class, confusion; made_on_this_network, run");
   flags.example("caltrop eval --weights runs/target/model.safetensors",
                 "Test on the data set that it was trained on.");
   flags.example(
@@ -52,14 +75,106 @@ void declare(Flags& flags, EvalOptions& options) {
       "Test weights saved by PyTorch; JSON on standard output.");
 }
 
+void write_features(const EvalOptions& options, const Model& model, const ImageSource& images) {
+  if (options.features.empty()) return;
+  const Features all = features(model, images, options.batch);
+  NpzWriter file(options.features);
+  file.add("features", {images.count(), all.width}, all.values);
+  file.close();
+}
+
+// The confusion and the classes of all sizes together: what tables show.
+AttackSummary together(const std::vector<AttackSummary>& sizes) {
+  AttackSummary all = sizes.at(0);
+  for (size_t s = 1; s < sizes.size(); ++s) {
+    for (size_t k = 0; k < sizes[s].classes.size(); ++k) {
+      ClassCount& to = all.classes[k];
+      const ClassCount& from = sizes[s].classes[k];
+      to.images += from.images, to.clean_correct += from.clean_correct, to.robust += from.robust;
+      to.after.resize(std::max(to.after.size(), from.after.size()));
+      for (size_t c = 0; c < from.after.size(); ++c) to.after[c] += from.after[c];
+    }
+  }
+  return all;
+}
+
+void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
+  Backend& backend = open_backend(options.common, console);
+  options.attacked = std::filesystem::absolute(options.attacked).lexically_normal().string();
+  const AttackedSet set = read_attacked_set(options.attacked);
+  const OpenedNetwork network = open_network(options.model, set.shape, set.classes(), backend);
+  if (network.model.outputs() < set.classes())
+    fail("{} has {} outputs, but the set has {} classes", options.model.weights, network.model.outputs(),
+         set.classes());
+  Json facts = network.facts;
+  facts["inputs"]["attacked_crc32"] =
+      fmt::format("{:08x}", checksum(std::span(set.delta), checksum(std::span(set.x))));
+  const std::filesystem::path beside = std::filesystem::path(options.attacked).parent_path() / "config.json";
+  Json made = std::filesystem::exists(beside) ? read_json(beside) : Json::object();
+  const Json made_on =
+      made.is_object() ? made.value("inputs", Json::object()).value("weights_crc32", Json()) : Json();
+  const RunConfig config = make_config(flags, facts);
+  const RunFolder folder(options.common.out, config, options.common.resume);
+  ProgressLine progress(console, "judging", set.images() * set.sizes(), "images");
+  const JudgedSet judged =
+      judge_set(network.model, set, options.batch, std::bind_front(&ProgressLine::at, &progress));
+  progress.finish();
+  Json result = {{"n", set.images()},
+                 {"made_on_this_network",
+                  made_on.is_null() ? Json() : Json(made_on == facts["inputs"]["weights_crc32"])},
+                 {"sizes", Json::array()}};
+  using Kind = Column::Kind;
+  Table table({{"size", "size", Kind::general, 4},
+               {"clean", "clean", Kind::percent},
+               {"accuracy", "attacked", Kind::percent},
+               {"robust", "robust", Kind::percent},
+               {"of_all", "fooled, of all", Kind::percent},
+               {"of_right", "of those right", Kind::percent}});
+  for (const AttackSummary& summary : judged.sizes) {
+    Json size = to_json(summary);
+    for (const char* key : {"box_violations", "ball_violations", "zero_gradients", "nan_gradients"})
+      size.erase(key);
+    result["sizes"].push_back(std::move(size));
+    table.row({std::isinf(summary.size) ? Cell() : Cell(static_cast<double>(summary.size)),
+               summary.clean_accuracy(), summary.accuracy(), summary.robust_accuracy(),
+               summary.success_rate(), summary.success_rate_of_correct()});
+  }
+  const AttackSummary all = together(judged.sizes);
+  const Table classes = robust_class_table(all, {}), confusion = confusion_table(all.confusion(), {});
+  console.say("{} attacked images, made on {}", grouped(set.images() * set.sizes()),
+              made_on.is_null()                             ? "a network that they do not name"
+              : made_on == facts["inputs"]["weights_crc32"] ? "this network"
+                                                            : "another network");
+  console.say(table);
+  console.blank();
+  console.say(classes);
+  console.blank();
+  console.say(confusion);
+  if (!options.logits.empty()) {
+    NpzWriter file(options.logits);
+    file.add("logits", {set.images() * set.sizes(), judged.outputs}, judged.attacked);
+    file.add("clean_logits", {set.images(), judged.outputs}, judged.clean);
+    file.close();
+  }
+  write_features(options, network.model, StoredImages(set, backend, false));
+  result = result_of(config, "judged/1", std::move(result));
+  folder.write_json("evaluation.json", result);
+  folder.write("classes.csv", classes.csv());
+  folder.write("confusion.csv", confusion.csv());
+  console.result(result);
+}
+
 void run(EvalOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  if (!options.logits.empty()) check_writable(options.logits);
+  for (const std::string& file : {options.logits, options.features})
+    if (!file.empty()) check_writable(file);
   RunFolder::check(options.common.out, options.common.resume);
+  if (!options.attacked.empty()) return run_attacked(options, flags, console);
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const DataInfo& data = trained.data.info;
-  const RunFolder folder(options.common.out, make_config(flags, trained.facts), options.common.resume);
+  const RunConfig config = make_config(flags, trained.facts);
+  const RunFolder folder(options.common.out, config, options.common.resume);
 
   ProgressLine progress(console, "testing", trained.data.images.count(), "images");
   const Evaluation evaluation = evaluate(trained.model, trained.data.images, options.batch,
@@ -78,7 +193,15 @@ void run(EvalOptions& options, const Flags& flags) {
   console.blank();
   console.say(confusion);
 
+  Calibration calibration;
+  const std::vector<double> sure = confidences(evaluation.logits, trained.model.outputs());
+  const std::vector<int32_t> said = argmax_rows(evaluation.logits, trained.model.outputs());
+  for (size_t i = 0; i < said.size(); ++i)
+    calibration.add(sure[i], said[i] == trained.data.images.labels()[i]);
+  console.say("calibration error {:.4f} (15 bins)", calibration.error());
   Json result = to_json(evaluation.metrics, evaluation.confusion);
+  result["calibration_error"] = calibration.error();
+  result["by_class"] = classes.json();
   result["dataset"] = data.name;
   result["classes"] = data.class_names;
   if (!options.logits.empty()) {
@@ -86,6 +209,8 @@ void run(EvalOptions& options, const Flags& flags) {
     file.add("logits", {evaluation.metrics.n, trained.model.outputs()}, evaluation.logits);
     file.close();
   }
+  write_features(options, trained.model, trained.data.images);
+  result = result_of(config, "evaluation/2", std::move(result));
   folder.write_json("evaluation.json", result);
   folder.write("classes.csv", classes.csv());
   folder.write("confusion.csv", confusion.csv());

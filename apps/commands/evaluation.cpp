@@ -50,14 +50,24 @@ Table class_table(const Evaluation& evaluation, const std::vector<std::string>& 
 }
 
 Table confusion_table(const Confusion& confusion, const std::vector<std::string>& class_names) {
-  std::vector<Column> columns = {{"true_class", "true \\ predicted"}};
-  for (int64_t k = 0; k < confusion.classes(); ++k) {
-    columns.push_back({class_name(class_names, k), class_name(class_names, k), Column::Kind::count});
-  }
-  Table table(std::move(columns));
+  std::vector<std::vector<int64_t>> counts;
   for (int64_t truth = 0; truth < confusion.classes(); ++truth) {
+    std::vector<int64_t>& row = counts.emplace_back();
+    for (int64_t k = 0; k < confusion.classes(); ++k) row.push_back(confusion.at(truth, k));
+  }
+  return confusion_table(counts, class_names);
+}
+
+Table confusion_table(const std::vector<std::vector<int64_t>>& counts,
+                      const std::vector<std::string>& class_names) {
+  std::vector<Column> columns = {{"true_class", "true \\ predicted"}};
+  const auto classes = static_cast<int64_t>(counts.size());
+  for (int64_t k = 0; k < classes; ++k)
+    columns.push_back({class_name(class_names, k), class_name(class_names, k), Column::Kind::count});
+  Table table(std::move(columns));
+  for (int64_t truth = 0; truth < classes; ++truth) {
     std::vector<Cell> row = {class_name(class_names, truth)};
-    for (int64_t k = 0; k < confusion.classes(); ++k) row.emplace_back(confusion.at(truth, k));
+    for (const int64_t count : counts[static_cast<size_t>(truth)]) row.emplace_back(count);
     table.row(std::move(row));
   }
   return table;

@@ -19,5 +19,8 @@ std::string in_words(const Metrics& metrics);
 // One row per class that occurs, and one for the macro averages.
 Table class_table(const Evaluation& evaluation, const std::vector<std::string>& class_names);
 Table confusion_table(const Confusion& confusion, const std::vector<std::string>& class_names);
+// Rows: true classes; square. Names that are lacking are numbers.
+Table confusion_table(const std::vector<std::vector<int64_t>>& counts,
+                      const std::vector<std::string>& class_names);
 
 }  // namespace caltrop

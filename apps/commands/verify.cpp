@@ -52,8 +52,12 @@ void declare(Flags& flags, VerifyOptions& options) {
   flags.section("Files", "With --out: DIR/config.json, verdict.json (as --json), claims.csv");
   flags.section(
       "JSON",
-      "n (images x sizes), claims: name, checked, broken; trusted: what was taken from the set's own word; "
-      "success_rate, success_rate_8bit, within_size_8bit: fractions; holds: whether all claims do");
+      "schema (verdict/2), n (images x sizes), claims: claim, checked, broken; trusted: what was taken from "
+      "the set's "
+      "own word; made_on_this_network: true, false, or null where the set's run does not say; "
+      "claimed_success_rate: the "
+      "set's word, of the network that it was made on; success_rate, success_rate_8bit: of this network; "
+      "within_size_8bit; holds: whether all claims do; run");
   flags.example(
       "caltrop verify runs/pgd-linf-mnist/adversarial.npz --weights runs/target/model.safetensors "
       "--dataset mnist",
@@ -137,6 +141,13 @@ std::optional<HostData> chosen_data(VerifyOptions& options, const Flags& flags, 
   return std::nullopt;
 }
 
+// Whether the network that is asked is the one that the set was made on; nothing where the set's run does not say.
+std::optional<bool> made_on(const Json& config, const Json& facts) {
+  const Json made = config.value("inputs", Json()), asked = facts.value("inputs", Json());
+  if (!made.is_object() || !made.contains("weights_crc32")) return std::nullopt;
+  return made.value("weights_crc32", Json()) == asked.value("weights_crc32", Json());
+}
+
 // What nobody but the set or the run that made it says.
 std::vector<std::string> trusted(const VerifyOptions& options, bool has_data) {
   std::vector<std::string> words;
@@ -165,8 +176,10 @@ void run(VerifyOptions& options, const Flags& flags) {
   const int64_t classes = std::max(data ? data->info.classes : 1, set.classes());
   const OpenedNetwork network = open_network(options.model, set.shape, classes, backend);
   Json facts = network.facts;
+  const std::optional<bool> same = made_on(config, facts);
   if (data) facts.update(data->info.facts);
-  const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
+  const RunConfig run_config = make_config(flags, facts);
+  const RunFolder folder(options.common.out, run_config, options.common.resume);
   const auto ask = [&](const ImageSource& images) {
     return predict(network.model, images, options.batch);
   };
@@ -181,19 +194,28 @@ void run(VerifyOptions& options, const Flags& flags) {
                {"broken", "broken", Column::Kind::count}});
   for (const Claim& claim : found.claims) table.row({claim.name, claim.checked, claim.broken});
   const std::vector<std::string> on_trust = trusted(options, data.has_value());
-  const Json result = {{"n", found.rows},
-                       {"claims", table.json()},
-                       {"trusted", on_trust},
-                       {"success_rate", found.share(found.successes)},
-                       {"success_rate_8bit", found.share(found.rounded_successes)},
-                       {"within_size_8bit", found.share(found.rounded_within)},
-                       {"holds", found.broken() == 0}};
+  const Json result = result_of(run_config, "verdict/2",
+                                {{"n", found.rows},
+                                 {"claims", table.json()},
+                                 {"trusted", on_trust},
+                                 {"made_on_this_network", same ? Json(*same) : Json()},
+                                 {"claimed_success_rate", found.share(found.claimed)},
+                                 {"success_rate", found.share(found.successes)},
+                                 {"success_rate_8bit", found.share(found.rounded_successes)},
+                                 {"within_size_8bit", found.share(found.rounded_within)},
+                                 {"holds", found.broken() == 0}});
   console.say("{} attacked images: {} originals, {} size{}", grouped(found.rows), grouped(set.images()),
               set.sizes(), set.sizes() == 1 ? "" : "s");
   console.say(table);
   console.blank();
+  console.say("the set claims {:.2f} % success, of the network that it was made on{}",
+              100 * found.share(found.claimed),
+              !same   ? "; whether that is this one it does not say"
+              : *same ? ", which is this one"
+                      : "; this is another");
   console.say(
-      "success {:.2f} %; rounded to 8 bits {:.2f} % still succeed and {:.2f} % of all keep to their size",
+      "this network: success {:.2f} %; rounded to 8 bits {:.2f} % still succeed and {:.2f} % of all keep to "
+      "their size",
       100 * found.share(found.successes), 100 * found.share(found.rounded_successes),
       100 * found.share(found.rounded_within));
   if (!on_trust.empty()) {
@@ -204,7 +226,10 @@ void run(VerifyOptions& options, const Flags& flags) {
   folder.write("claims.csv", table.csv());
   console.result(result);
   if (found.broken() > 0)
-    fail("{}: {} of {} claims do not hold", options.file, found.broken(), found.claims.size());
+    fail("{}: {} of {} claims do not hold{}", options.file, found.broken(), found.claims.size(),
+         same.value_or(true)
+             ? ""
+             : "; the set was made on other weights: 'caltrop eval --attacked' judges it by these");
 }
 
 }  // namespace

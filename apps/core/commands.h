@@ -28,6 +28,7 @@ Run attack_command(Flags& flags);
 Run verify_command(Flags& flags);
 Run sweep_command(Flags& flags);
 Run study_command(Flags& flags);
+Run transfer_command(Flags& flags);
 Run gma_generate_command(Flags& flags);
 Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);

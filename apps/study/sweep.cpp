@@ -48,10 +48,6 @@ std::vector<Together> together(const CellResult& result) {
   return all;
 }
 
-double share(int64_t part, int64_t whole) {
-  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
-}
-
 // The values of a point over the cells, as they come.
 struct Gathered {
   SweepPoint point;
@@ -79,10 +75,11 @@ class Gathering {
     }
     // What no seed can change has one value.
     if (cell.arm.trained && !at->robust.empty() && !draws) return;
-    if (!cell.arm.trained || at->clean.empty()) at->clean.push_back(share(clean_correct, result.attacked()));
-    at->robust.push_back(share(robust, result.attacked()));
-    at->success.push_back(share(successes, result.attacked()));
-    at->success_of_correct.push_back(share(successes_of_correct, clean_correct));
+    if (!cell.arm.trained || at->clean.empty())
+      at->clean.push_back(share_of(clean_correct, result.attacked()));
+    at->robust.push_back(share_of(robust, result.attacked()));
+    at->success.push_back(share_of(successes, result.attacked()));
+    at->success_of_correct.push_back(share_of(successes_of_correct, clean_correct));
   }
 
   std::vector<SweepPoint> points() {
@@ -213,12 +210,12 @@ Table results_table(const std::vector<CellResult>& results) {
                  images,
                  right,
                  robust,
-                 share(right, images),
-                 share(robust, images),
+                 share_of(right, images),
+                 share_of(robust, images),
                  interval.low,
                  interval.high,
-                 share(images - robust, images),
-                 share(right - robust, right),
+                 share_of(images - robust, images),
+                 share_of(right - robust, right),
                  {},
                  {},
                  {},

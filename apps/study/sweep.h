@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/core/run_folder.h"
+#include "apps/report/table.h"
 #include "apps/study/run.h"
 
 namespace caltrop {

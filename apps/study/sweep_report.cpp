@@ -165,39 +165,24 @@ std::map<Norm, Strongest> strongest_of(const CellResult& result) {
   return all;
 }
 
-// Of each network's first seed: a row for each class.
-Table class_table(const std::vector<CellResult>& results) {
-  using Kind = Column::Kind;
-  Table table({{"network", "network"},
-               {"norm", "norm"},
-               {"attack", "attack"},
-               {"size", "size"},
-               {"class", "class"},
-               {"images", "images", Kind::count},
-               {"clean", "clean", Kind::percent},
-               {"robust", "robust", Kind::percent},
-               {"taken", "most often taken for"}});
+// Of each network's first seed, under the strongest attack of each norm.
+Json by_class(const std::vector<CellResult>& results) {
+  Json tables = Json::array();
   std::set<std::pair<std::string, std::string>> seen;
   for (const CellResult& result : results) {
     const StudyCell& cell = result.cell;
     if (!seen.insert({cell.dataset, cell.arm.name}).second) continue;
     for (const auto& [norm, strongest] : strongest_of(result)) {
-      const std::vector<ClassCount>& classes = strongest.summary->classes;
-      for (size_t c = 0; c < classes.size(); ++c) {
-        const ClassCount& one = classes[c];
-        if (one.images == 0) continue;
-        std::vector<int64_t> others = one.after;
-        if (c < others.size()) others[c] = 0;
-        const auto most = std::ranges::max_element(others);
-        const bool any = most != others.end() && *most > 0;
-        table.row({cell.arm.name, norm_title(norm), cell.attacks[strongest.attack].name,
-                   cell.attacks[strongest.attack].asked_size(strongest.size), fmt::format("{}", c),
-                   one.images, quotient(one.clean_correct, one.images), quotient(one.robust, one.images),
-                   any ? fmt::format("{} ({})", most - others.begin(), *most) : std::string("-")});
-      }
+      const StudyAttack& attack = cell.attacks[strongest.attack];
+      const std::vector<std::string> names =
+          cell.images ? cell.images->info.class_names : std::vector<std::string>();
+      tables.push_back(
+          page_table(fmt::format("{} on {}: {} at {} {}", cell.arm.name, cell.dataset, attack.name,
+                                 norm_title(norm), attack.asked_size(strongest.size)),
+                     "", robust_class_table(*strongest.summary, names)));
     }
   }
-  return table;
+  return tables;
 }
 
 // What the attacks were, each once: the options that it reads. A step that follows from the size has none of its own.
@@ -261,7 +246,6 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
                         distinct<std::string>(points, [](const SweepPoint& p) { return p.network; }).size()),
                     "network", "networks"));
   const size_t seeds = seeds_of(points);
-  Json by_class = page_table("By class", "", class_table(results));
   place.folder.write(
       "report.html",
       fill_page(
@@ -278,7 +262,7 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
            {"all", std::ranges::any_of(points, [](const SweepPoint& p) { return p.attack == kAllAttacks; })},
            {"left_out", Json::array()},
            {"sections", sections},
-           {"by_class", by_class},
+           {"by_class", by_class(results)},
            {"attacks", attacks_of(results)},
            {"config", json_text(config.values)},
            {"version", version}}));

@@ -299,7 +299,10 @@ TEST_SUITE("apps") {
         place, "back", {"export", "--quiet", "--weights", "torch/model.safetensors", "--layout", "caltrop"});
     CHECK((back.at("model.safetensors") == trained.at("model.safetensors")));
     const Outcome from_torch = place.caltrop({"eval", "--weights", "torch/model.safetensors", "--json", "-"});
-    CHECK(from_torch.out == outcome.out);
+    Json theirs = Json::parse(from_torch.out), own = Json::parse(outcome.out);
+    CHECK(theirs["run"]["inputs"] != own["run"]["inputs"]);  // other bytes of the same weights
+    theirs.erase("run"), own.erase("run");
+    CHECK(theirs == own);
   }
 
   TEST_CASE("weights remember how their images were divided") {

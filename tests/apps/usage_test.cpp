@@ -259,7 +259,7 @@ TEST_SUITE("apps") {
 
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
-    for (const std::string name : {"info", "train", "eval", "attack", "sweep", "study", "gma generate", "gma analyze",
+    for (const std::string name : {"info", "train", "eval", "attack", "sweep", "study", "transfer", "gma generate", "gma analyze",
                                    "gma poison", "gma visual", "paper gma-mia", "demo", "export", "bench",
                                    "bench cpu", "bench cuda", "bench ensemble", "bench kernels"}) {
       CAPTURE(name);
