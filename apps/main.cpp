@@ -60,6 +60,7 @@ const std::vector<Command>& commands() {
       {"bench cpu", "time the CPU's main jobs", bench_cpu_command},
       {"bench cuda", "time the same jobs on a GPU", bench_cuda_command},
       {"bench ensemble", "time the vote of three networks, fused and composed", bench_ensemble_command},
+      {"bench layers", "what share of the CPU's peak each layer reaches", bench_layers_command},
       {"bench kernels", "check and time the kernel ladders, naive to fast", bench_kernels_command},
       {"emulate", "a CUDA kernel on the CPU, thread by thread: memory traffic, races", emulate_command},
   });

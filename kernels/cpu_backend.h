@@ -91,6 +91,10 @@ std::vector<CpuTarget> cpu_targets();
 // Runs all kernels on one supported target; an empty name means the best. For tests: set it between ops only.
 void set_cpu_target(const std::string& name);
 
+// Floating-point operations a second (a multiply-add is two) that all threads reach together on registers alone: the
+// ceiling of every product. Measured in about a tenth of a second.
+double cpu_peak();
+
 // Working memory of one call.
 class Scratch {
  public:

@@ -42,6 +42,7 @@ Run bench_command(Flags& flags);
 Run bench_cpu_command(Flags& flags);
 Run bench_cuda_command(Flags& flags);
 Run bench_ensemble_command(Flags& flags);
+Run bench_layers_command(Flags& flags);
 Run bench_kernels_command(Flags& flags);
 Run emulate_command(Flags& flags);
 

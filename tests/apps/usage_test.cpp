@@ -259,17 +259,21 @@ TEST_SUITE("apps") {
 
   TEST_CASE("every command has a manual page with examples") {
     const Workplace place;
-    for (const std::string name : {"info", "train", "eval", "attack", "sweep", "study", "transfer", "gma generate", "gma analyze",
-                                   "gma poison", "gma visual", "paper gma-mia", "demo", "export", "bench",
-                                   "bench cpu", "bench cuda", "bench ensemble", "bench kernels"}) {
+    for (const std::string name :
+         {"info",       "train",         "eval",           "attack",       "sweep",
+          "study",      "transfer",      "gma generate",   "gma analyze",  "gma poison",
+          "gma visual", "paper gma-mia", "demo",           "export",       "bench",
+          "bench cpu",  "bench cuda",    "bench ensemble", "bench layers", "bench kernels"}) {
       CAPTURE(name);
       const Outcome page = place.shell("\"$CALTROP\" " + name + " --help");
       CHECK(page.status == 0);
       CHECK(page.error.empty());
       CHECK(page.out.starts_with("Usage: caltrop " + name));
       CHECK(page.out.find("\nExamples\n  caltrop " + name) != std::string::npos);
-      const std::map<std::string, std::string> others = {
-          {"bench cpu", "cpu"}, {"bench cuda", "cuda"}, {"bench kernels", "auto|cuda|emulated"}};
+      const std::map<std::string, std::string> others = {{"bench cpu", "cpu"},
+                                                         {"bench layers", "cpu"},
+                                                         {"bench cuda", "cuda"},
+                                                         {"bench kernels", "auto|cuda|emulated"}};
       const std::string device =
           "--device " + (others.contains(name) ? others.at(name) : std::string("auto|cpu|cuda"));
       for (const char* flag : {device.c_str(), "--seed N", "--threads N", "--out DIR", "--json FILE",
