@@ -121,11 +121,22 @@ HWY_EXPORT(winograd_finish_dweight);
 HWY_EXPORT(dweight_tap);
 HWY_EXPORT(dweight_runs);
 
+namespace {
+bool winograd_allowed = true;
+bool takes_winograd(const Conv2d& s) {
+  return winograd_allowed && winograd_suits(s);
+}
+}  // namespace
+
+void set_cpu_winograd(bool allowed) {
+  winograd_allowed = allowed;
+}
+
 Convolution::Convolution(CpuBackend& backend, const Conv2d& shape, const float* w)
     : backend_(backend),
       shape_(shape),
       w_(w),
-      winograd_(winograd_suits(shape)),
+      winograd_(takes_winograd(shape)),
       together_(images_together(shape)),
       filters_(backend, winograd_ ? winograd_filters_size(shape) : 0) {
   if (!winograd_) return;
@@ -276,7 +287,7 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
 }
 
 void CpuBackend::conv2d_dweight(const Conv2d& s, const float* x, const float* g, float* dw) {
-  if (winograd_suits(s)) return winograd_dweight(*this, s, x, g, dw);
+  if (takes_winograd(s)) return winograd_dweight(*this, s, x, g, dw);
   // Many weights are divided among tasks, few are summed over parts of the batch.
   constexpr int64_t kFew = 32, kRows = 96, kMany = 64 * 1024;
   const int64_t weights = weight_size(s), positions = s.out_h() * s.out_w();

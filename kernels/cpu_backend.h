@@ -91,6 +91,10 @@ std::vector<CpuTarget> cpu_targets();
 // Runs all kernels on one supported target; an empty name means the best. For tests: set it between ops only.
 void set_cpu_target(const std::string& name);
 
+// Whether convolutions that suit it go by Winograd's tiles, as they do at first. For tests, which compare with direct sums:
+// set it between ops only.
+void set_cpu_winograd(bool allowed);
+
 // Floating-point operations a second (a multiply-add is two) that all threads reach together on registers alone: the
 // ceiling of every product. Measured in about a tenth of a second.
 double cpu_peak();

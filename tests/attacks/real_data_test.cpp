@@ -3,12 +3,16 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "attacks/gma.h"
 #include "data/dataset.h"
+#include "engine/autograd.h"
+#include "engine/ops.h"
 #include "engine/optimizer.h"
 #include "engine/training.h"
 #include "engine/zoo.h"
+#include "kernels/cpu_backend.h"
 #include "tests/attacks/setup.h"
 
 namespace caltrop {
@@ -23,25 +27,32 @@ struct Trained {
   Images test;
 };
 
+// The gradient of each image's loss for its pixels, as an attack takes it.
+std::vector<float> pixel_gradients(const Model& model, const Images& images) {
+  const std::vector<int64_t> rows = row_range(0, images.count());
+  const Tensor x = variable(images.pixels(rows));
+  const Labels labels(cpu_backend(), images.labels_of(rows));
+  return grad(sum(cross_entropy(model.forward(x), labels)), x).to_host();
+}
+
 Images images_of(const ImageSet& set) {
   return Images(cpu_backend(), {set.height, set.width, set.channels}, set.pixels, set.labels);
 }
 
-Trained train_target() {
+Trained train(const std::string& line, int64_t images, int epochs) {
   const Dataset data = load_dataset({});
-  const ImageSet train = take_first(data.train, 4000), test = take_first(data.test, 100);
-  Model model(parse_architecture(zoo_line("target", train.classes)),
-              {train.height, train.width, train.channels}, cpu_backend());
+  const ImageSet train = take_first(data.train, images), test = take_first(data.test, 100);
+  Model model(parse_architecture(line), {train.height, train.width, train.channels}, cpu_backend());
   model.initialize(Initializer::he_uniform, 1);
   Optimizer optimizer({}, model.parameters());
-  const Images images = images_of(train);
+  const Images pixels = images_of(train);
   CrossEntropy objective;
-  fit(model, optimizer, images, objective, {.epochs = 2});
+  fit(model, optimizer, pixels, objective, {.epochs = epochs});
   return {data.name, std::move(model), images_of(test)};
 }
 
 const Trained& trained_target() {
-  static const Trained trained = train_target();
+  static const Trained trained = train(zoo_line("target", 10), 4000, 2);
   return trained;
 }
 
@@ -95,6 +106,24 @@ TEST_SUITE("attacks") {
     const GmaAnalysis l2 =
         gma_analyze(target.model, target.test, gma_sizes(), gma_attack(AttackKind::pgd, Norm::l2), 1, job);
     CHECK(l2.pooled_accuracy > linf.pooled_accuracy);  // the same size permits less under L2
+  }
+
+  // An attack follows signs. Winograd's products round otherwise than direct sums do, which may turn those of
+  // gradients near zero: one in ten thousand at most.
+  TEST_CASE("Winograd turns hardly a sign of a gradient") {
+    const Trained network = train(
+        "conv 32 3 pad 1 | relu | maxpool 2 | conv 32 3 pad 1 | relu | conv 64 3 pad 1 | relu | maxpool 2 | "
+        "conv 64 3 pad 1 | relu | flatten | dense 10",
+        1000, 2);
+    const std::vector<float> fast = pixel_gradients(network.model, network.test);
+    set_cpu_winograd(false);
+    const std::vector<float> direct = pixel_gradients(network.model, network.test);
+    set_cpu_winograd(true);
+    CHECK(fast != direct);
+    size_t turned = 0;
+    for (size_t i = 0; i < fast.size(); ++i) turned += std::signbit(fast[i]) != std::signbit(direct[i]);
+    MESSAGE(turned, " of ", fast.size(), " signs are turned");
+    CHECK(turned * 10000 <= fast.size());
   }
 }
 
