@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "data/array_set.h"
 #include "data/digits.h"
 #include "data/idx_directory.h"
 #include "data/image_folder.h"
@@ -17,10 +18,10 @@ namespace fs = std::filesystem;
 constexpr uint64_t kDigitsSeed = 0;
 constexpr SplitRatio kFolderSplit{80, 20};
 
-Dataset load_named(const PublishedSet& set, const fs::path& data_dir) {
-  const std::vector<fs::path> places = search_places(set.name, data_dir);
+Dataset load_named(const PublishedSet& set, const DatasetRequest& request) {
+  const std::vector<fs::path> places = search_places(set.name, request.data_dir);
   for (const fs::path& place : places) {
-    if (holds_idx_files(place)) return read_idx_directory(place, set);
+    if (holds_idx_files(place)) return read_idx_directory(place, set, request.test_only);
   }
   throw DatasetNotFound(fmt::format("data set {} was not found; looked in {}; to get it: {}", set.name,
                                     join_paths(places), set.fetch_command));
@@ -34,9 +35,9 @@ Dataset load_digits() {
 }
 
 // Where `auto` is given a directory, the set must be in it, and digits are no substitute.
-Dataset load_any_from(const fs::path& data_dir) {
+Dataset load_any_from(const fs::path& data_dir, bool test_only) {
   for (const PublishedSet& set : published_sets()) {
-    if (holds_idx_files(data_dir / set.name)) return read_idx_directory(data_dir / set.name, set);
+    if (holds_idx_files(data_dir / set.name)) return read_idx_directory(data_dir / set.name, set, test_only);
   }
   if (!holds_idx_files(data_dir)) {
     fail(
@@ -50,17 +51,17 @@ Dataset load_any_from(const fs::path& data_dir) {
     fail("{} holds IDX files that are neither those of MNIST nor of Fashion-MNIST: say which with --dataset",
          data_dir.string());
   }
-  return read_idx_directory(data_dir, *set);
+  return read_idx_directory(data_dir, *set, test_only);
 }
 
-Dataset load_any() {
+Dataset load_any(bool test_only) {
   std::vector<std::string> missing;
   std::string reason;
   for (const PublishedSet& set : published_sets()) {
     const std::vector<fs::path> places = search_places(set.name, {});
     for (const fs::path& place : places) {
       if (!holds_idx_files(place)) continue;
-      Dataset data = read_idx_directory(place, set);
+      Dataset data = read_idx_directory(place, set, test_only);
       if (!reason.empty()) data.notices.push_back(fmt::format("{}; using {}", reason, set.name));
       return data;
     }
@@ -104,15 +105,23 @@ Dataset load_folder(const DatasetRequest& request) {
 }
 
 Dataset load(const DatasetRequest& request) {
-  if (request.name == "auto") return request.data_dir.empty() ? load_any() : load_any_from(request.data_dir);
+  if (request.name == "auto")
+    return request.data_dir.empty() ? load_any(request.test_only)
+                                    : load_any_from(request.data_dir, request.test_only);
+  if (request.name == "arrays") {
+    if (request.data_dir.empty())
+      fail("the data set arrays needs --data-dir, an NPZ file or a folder of NPY files");
+    return read_array_set(request.data_dir);
+  }
   if (request.name == "digits") {
     if (!request.data_dir.empty()) fail("the data set digits is built in: it takes no --data-dir");
     return load_digits();
   }
   for (const PublishedSet& set : published_sets()) {
-    if (request.name == set.name) return load_named(set, request.data_dir);
+    if (request.name == set.name) return load_named(set, request);
   }
-  fail("unknown data set '{}': expected auto, mnist, fashion-mnist, digits or folder", shown(request.name));
+  fail("unknown data set '{}': expected auto, mnist, fashion-mnist, digits, folder or arrays",
+       shown(request.name));
 }
 
 }  // namespace
@@ -126,6 +135,7 @@ Dataset load_dataset(const DatasetRequest& request) {
   }
   Dataset data = load(request);
   if (request.split != "standard") {
+    if (data.train.count() == 0) fail("{} has test images alone: there is nothing to divide", data.source);
     split_again(data, concatenate(data.train, data.test), parse_split(request.split), request.seed);
   }
   return data;

@@ -1,7 +1,7 @@
 // Labelled image sets, and where to find them.
 //
-// Data sets by name: mnist, fashion-mnist (IDX files), folder (images in one sub-folder per class), digits
-// (drawn, see digits.h), auto (MNIST where it is found, else Fashion-MNIST, else digits).
+// Data sets by name: mnist, fashion-mnist (IDX files), folder (images in one sub-folder per class), arrays (NPZ or NPY,
+// see array_set.h), digits (drawn, see digits.h), auto (MNIST where it is found, else Fashion-MNIST, else digits).
 #pragma once
 
 #include <cstdint>
@@ -36,9 +36,9 @@ ImageSet subset(const ImageSet& set, std::span<const int64_t> indices);
 ImageSet concatenate(const ImageSet& first, const ImageSet& second);
 
 struct Dataset {
-  std::string name;    // "mnist", "fashion-mnist", "digits", "folder": never "auto"
-  std::string source;  // the directory, or what else the images come from
-  ImageSet train = {}, test = {};
+  std::string name;                // "mnist", "fashion-mnist", "digits", "folder", "arrays": never "auto"
+  std::string source;              // the directory, or what else the images come from
+  ImageSet train = {}, test = {};  // without images: not there, or not asked for
   std::vector<std::string> notices = {};  // what a user must be told, one line each; apps/ prints them
 };
 
@@ -55,6 +55,8 @@ struct DatasetRequest {
   uint64_t seed = 0;
   // Folder: every image is resized to this. 0: the size of the first image.
   int64_t image_height = 0, image_width = 0;
+  // IDX, arrays: the training images are not read and need not be there. For the standard split.
+  bool test_only = false;
 };
 
 // A named set that is in none of the places.

@@ -99,14 +99,33 @@ bool holds_idx_files(const fs::path& directory) {
 }
 
 const PublishedSet* identify(const fs::path& directory) {
-  const uint32_t labels = label_checksum(read_idx_labels(need_file(directory, kTrainLabels), 256));
+  const bool trained = !find_file(directory, kTrainLabels).empty();
+  const uint32_t labels =
+      label_checksum(read_idx_labels(need_file(directory, trained ? kTrainLabels : kTestLabels), 256));
   for (const PublishedSet& set : published_sets()) {
-    if (set.train_labels == labels) return &set;
+    if ((trained ? set.train_labels : set.test_labels) == labels) return &set;
   }
   return nullptr;
 }
 
-Dataset read_idx_directory(const fs::path& directory, const PublishedSet& set) {
+Dataset read_idx_tests(const fs::path& directory, const PublishedSet& set) {
+  const fs::path images = need_file(directory, kTestImages), labels = need_file(directory, kTestLabels);
+  Dataset data{
+      .name = set.name, .source = directory.string(), .test = read_idx_set(images, labels, set.class_names)};
+  const uint32_t found = label_checksum(data.test.labels);
+  for (const PublishedSet& other : published_sets()) {
+    if (other.name != set.name && other.test_labels == found)
+      fail("{} holds {}, not {}", directory.string(), other.title, set.title);
+  }
+  if (found != set.test_labels || checksum(std::span(data.test.pixels)) != set.test_images) {
+    data.notices.push_back(
+        fmt::format("the files in {} are not those of the published {}", directory.string(), set.title));
+  }
+  return data;
+}
+
+Dataset read_idx_directory(const fs::path& directory, const PublishedSet& set, bool test_only) {
+  if (test_only) return read_idx_tests(directory, set);
   // All four must be there before the large ones are read.
   const fs::path train_images = need_file(directory, kTrainImages),
                  train_labels = need_file(directory, kTrainLabels);

@@ -26,12 +26,14 @@ std::span<const PublishedSet> published_sets();
 // Whether one of the four files is in `directory`, under any of its usual names, gzipped or not.
 bool holds_idx_files(const std::filesystem::path& directory);
 
-// The set whose training labels are those in `directory`; nullptr where there is none.
+// The set whose training or test labels are those in `directory`; nullptr where there is none.
 const PublishedSet* identify(const std::filesystem::path& directory);
 
 // All four files. An Error where one is missing or damaged, or where they are those of another published set:
-// a wrong directory must not pass. Files that differ otherwise are told in a notice.
-Dataset read_idx_directory(const std::filesystem::path& directory, const PublishedSet& set);
+// a wrong directory must not pass. Files that differ otherwise are told in a notice. `test_only`: those of the test
+// images; the others need not be there.
+Dataset read_idx_directory(const std::filesystem::path& directory, const PublishedSet& set,
+                           bool test_only = false);
 
 std::string join_paths(std::span<const std::filesystem::path> paths);  // "a, b, c"
 

@@ -8,7 +8,7 @@ packages=(
   libhwy-dev libtbb-dev libfmt-dev libspdlog-dev nlohmann-json3-dev zlib1g-dev libzip-dev libcli11-dev libstb-dev
   libkainjow-mustache-dev doctest-dev gnuplot-nox libboost-dev
 )
-optional=(dataset-fashion-mnist)
+optional=(dataset-fashion-mnist libvalijson-dev)
 
 missing() {
   local name

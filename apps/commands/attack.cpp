@@ -53,6 +53,7 @@ void declare(Flags& flags, AttackCommand& options) {
   flags.positional("attack", options.attack.kind, attack_names(), "which attack");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "attack the first N images");
+  add_rows_flags(flags, options.data);
   add_subset_flag(flags, options.subset);
   flags.group("Attack");
   flags.choice("norm", options.attack.norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
@@ -179,14 +180,14 @@ class Kept {
 
 // All images; with a target those of other classes: one of the target class has nowhere to go and would count as
 // a success.
-AttackJob job_of(const AttackCommand& options, const Images& images, Console& console) {
-  AttackJob job{.rows = row_range(0, images.count()), .batch = options.batch};
+AttackJob job_of(const AttackCommand& options, const EvaluationData& data, Console& console) {
+  const Images& images = data.images;
+  AttackJob job{.rows = data.rows, .batch = options.batch};
   if (!options.target) return job;
   std::erase_if(job.rows,
                 [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
   if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
-  console.note("{} images of class {} are left out", images.count() - static_cast<int64_t>(job.rows.size()),
-               *options.target);
+  console.note("{} images of class {} are left out", data.rows.size() - job.rows.size(), *options.target);
   job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
   return job;
 }
@@ -207,7 +208,7 @@ void run(AttackCommand& options, const Flags& flags) {
   if (options.target && *options.target >= trained.model.outputs()) {
     fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
   }
-  AttackJob job = job_of(options, images, console);
+  AttackJob job = job_of(options, trained.data, console);
   const auto count = static_cast<int64_t>(job.rows.size());
 
   FrontDefence defence{.levels = options.quantize,

@@ -148,7 +148,7 @@ Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
   show("sizes", sizes_table(evaluation_.judged), false);
   show("leave_out", leave_out_table(options_.defence->leave_out(tests_.at(0))));
   if (folder.has(kVoteCurve)) {
-    result["vote_curve"] = folder.read_json(kVoteCurve);
+    result["vote_curve"] = folder.read_rows(kVoteCurve);
   } else {
     show("vote_curve", vote_curve_table(options_.defence->vote_curve(tests_.at(0))), false);
   }

@@ -40,6 +40,7 @@ void declare(Flags& flags, EvalOptions& options) {
       "right.");
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "use the first N images");
+  add_rows_flags(flags, options.data);
   add_subset_flag(flags, options.subset);
   flags.text(
       "attacked", options.attacked, "FILE",
@@ -176,9 +177,10 @@ void run(EvalOptions& options, const Flags& flags) {
   const RunConfig config = make_config(flags, trained.facts);
   const RunFolder folder(options.common.out, config, options.common.resume);
 
-  ProgressLine progress(console, "testing", trained.data.images.count(), "images");
-  const Evaluation evaluation = evaluate(trained.model, trained.data.images, options.batch,
-                                         std::bind_front(&ProgressLine::at, &progress));
+  const ChosenImages images(trained.data.images, trained.data.rows);
+  ProgressLine progress(console, "testing", images.count(), "images");
+  const Evaluation evaluation =
+      evaluate(trained.model, images, options.batch, std::bind_front(&ProgressLine::at, &progress));
   progress.finish();
   const auto broken = std::count_if(evaluation.logits.begin(), evaluation.logits.end(),
                                     [](float z) { return !std::isfinite(z); });
@@ -196,8 +198,7 @@ void run(EvalOptions& options, const Flags& flags) {
   Calibration calibration;
   const std::vector<double> sure = confidences(evaluation.logits, trained.model.outputs());
   const std::vector<int32_t> said = argmax_rows(evaluation.logits, trained.model.outputs());
-  for (size_t i = 0; i < said.size(); ++i)
-    calibration.add(sure[i], said[i] == trained.data.images.labels()[i]);
+  for (size_t i = 0; i < said.size(); ++i) calibration.add(sure[i], said[i] == images.labels()[i]);
   console.say("calibration error {:.4f} (15 bins)", calibration.error());
   Json result = to_json(evaluation.metrics, evaluation.confusion);
   result["calibration_error"] = calibration.error();
@@ -209,7 +210,7 @@ void run(EvalOptions& options, const Flags& flags) {
     file.add("logits", {evaluation.metrics.n, trained.model.outputs()}, evaluation.logits);
     file.close();
   }
-  write_features(options, trained.model, trained.data.images);
+  write_features(options, trained.model, images);
   result = result_of(config, "evaluation/2", std::move(result));
   folder.write_json("evaluation.json", result);
   folder.write("classes.csv", classes.csv());

@@ -59,11 +59,13 @@ std::shared_ptr<const StudyImages> images_of(StudyDataset& wanted, bool train, B
     HostData host = load_host_data(wanted.data, wanted.subset, console);
     Images images(backend, host.images.shape(), host.images.pixels, host.images.labels);
     Json fingerprint = host.info.facts.at("data").at(wanted.subset);
-    return std::make_shared<const StudyImages>(
-        StudyImages{std::move(host.info), {}, std::move(images), std::move(fingerprint)});
+    return std::make_shared<const StudyImages>(StudyImages{
+        std::move(host.info), {}, std::move(images), std::move(fingerprint), std::move(host.rows)});
   }
   if (wanted.subset != "test")
     fail("{}: networks that are trained are attacked on test images", wanted.data.dataset);
+  if (!wanted.data.indices.empty() || wanted.data.offset)
+    fail("{}: indices and offset are for networks that are given", wanted.data.dataset);
   DataOptions all = wanted.data;
   all.limit.reset();
   TrainingData data = load_training_data(all, backend, console, wanted.data.limit);

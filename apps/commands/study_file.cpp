@@ -84,6 +84,7 @@ StudyDataset read_dataset(const Json& json) {
   StudyDataset dataset;
   read_object(json.is_string() ? Json{{"dataset", json}} : json, [&](Flags& flags) {
     add_data_flags(flags, dataset.data, "attack the first N images");
+    add_rows_flags(flags, dataset.data);
     add_subset_flag(flags, dataset.subset);
   });
   return dataset;

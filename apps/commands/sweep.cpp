@@ -55,6 +55,7 @@ void declare(Flags& flags, SweepOptions& options) {
   add_pool_stride_flag(flags, options.model.pool_stride);
   flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout of weights that do not say it");
   add_data_flags(flags, options.data, "attack the first N images");
+  add_rows_flags(flags, options.data);
   add_subset_flag(flags, options.subset);
   add_common_flags(flags, options.common, true, "runs/sweep-NORM-DATA, the first that is free");
   flags.section(

@@ -50,8 +50,12 @@ NamedNetworks open_networks(const std::vector<NamedFile>& files, const ModelOpti
   first.weights = files.at(0).file;
   Trained trained = open_trained(first, data, subset, flags, backend, console);
   opened.facts = trained.data.info.facts;
-  opened.images = std::make_shared<const StudyImages>(StudyImages{
-      trained.data.info, {}, std::move(trained.data.images), trained.data.info.facts.at("data").at(subset)});
+  opened.images =
+      std::make_shared<const StudyImages>(StudyImages{trained.data.info,
+                                                      {},
+                                                      std::move(trained.data.images),
+                                                      trained.data.info.facts.at("data").at(subset),
+                                                      std::move(trained.data.rows)});
   const auto add = [&](const NamedFile& named, Model model, const Json& facts) {
     expect_outputs(model, opened.images->info, named.file);
     opened.arms.push_back({.name = named.name, .trained = std::make_shared<const Model>(std::move(model))});

@@ -46,6 +46,7 @@ void declare(Flags& flags, TransferOptions& options) {
   add_pool_stride_flag(flags, options.model.pool_stride);
   flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout of weights that do not say it");
   add_data_flags(flags, options.data, "attack the first N images");
+  add_rows_flags(flags, options.data);
   add_subset_flag(flags, options.subset);
   add_common_flags(flags, options.common, true, "runs/transfer-NORM-DATA, the first that is free");
   flags.section("Files",
@@ -85,7 +86,7 @@ void run(TransferOptions& options, const Flags& flags) {
       run_transfer(networks.arms, attacks, *networks.images, options.common.seed, {folder, backend, console});
   const Table table = transfer_table(rows);
   folder.write_table("transfer", table);
-  console.say("robust accuracy of the judge, {} images", grouped(networks.images->test.count()));
+  console.say("robust accuracy of the judge, {} images", networks.images->rows.size());
   for (const TransferMatrix& matrix : matrices_of(rows)) {
     console.blank();
     console.say("{}, {} of {}", matrix.attack, norm_title(matrix.norm), matrix.asked);

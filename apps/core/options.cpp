@@ -33,11 +33,13 @@ void add_common_flags(Flags& flags, CommonOptions& options, bool seeded, const s
 
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help) {
   flags.group("Data");
-  flags.choice(
-      "dataset", options.dataset, {"auto", "mnist", "fashion-mnist", "digits", "folder"},
-      "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one "
-      "sub-folder of --data-dir for each class; auto takes mnist, fashion-mnist or digits, the first that "
-      "is there");
+  flags.choice("dataset", options.dataset, {"auto", "mnist", "fashion-mnist", "digits", "folder", "arrays"},
+               "digits are drawn by the program and need no files; folder reads PNG and JPEG files in one "
+               "sub-folder of --data-dir for each class; arrays reads --data-dir, an NPZ file or a folder of "
+               "NPY files: x_train, "
+               "y_train, x_test, y_test, or x and y for test images alone; auto takes mnist, fashion-mnist "
+               "or digits, the first "
+               "that is there");
   flags.text("data-dir", options.data_dir, "DIR", "where the data set lies", "searched: see 'caltrop info'");
   flags.text("split", options.split, "standard|A:B",
              "standard keeps the data set's own training and test images; A:B, such as 70:30, divides all "
@@ -48,6 +50,17 @@ void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit
              "the first image's size");
   if (limit_help.empty()) return;
   flags.integer("limit", options.limit, 1, std::numeric_limits<int32_t>::max(), "N", limit_help, "all");
+}
+
+void add_rows_flags(Flags& flags, DataOptions& options) {
+  flags.text("indices", options.indices, "FILE",
+             "only the images whose numbers, from 0, are in FILE: text with blanks, commas or lines between, "
+             "or an NPY "
+             "array; in its order",
+             "all");
+  flags.integer("offset", options.offset, 0, std::numeric_limits<int32_t>::max(), "N",
+                "leave the first N images out", "0");
+  flags.exclusive({"indices", "offset"});
 }
 
 ImageShape parse_image_shape(const std::string& flag, const std::string& text) {

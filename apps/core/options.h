@@ -39,12 +39,17 @@ struct DataOptions {
   std::string dataset = "auto";
   std::string data_dir;
   std::string split = "standard";
-  int64_t split_seed = 0;        // apart from --seed, so that models of several seeds see the same division
-  std::string image_size;        // HxW of a folder's images; "": the first one's
-  std::optional<int64_t> limit;  // first images
+  int64_t split_seed = 0;         // apart from --seed, so that models of several seeds see the same division
+  std::string image_size;         // HxW of a folder's images; "": the first one's
+  std::optional<int64_t> limit;   // first images
+  std::string indices;            // a file that chooses images by number; "": none
+  std::optional<int64_t> offset;  // the images before it are left out
 };
 // --dataset --data-dir --split --split-seed --image-size, and --limit unless its help is empty.
 void add_data_flags(Flags& flags, DataOptions& options, const std::string& limit_help);
+
+// --indices --offset, for commands that look at single images.
+void add_rows_flags(Flags& flags, DataOptions& options);
 
 // HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, the value of a flag; without channels they are 0. UsageError where the
 // text is another.

@@ -190,9 +190,17 @@ Json RunFolder::read_json(const std::string& name) const {
   return caltrop::read_json(file(name));
 }
 
+Json RunFolder::read_rows(const std::string& name) const {
+  const Json table = read_json(name);
+  if (table.is_array()) return table;
+  if (!table.is_object() || table.value("schema", Json()) != "table/1" || !table.contains("rows"))
+    fail("{}: expected a table/1", file(name).string());
+  return table["rows"];
+}
+
 void RunFolder::write_table(const std::string& stem, const Table& table) const {
   write(stem + ".csv", table.csv());
-  write_json(stem + ".json", table.json());
+  write_json(stem + ".json", {{"schema", "table/1"}, {"rows", table.json()}});
 }
 
 MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {

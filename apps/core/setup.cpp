@@ -1,13 +1,18 @@
 #include "apps/core/setup.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <functional>
+#include <set>
+#include <sstream>
 
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/text_layout.h"
 #include "data/dataset.h"
+#include "data/file_bytes.h"
+#include "data/npz.h"
 #include "engine/checksum.h"
 #include "engine/text.h"
 #include "engine/torch_layout.h"
@@ -39,14 +44,15 @@ void make_absolute(std::string& path) {
   if (!path.empty()) path = fs::absolute(path).lexically_normal().string();
 }
 
-Dataset read_data(DataOptions& options, Console& console) {
-  if (options.dataset == "folder" && options.data_dir.empty())
-    usage_error("--dataset folder needs --data-dir");
+Dataset read_data(DataOptions& options, Console& console, bool test_only = false) {
+  if (options.data_dir.empty() && (options.dataset == "folder" || options.dataset == "arrays"))
+    usage_error("--dataset {} needs --data-dir", options.dataset);
   make_absolute(options.data_dir);
   DatasetRequest request{.name = options.dataset,
                          .data_dir = options.data_dir,
                          .split = options.split,
-                         .seed = static_cast<uint64_t>(options.split_seed)};
+                         .seed = static_cast<uint64_t>(options.split_seed),
+                         .test_only = test_only && options.split == "standard"};
   if (!options.image_size.empty()) {
     const ImageShape size = parse_image_shape("image-size", options.image_size);
     request.image_height = size.height;
@@ -54,15 +60,67 @@ Dataset read_data(DataOptions& options, Console& console) {
   }
   Dataset data = load_dataset(request);
   options.dataset = data.name;
-  console.note("{} ({}): {} training and {} test images of {}", data.name, data.source,
-               grouped(data.train.count()), grouped(data.test.count()), in_words(data.train.shape()));
+  console.note("{} ({}): {}{} test images of {}", data.name, data.source,
+               data.train.count() > 0 ? grouped(data.train.count()) + " training and " : "",
+               grouped(data.test.count()), in_words(data.test.shape()));
   for (const std::string& notice : data.notices) console.note("{}", notice);
   return data;
 }
 
 DataInfo info_of(const Dataset& data, Json facts) {
   facts["name"] = data.name;
-  return {data.name, data.train.classes, data.train.class_names, Json{{"data", std::move(facts)}}};
+  const ImageSet& known = data.train.count() > 0 ? data.train : data.test;
+  return {data.name, known.classes, known.class_names, Json{{"data", std::move(facts)}}};
+}
+
+// The numbers in a file, each of an image and there once.
+std::vector<int64_t> read_indices(const std::string& path, int64_t images) {
+  std::vector<int64_t> rows;
+  const std::vector<std::byte> bytes = read_file_bytes(path);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (text.starts_with("\x93NUMPY")) {
+    const NpyArray array = parse_npy(bytes, path);
+    if (array.dtype == "<i4") {
+      const auto values = array.values<int32_t>(path);
+      rows.assign(values.begin(), values.end());
+    } else {
+      const auto values = array.values<int64_t>(path);
+      rows.assign(values.begin(), values.end());
+    }
+  } else {
+    std::string words(text);
+    std::ranges::replace(words, ',', ' ');
+    std::istringstream parts(words);
+    for (std::string word; parts >> word;) {
+      int64_t row = -1;
+      const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), row);
+      if (error != std::errc() || stop != word.data() + word.size())
+        fail("{}: expected the numbers of images, got '{}'", path, shown(word));
+      rows.push_back(row);
+    }
+  }
+  if (rows.empty()) fail("{}: expected the numbers of images, found none", path);
+  std::set<int64_t> seen;
+  for (const int64_t row : rows) {
+    if (row < 0 || row >= images) fail("{}: there is no image {}: expected 0 to {}", path, row, images - 1);
+    if (!seen.insert(row).second) fail("{}: image {} is there twice", path, row);
+  }
+  return rows;
+}
+
+// Of the images of a subset those that the flags mean.
+std::vector<int64_t> chosen_rows(const DataOptions& options, int64_t images) {
+  std::vector<int64_t> rows;
+  if (!options.indices.empty()) {
+    rows = read_indices(options.indices, images);
+  } else {
+    if (options.offset.value_or(0) >= images)
+      fail("--offset {}: there are {} images", *options.offset, images);
+    rows = row_range(options.offset.value_or(0), images);
+  }
+  if (options.limit && *options.limit < static_cast<int64_t>(rows.size()))
+    rows.resize(static_cast<size_t>(*options.limit));
+  return rows;
 }
 
 // One key of the metadata of trained weights, or "".
@@ -147,6 +205,7 @@ Backend& open_backend(CommonOptions& options, Console& console) {
 TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
                                 std::optional<int64_t> test_limit) {
   Dataset data = read_data(options, console);
+  if (data.train.count() == 0) fail("{} has no training images", data.source);
   if (options.limit) data.train = take_first(data.train, *options.limit);
   if (test_limit) data.test = take_first(data.test, *test_limit);
   DataInfo info = info_of(data, {{"train", fingerprint(data.train)}, {"test", fingerprint(data.test)}});
@@ -154,11 +213,19 @@ TrainingData load_training_data(DataOptions& options, Backend& backend, Console&
 }
 
 HostData load_host_data(DataOptions& options, const std::string& subset, Console& console) {
-  Dataset data = read_data(options, console);
+  make_absolute(options.indices);
+  Dataset data = read_data(options, console, subset == "test");
   ImageSet& chosen = subset == "train" ? data.train : data.test;
-  if (options.limit) chosen = take_first(chosen, *options.limit);
-  DataInfo info = info_of(data, {{subset, fingerprint(chosen)}});
-  return {std::move(info), std::move(chosen)};
+  if (chosen.count() == 0) fail("{} has no training images", data.source);
+  if (options.indices.empty() && !options.offset) {
+    if (options.limit) chosen = take_first(chosen, *options.limit);
+    DataInfo info = info_of(data, {{subset, fingerprint(chosen)}});
+    std::vector<int64_t> all = row_range(0, chosen.count());
+    return {std::move(info), std::move(chosen), std::move(all)};
+  }
+  std::vector<int64_t> rows = chosen_rows(options, chosen.count());
+  DataInfo info = info_of(data, {{subset, fingerprint(caltrop::subset(chosen, rows))}});
+  return {std::move(info), std::move(chosen), std::move(rows)};
 }
 
 ZooEntry asked_network(const ModelOptions& options, int64_t outputs) {
@@ -229,7 +296,7 @@ Trained open_trained(ModelOptions& options, DataOptions& data_options, const std
                      const Flags& flags, Backend& backend, Console& console) {
   return open_with<EvaluationData>(options, data_options, flags, backend, [&]() -> EvaluationData {
     HostData data = load_host_data(data_options, subset, console);
-    return {std::move(data.info), upload(data.images, backend)};
+    return {std::move(data.info), upload(data.images, backend), std::move(data.rows)};
   });
 }
 

@@ -40,10 +40,13 @@ struct TrainingData {
 TrainingData load_training_data(DataOptions& options, Backend& backend, Console& console,
                                 std::optional<int64_t> test_limit = {});
 
-// One part of the data set, on the host: the first --limit images of the subset.
+// One part of the data set, on the host, and which of its images are meant: those of --indices, or from --offset on, the
+// first --limit of them. Without these flags `images` are no more than that. Of test images alone no training images
+// are read.
 struct HostData {
-  DataInfo info;
+  DataInfo info;  // its fingerprint is that of the rows
   ImageSet images;
+  std::vector<int64_t> rows;
 };
 HostData load_host_data(DataOptions& options, const std::string& subset, Console& console);
 
@@ -79,7 +82,8 @@ struct TrainedOn {
 };
 struct EvaluationData {
   DataInfo info;
-  Images images;  // of the subset, the first --limit of them
+  Images images;              // of the subset
+  std::vector<int64_t> rows;  // those that are meant: see HostData
   const ImageShape& shape() const { return images.shape(); }
 };
 using Trained = TrainedOn<EvaluationData>;

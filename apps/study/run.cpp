@@ -63,6 +63,7 @@ struct PlannedCell {
   const StudyImages& images;
   ZooEntry network = {};
   int64_t trained = 0, attacked = 0;  // images
+  std::vector<int64_t> rows = {};     // the attacked ones
   double macs = 0;
   std::vector<bool> shared;  // of each attack: an earlier cell has done it
 
@@ -79,7 +80,8 @@ struct PlannedCell {
       return wanted > 0 ? std::min(wanted, all) : all;
     };
     if (!arm.trained) trained = some(arm.train_images, images.train->count());
-    attacked = some(arm.attacked, images.test.count());
+    rows = images.rows.empty() ? row_range(0, some(arm.attacked, images.test.count())) : images.rows;
+    attacked = static_cast<int64_t>(rows.size());
     macs = static_cast<double>(count_macs(parse_architecture(network.line), images.test.shape()));
   }
 
@@ -202,7 +204,7 @@ class Runner {
       const bool there = !one.is_null();
       if (!there) one = found(shared_, recipe);
       if (one.is_null()) {
-        AttackJob job{.rows = row_range(0, plan.attacked), .clean = clean_};
+        AttackJob job{.rows = plan.rows, .clean = clean_};
         job.progress = progress_.at(plan.attacked * attack.tries);
         one = to_json(gma_analyze(*model, plan.images.test, attack.sizes, how, attack.tries, job), recipe);
       }

@@ -55,7 +55,9 @@ struct StudyImages {
   DataInfo info;
   std::optional<Images> train;  // needed where a network is trained
   Images test;
-  Json fingerprint;  // of `test`
+  Json fingerprint;  // of what is attacked
+  std::vector<int64_t> rows =
+      {};  // of `test`, which are attacked; empty: the first, as StudyArm::attacked says
 };
 
 struct Study {

@@ -54,9 +54,9 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
   }
   AttackOptions options = attack.options;
   options.seed = static_cast<uint64_t>(seed);
-  AttackJob job{.rows = row_range(0, images.test.count())};
+  AttackJob job{.rows = images.rows};
   job.progress = progress;
-  job.sink = [&](int64_t first, const AttackResult& chunk) {
+  job.sink = [&](int64_t, const AttackResult& chunk) {
     const NoGrad values_only;
     for (size_t t = 0; t < arms.size(); ++t) {
       const std::vector<int32_t> said = argmax(arms[t].trained->forward(chunk.adversarial)).to_host();
@@ -65,7 +65,7 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
         const AttackedImage& image = chunk.images[i];
         Transferred& count = rows[s * arms.size() + t];
         // Where nothing was found within the size the image is not attacked.
-        const int32_t before = clean[t][static_cast<size_t>(first) + i],
+        const int32_t before = clean[t][static_cast<size_t>(image.index)],
                       after = chunk.rows[row].within ? said[row] : before;
         const bool right = before == image.label, holds = right && after == image.label;
         const bool fools = image.clean_prediction == image.label && chunk.rows[row].success;
@@ -132,8 +132,8 @@ std::vector<Transferred> run_transfer(const std::vector<StudyArm>& arms,
   std::vector<std::vector<int32_t>> clean;
   for (const StudyArm& arm : arms)
     clean.push_back(argmax_rows(predict(*arm.trained, images.test), arm.trained->outputs()));
-  const int64_t of_attack = images.test.count(),
-                whole = of_attack * static_cast<int64_t>(arms.size() * attacks.size());
+  const auto of_attack = static_cast<int64_t>(images.rows.size()),
+             whole = of_attack * static_cast<int64_t>(arms.size() * attacks.size());
   int64_t done = 0;
   ProgressLine progress(place.console, "transfer", whole, "images");
   std::vector<Transferred> all;

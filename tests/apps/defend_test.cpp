@@ -109,7 +109,7 @@ TEST_SUITE("apps") {
       CHECK(curve[0]["accuracy"] == row["accuracy"]);
     }
     // Each size's images are counted once.
-    const Json sizes = Json::parse(place.read("a/sizes.json")), attacks = result["attacks"];
+    const Json sizes = Json::parse(place.read("a/sizes.json"))["rows"], attacks = result["attacks"];
     for (const Json& attack : attacks) {
       int64_t images = 0;
       for (const Json& size : sizes) {

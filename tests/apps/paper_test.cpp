@@ -145,7 +145,7 @@ TEST_SUITE("apps") {
     CHECK(result["table-5"][0]["f1_paper"].get<double>() == doctest::Approx(0.7280));
     CHECK_FALSE(result.contains("table-6"));
     REQUIRE(result["table-3"].size() == 4);
-    const Json summary = Json::parse(place.read("a/mnist-seed-0/attacks.json"));
+    const Json summary = Json::parse(place.read("a/mnist-seed-0/attacks.json"))["rows"];
     for (const Json& row : summary) {
       if (row["model"] != "vote" || row["stage"] != "bootstrap" || row["test"] != "exact") continue;
       for (const Json& cell : result["table-3"]) {
@@ -190,9 +190,9 @@ TEST_SUITE("apps") {
     run({"--out", "one", "--resume", "--seeds", "2"});
     run({"--out", "two", "--seeds", "2"});
     CHECK(contents(place.file("one")) == contents(place.file("two")));
-    const Json cells = Json::parse(place.read("one/table-5.json"));
-    const Json first = Json::parse(place.read("one/mnist-seed-0/attacks.json")),
-               second = Json::parse(place.read("one/mnist-seed-1/attacks.json"));
+    const Json cells = Json::parse(place.read("one/table-5.json"))["rows"];
+    const Json first = Json::parse(place.read("one/mnist-seed-0/attacks.json"))["rows"],
+               second = Json::parse(place.read("one/mnist-seed-1/attacks.json"))["rows"];
     CHECK(cells[0]["f1"].get<double>() ==
           doctest::Approx((first[0]["f1"].get<double>() + second[0]["f1"].get<double>()) / 2));
     CHECK_FALSE(fs::exists(place.file("one/defence-claims.csv")));

@@ -40,7 +40,7 @@ TEST_SUITE("apps") {
       CHECK(whole.contains(name));
     }
     CHECK_FALSE(whole.contains("mnist-given-seed-0.safetensors"));
-    const Json results = Json::parse(whole.at("results.json"));
+    const Json results = Json::parse(whole.at("results.json"))["rows"];
     // Three networks, two seeds; at two sizes two attacks and both together, at two of another norm one.
     CHECK(results.size() == 3 * 2 * (2 * 3 + 2 * 1));
     const Json config = Json::parse(whole.at("config.json"));
@@ -81,7 +81,8 @@ TEST_SUITE("apps") {
     CAPTURE(read.error);
     CHECK(read.status == 0);
     // It shows what summary.json says.
-    for (const Json& row : Json::parse(whole.at("summary.json"))) {
+    const Json summary = Json::parse(whole.at("summary.json"))["rows"];
+    for (const Json& row : summary) {
       const std::string line = fmt::format(
           "{:12} {:24} {:>8} {:6.2f} % ", row["network"].get<std::string>(), row["attack"].get<std::string>(),
           row["size_asked"].get<std::string>(), 100 * row["robust_accuracy"].get<double>());

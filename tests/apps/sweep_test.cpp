@@ -68,7 +68,7 @@ TEST_SUITE("apps") {
       CHECK(files.at("curve-b-linf.png").starts_with("\x89PNG"));
       CHECK(files.at("curve-b-linf.svg").find("<svg") != std::string::npos);
     }
-    const Json results = Json::parse(files.at("results.json"));
+    const Json results = Json::parse(files.at("results.json"))["rows"];
     CHECK(results.size() == 2 * 2 * 2 * 3);  // networks, sizes, seeds; two attacks and both together
     const Json one =
         Json::parse(place.output({"attack", "pgd", "--steps", "4", "--eps", "26/255", "--seed", "1",
@@ -90,7 +90,7 @@ TEST_SUITE("apps") {
           doctest::Approx(1 - all->at("robust_accuracy").get<double>()));
 
     // Over seeds: what draws nothing has one value and no deviation.
-    const Json summary = Json::parse(files.at("summary.json"));
+    const Json summary = Json::parse(files.at("summary.json"))["rows"];
     const Json* fgsm = row_of(summary, {{"network", "one"}, {"attack", "fgsm"}, {"size_asked", "0.05"}});
     const Json* pgd =
         row_of(summary, {{"network", "one"}, {"attack", "pgd:steps=4"}, {"size_asked", "0.05"}});
