@@ -15,52 +15,65 @@ namespace {
 // Puts results that arrive in any order back into the order of the images.
 class InOrder {
  public:
-  InOrder(AttackReport& report, const AttackSink& sink) : report_(report), sink_(sink) {}
+  InOrder(AttackReport& report, const AttackJob& job) : report_(report), job_(job), sink_(job.sink) {}
 
-  // Whether the sink has thrown: it is not called again.
-  bool failed() const { return failed_; }
+  // Whether no more is wanted: all is known, or the sink has thrown.
+  bool over() const { return over_; }
 
   void arrive(int64_t first, AttackResult result) {
     const std::lock_guard lock(mutex_);
-    if (failed_) return;
+    if (over_) return;
     if (!sink_) {  // the images themselves are not needed any more
       result.delta = {};
       result.adversarial = {};
     }
     waiting_.emplace(first, std::move(result));
-    while (!waiting_.empty() && waiting_.begin()->first == next_) {
-      const AttackResult ready = std::move(waiting_.begin()->second);
+    while (!over_ && !waiting_.empty() && waiting_.begin()->first == next_) {
+      AttackResult ready = std::move(waiting_.begin()->second);
       waiting_.erase(waiting_.begin());
       take(ready);
     }
   }
 
  private:
-  void take(const AttackResult& ready) {
+  void take(AttackResult& ready) {
     const int64_t first = next_;
     next_ += static_cast<int64_t>(ready.images.size());
-    for (size_t i = 0; i < ready.images.size(); ++i) {
+    for (size_t i = 0; i < ready.images.size() && !over_; ++i) {
       for (int64_t s = 0; s < ready.sizes; ++s) {
         report_.sizes[static_cast<size_t>(s)].add(ready.images[i], ready.row(static_cast<int64_t>(i), s));
       }
+      // Image by image: a chunk's own sum would depend on where it ends.
+      report_.forward_passes += ready.images[i].forward_passes;
+      report_.backward_passes += ready.images[i].backward_passes;
+      if (!known()) continue;
+      over_ = true;
+      ready.images.resize(i + 1);
+      ready.rows.resize((i + 1) * static_cast<size_t>(ready.sizes));
     }
-    report_.forward_passes += ready.forward_passes;
-    report_.backward_passes += ready.backward_passes;
     if (!sink_) return;
     try {
       sink_(first, ready);
     } catch (...) {
-      failed_ = true;
+      over_ = true;
       throw;
     }
   }
 
+  bool known() const {
+    const auto all = static_cast<int64_t>(job_.rows.size());
+    return job_.until && std::ranges::all_of(report_.sizes, [&](const AttackSummary& summary) {
+             return at_least(summary, *job_.until, all).has_value();
+           });
+  }
+
   AttackReport& report_;
+  const AttackJob& job_;
   const AttackSink& sink_;
   std::mutex mutex_;
   std::map<int64_t, AttackResult> waiting_;
   int64_t next_ = 0;
-  std::atomic<bool> failed_ = false;
+  std::atomic<bool> over_ = false;
 };
 
 }  // namespace
@@ -126,6 +139,13 @@ std::array<FooledImages::Spread, 4> FooledImages::spreads() const {
   return spreads;
 }
 
+std::optional<bool> at_least(const AttackSummary& summary, double share, int64_t images) {
+  const double wanted = share * static_cast<double>(images);
+  if (static_cast<double>(summary.robust) >= wanted) return true;
+  if (static_cast<double>(summary.robust + images - summary.images) < wanted) return false;
+  return std::nullopt;
+}
+
 AttackReport attack_images(const Classifier& classifier, const Images& images,
                            std::span<const float> epsilons, const AttackOptions& options,
                            const AttackJob& job) {
@@ -141,7 +161,7 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
   }
   AttackReport report;
   for (const float eps : epsilons) report.sizes.push_back({.size = eps});
-  InOrder results(report, job.sink);
+  InOrder results(report, job);
 
   const auto outputs = static_cast<size_t>(classifier.outputs());
   if (!job.clean.empty() && job.clean.size() != static_cast<size_t>(images.count()) * outputs)
@@ -155,7 +175,7 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
                         logits);
   };
   const auto body = [&](int64_t begin, int64_t end) {
-    if (results.failed()) return;  // then the others need not be worked out any more
+    if (results.over()) return;  // then the others need not be worked out any more
     const auto rows =
         std::span(job.rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -101,12 +102,18 @@ struct AttackReport {
 // place of its first image among those attacked. What it throws ends the attack.
 using AttackSink = std::function<void(int64_t first, const AttackResult& chunk)>;
 
+// Whether the robust accuracy over `images` is at least `share`, as far as `summary`, of the first of them, decides that.
+std::optional<bool> at_least(const AttackSummary& summary, double share, int64_t images);
+
 struct AttackJob {
   std::vector<int64_t> rows = {};     // which images of the set, in this order
   std::vector<int32_t> targets = {};  // one for each of `rows`, when targeted
   // The logits of every image of the set where the network has been asked already, (images,outputs) row-major; else
   // empty. Never of a classifier that draws.
   std::span<const float> clean = {};
+  // Ends behind the first image, in the order of `rows`, after which it is known of every size whether the robust accuracy
+  // over all rows is at least this; what comes after it counts nowhere, passes neither.
+  std::optional<double> until = {};
   int64_t batch = 0;  // images crafted together; 0: as many rows as suit the model
   AttackSink sink = {};
   Progress progress = {};  // images done

@@ -17,6 +17,7 @@ namespace caltrop {
 namespace {
 
 constexpr std::array<const char*, 3> kVersions = {"standard", "plus", "rand"};
+constexpr std::array<const char*, 3> kSchedules = {"auto", "paper", "rescaled"};
 constexpr std::array<const char*, 3> kNorms = {"linf", "l2", "l1"};
 constexpr int64_t kMaxSteps = 1'000'000;
 constexpr int64_t kMaxTries = 1 << 15;  // the room for them in a stream of random numbers
@@ -83,6 +84,13 @@ std::string to_string(AutoAttackVersion version) {
   return kVersions[static_cast<size_t>(version)];
 }
 
+SquareSchedule parse_schedule(std::string_view name) {
+  return parse_named<SquareSchedule>("schedule", name, kSchedules);
+}
+std::string to_string(SquareSchedule schedule) {
+  return kSchedules[static_cast<size_t>(schedule)];
+}
+
 Norm parse_norm(std::string_view name) {
   return parse_named<Norm>("norm", name, kNorms);
 }
@@ -145,8 +153,8 @@ float step_size_of(const AttackOptions& options, float eps) {
   if (options.step_size > 0.0f) return options.step_size;
   if (options.step_share > 0.0f) return eps * options.step_share;
   if (options.kind == AttackKind::fgsm) return eps;
-  if (options.steps <= 10) return eps / 4.0f;
-  return static_cast<float>(4.0 / 3.0 * static_cast<double>(eps) / static_cast<double>(options.steps));
+  if (options.steps <= 16) return eps / 4.0f;
+  return static_cast<float>(4.0 * static_cast<double>(eps) / static_cast<double>(options.steps));
 }
 
 namespace {

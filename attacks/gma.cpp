@@ -170,6 +170,7 @@ GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<
       }
     }
   };
+  job.until.reset();  // the sizes are read off one perturbation
   const float unbounded = std::numeric_limits<float>::infinity();
   const AttackReport report = attack_images(model, images, std::span(&unbounded, 1), options, job);
   GmaAnalysis done = tally.analysis();

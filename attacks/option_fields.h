@@ -41,9 +41,9 @@ void for_each_option(Options& options, const Visit& visit) {
   visit("fab.alpha_max", alpha_max);
   visit("fab.eta", eta);
   visit("fab.beta", beta);
-  auto& [share, rescaled] = square;
+  auto& [share, schedule] = square;
   visit("square.share", share);
-  visit("square.rescaled", rescaled);
+  visit("square.schedule", schedule);
   visit("version", version);
   visit("seed", seed);
   visit("low", low);

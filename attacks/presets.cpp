@@ -78,7 +78,7 @@ bool torchattacks(PresetAttack& preset, Kind kind, Norm norm) {
       o.steps = 10;
       return true;
     case Kind::square:
-      o.square.rescaled = true;
+      o.square.schedule = SquareSchedule::rescaled;
       preset.differs = "torchattacks draws one window for the whole batch";
       return true;
     case Kind::autoattack:
@@ -159,6 +159,7 @@ bool art(PresetAttack& preset, Kind kind) {
 bool authors(PresetAttack& preset, Kind kind, Norm norm) {
   preset.eps = norm == Norm::linf ? 0.3f : 2.0f;  // theirs for MNIST
   preset.options.apgd.authors_quirks = true;
+  preset.options.square.schedule = SquareSchedule::paper;
   if (kind == Kind::square) preset.differs = "the authors draw one window for the whole batch";
   constexpr std::array kTheirs = {Kind::apgd_ce, Kind::apgd_dlr, Kind::apgd_t,    Kind::fab,
                                   Kind::fab_t,   Kind::square,   Kind::autoattack};

@@ -21,10 +21,12 @@ namespace {
 
 // The share of pixels in a square halves after each of these queries, of kQueries in all.
 constexpr std::array<int64_t, 9> kHalvings = {10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000};
-constexpr int64_t kQueries = 10000;
+constexpr int64_t kQueries = 10000, kFewQueries = 5000;
 
 double share_at(int64_t query, const AttackOptions& options) {
-  if (options.square.rescaled) query = query * kQueries / options.steps;
+  const SquareSchedule schedule = options.square.schedule;
+  const bool few = schedule == SquareSchedule::automatic && options.steps < kFewQueries;
+  if (few || schedule == SquareSchedule::rescaled) query = query * kQueries / options.steps;
   const auto halvings =
       std::count_if(kHalvings.begin(), kHalvings.end(), [&](int64_t at) { return query > at; });
   return std::ldexp(static_cast<double>(options.square.share), -static_cast<int>(halvings));

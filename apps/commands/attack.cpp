@@ -219,10 +219,14 @@ void run(AttackCommand& options, const Flags& flags) {
   const Guarded guarded(trained.model, defence);
   const Classifier& classifier = guarded.classifier();
   std::vector<std::string> warnings = doubts(diagnose(classifier, images), defence.draws > 1);
-  if (options.attack.preset != "none") {
-    console.note("with the defaults of {}{}{}", options.attack.preset, chosen.differs.empty() ? "" : "; ",
-                 chosen.differs);
-  }
+  if (options.attack.preset != "none") console.note("with the defaults of {}", options.attack.preset);
+  if (!chosen.differs.empty())
+    warnings.push_back(fmt::format("--preset {} is not {}'s to the image: {}", options.attack.preset,
+                                   options.attack.preset, chosen.differs));
+  const bool chose_steps = flags.given("steps") || flags.given("step-size") || flags.given("step-share");
+  if (const std::string words = flattering(attack);
+      !words.empty() && !chose_steps && options.attack.preset == "none")
+    warnings.push_back(words);
 
   const std::string out = folder_or_free(
       options.common.out,

@@ -13,8 +13,10 @@ void add_attack_flags(Flags& flags, AttackFlags& options) {
   flags.integer("steps", options.counts["steps"], 1, kMaxSteps, "N", "steps, of square: queries",
                 "10; fgsm 1, cw 1000, deepfool 50, apgd and fab 100, square 5000");
   flags.number("step-size", options.numbers["step_size"], {.low = 0, .high = kMaxSize, .open_low = true},
-               "SIZE", "length of a step, in the norm",
-               "SIZE/4 for up to 10 steps, 4/3 SIZE/N above; fgsm: SIZE");
+               "SIZE", "length of a step, in the norm", "SIZE/4, or 4 SIZE/N from 16 steps on; fgsm: SIZE");
+  flags.number("step-share", options.numbers["step_share"], {.low = 0, .high = 1000, .open_low = true},
+               "SHARE", "length of a step as a share of the size", "as --step-size");
+  flags.exclusive({"step-size", "step-share"});
   flags.choice("random-start", options.start, {"auto", "yes", "no"},
                "begin at a random point of the ball; auto: the attack's own rule (pgd yes, the others no)");
   flags.integer("restarts", options.counts["restarts"], 1, 1000, "N",
@@ -43,6 +45,10 @@ void add_suite_flags(Flags& flags, AttackFlags& options) {
                "RATE", "of cw: Adam's learning rate", "0.01");
   flags.choice("cw-abort", options.abort, {"auto", "yes", "no"},
                "of cw: end a round of an image whose loss stands still; auto: yes, or the preset's");
+  flags.choice("square-schedule", options.schedule, {"auto", "paper", "rescaled"},
+               "of square: windows shrink as in the paper, for 10,000 queries, or stretched to --steps; "
+               "auto: rescaled "
+               "below 5,000, or the preset's");
   flags.integer("candidates", options.counts["deepfool.candidates"], 2, 1000000, "N",
                 "of deepfool: likeliest classes to look at", "10");
   flags.number("overshoot", options.numbers["deepfool.overshoot"], {.low = 0, .high = 10}, "SHARE",
@@ -62,6 +68,9 @@ void apply(const AttackFlags& flags, AttackOptions& options, int64_t seed) {
     if constexpr (std::is_same_v<Option, float>) take(flags.numbers);
   });
   if (flags.start != "auto") options.random_start = flags.start == "yes";
+  if (flags.schedule != "auto") options.square.schedule = parse_schedule(flags.schedule);
+  if (flags.numbers.contains("step_size") && flags.numbers.at("step_size"))
+    options.step_share = 0;  // over a preset's
   if (flags.abort != "auto") options.cw.abort_early = flags.abort == "yes";
   if (options.restarts > 1 && is_ascent(options.kind) && !options.random_start) {
     usage_error("--restarts {} needs a random start; add --random-start yes", options.restarts);
@@ -95,6 +104,8 @@ constexpr OptionFlag kOptionFlags[] = {
     {"targeted", "target"},
     {"steps", "steps", "attacks of more than one step"},
     {"step_size", "step-size", "fgsm, bim, pgd, mim"},
+    {"step_share", "step-share", "fgsm, bim, pgd, mim"},
+    {"square.schedule", "square-schedule", "square, autoattack"},
     {"random_start", "random-start", "fgsm, bim, pgd, mim"},
     {"restarts", "restarts", "attacks that begin at random"},
     {"decay", "decay", "mim"},
@@ -127,7 +138,8 @@ void expect_read(const Flags& flags, AttackKind kind) {
   const AttackInfo& info = info_of(kind);
   for (const auto& [option, flag, readers] : kOptionFlags) {
     if (!readers || !flags.given(flag)) continue;
-    if (option ? info.reads_option(option) : info.gradients) continue;
+    const bool share = option && std::string_view(option) == "step_share";  // reads as the step size does
+    if (option ? info.reads_option(share ? "step_size" : option) : info.gradients) continue;
     const bool is_default = values.value(flag, Json()) == flags.defaults().value(flag, Json());
     if (is_default && !flags.on_command_line(flag)) continue;
     usage_error("--{} is for {}: {} does not read it", flag, readers, info.name);

@@ -14,7 +14,7 @@ namespace caltrop {
 
 struct AttackFlags {
   std::string kind = "pgd", norm = "linf", start = "auto", labels = "true", ce_grad = "stable";
-  std::string version = "standard", preset = "none", abort = "auto";
+  std::string version = "standard", preset = "none", abort = "auto", schedule = "auto";
   double decay = 1.0;
   // By the names of options (attacks/option_fields.h); absent: the attack's own.
   std::map<std::string, std::optional<int64_t>> counts;

@@ -21,7 +21,8 @@ struct SweepOptions {
   std::vector<std::string> weights, attacks;
   std::string norm = "linf", subset = "test";
   std::vector<Size> sizes;
-  int64_t seeds = 1;
+  int64_t seeds = 1, batch = 0;
+  std::optional<double> until;
   bool dry_run = false;
 };
 
@@ -44,6 +45,11 @@ void declare(Flags& flags, SweepOptions& options) {
   flags.sizes("eps", options.sizes, {.low = 0, .high = kMaxSize}, "SIZES",
               "sizes for pixels from 0 to 1: 0.01,8/255 or first:last:step, as 1/255:8/255:1/255");
   flags.integer("seeds", options.seeds, 1, 1000, "N", "seeds: --seed, --seed + 1, ...");
+  flags.number("until-robust", options.until, {.low = 0, .high = 1}, "SHARE",
+               "end an attack on a network as soon as it is known of each size whether the robust accuracy "
+               "is at least "
+               "this; not cw, deepfool, fab",
+               "all images");
   flags.group("Sweep", Scope::local);
   flags.toggle("dry-run", options.dry_run,
                "say what would run, how long it takes and how much it stores, and end");
@@ -57,6 +63,9 @@ void declare(Flags& flags, SweepOptions& options) {
   add_data_flags(flags, options.data, "attack the first N images");
   add_rows_flags(flags, options.data);
   add_subset_flag(flags, options.subset);
+  flags.group("Computing", Scope::local);
+  add_batch_flag(flags, options.batch,
+                 "images in a batch, 0 for what suits the network; results do not depend on it");
   add_common_flags(flags, options.common, true, "runs/sweep-NORM-DATA, the first that is free");
   flags.section(
       "Files",
@@ -88,7 +97,8 @@ void run(SweepOptions& options, const Flags& flags) {
   if (!options.dry_run) RunFolder::check(options.common.out, options.common.resume);
   std::vector<StudyAttack> attacks;
   for (const std::string& text : options.attacks)
-    attacks.push_back(parse_attack_spec(text, options.norm, options.sizes));
+    attacks.push_back(parse_attack_spec(text, options.norm, options.sizes)),
+        attacks.back().until = options.until;
   check_sweep(attacks);
   const std::vector<NamedFile> files = named_files(options.weights);
   for (size_t k = 0; k < files.size(); ++k) options.weights[k] = files[k].name + "=" + files[k].file;
@@ -117,7 +127,7 @@ void run(SweepOptions& options, const Flags& flags) {
                       : folder_or_free(options.common.out,
                                        fmt::format("sweep-{}-{}", options.norm, options.data.dataset));
   const RunFolder folder(out, config, options.common.resume && !options.dry_run);
-  const StudyPlace place{folder, backend, console};
+  const StudyPlace place{folder, backend, console, options.batch};
   if (options.dry_run) return console.result(say_plan(cells, place));
   const StudyResults results = run_study(cells, place);
   StudyReport report(place);

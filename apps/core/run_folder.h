@@ -54,9 +54,10 @@ class RunFolder {
 
   void write(const std::string& name, std::string_view bytes) const;
   void write_json(const std::string& name, const Json& json) const;
-  Json read_json(const std::string& name) const;                        // an Error where it is damaged
+  Json read_json(const std::string& name) const;  // an Error where it is damaged
   Json read_rows(const std::string& name) const;  // of a table; of versions before table/1 too, an array
-  void write_table(const std::string& stem, const Table& table) const;  // stem.csv, stem.json: {"schema", "rows"}
+  void write_table(const std::string& stem,
+                   const Table& table) const;  // stem.csv, stem.json: {"schema", "rows"}
 
  private:
   std::filesystem::path path_;

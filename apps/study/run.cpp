@@ -114,9 +114,14 @@ std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData&
 // Everything that decides what an attack does to a network.
 Json about(const StudyAttack& attack, const AttackOptions& how, int64_t images, const std::string& weights,
            const Json& data) {
-  return {{"version", kAttackVersion}, {"weights", weights},     {"data", data},
-          {"images", images},          {"attack", to_text(how)}, {"sizes", eps_of(attack.sizes)},
-          {"tries", attack.tries}};
+  return {{"version", kAttackVersion},
+          {"weights", weights},
+          {"data", data},
+          {"images", images},
+          {"attack", to_text(how)},
+          {"sizes", eps_of(attack.sizes)},
+          {"tries", attack.tries},
+          {"until", attack.until ? Json(*attack.until) : Json()}};
 }
 
 // One line for the whole. What was there before counts as done before the line begins, so that the rate and the time
@@ -204,7 +209,7 @@ class Runner {
       const bool there = !one.is_null();
       if (!there) one = found(shared_, recipe);
       if (one.is_null()) {
-        AttackJob job{.rows = plan.rows, .clean = clean_};
+        AttackJob job{.rows = plan.rows, .clean = clean_, .until = attack.until, .batch = place_.batch};
         job.progress = progress_.at(plan.attacked * attack.tries);
         one = to_json(gma_analyze(*model, plan.images.test, attack.sizes, how, attack.tries, job), recipe);
       }
@@ -274,6 +279,13 @@ std::vector<StudyCell> cells_of(const Study& study) {
     }
   }
   return cells;
+}
+
+int64_t CellResult::planned() const {
+  if (!cell.images) return attacked();
+  if (!cell.images->rows.empty()) return static_cast<int64_t>(cell.images->rows.size());
+  const int64_t all = cell.images->test.count();
+  return cell.arm.attacked > 0 ? std::min(cell.arm.attacked, all) : all;
 }
 
 const GmaAnalysis& CellResult::under(std::string_view attack) const {

@@ -37,6 +37,9 @@ struct StudyAttack {
   std::vector<GmaSize> sizes;           // GMA's, or those of plain_sizes()
   int64_t tries = 1;                    // of Algorithm 2 (attacks/gma.h), 1 to 3
   std::vector<std::string> asked = {};  // the sizes as they were asked for; empty: as fp32 has them
+  // Ends where it is known of every size whether the robust accuracy is at least this; not of attacks that seek the
+  // smallest perturbation.
+  std::optional<double> until = {};
 
   std::string asked_size(size_t which) const;
 };
@@ -89,6 +92,7 @@ struct CellResult {
   // An Error where the cell has no such attack.
   const GmaAnalysis& under(std::string_view attack) const;
   int64_t attacked() const { return attacks.at(0).images; }
+  int64_t planned() const;  // images that were to be attacked; StudyAttack::until may have ended before
   double clean() const { return attacks.at(0).baseline; }  // accuracy on the attacked images
 };
 
@@ -114,6 +118,7 @@ struct StudyPlace {
   const RunFolder& folder;
   Backend& backend;
   Console& console;
+  int64_t batch = 0;  // images attacked together, 0 for what suits the network; results do not depend on it
 };
 
 // The network of a cell: that of the folder, or else trained and written there.

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "apps/core/size.h"
 #include "apps/report/figure.h"
+#include "attacks/diagnosis.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -34,6 +36,8 @@ std::vector<Together> together(const CellResult& result) {
         return one.norm == result.attacks[k].norm && one.eps == size.size.eps;
       };
       const auto at = std::ranges::find_if(all, same);
+      // What ended early says nothing of the other images.
+      if (static_cast<int64_t>(size.robust.size()) < result.planned()) continue;
       if (at == all.end()) {
         all.push_back({result.attacks[k].norm, result.cell.attacks[k].asked_size(s), size.size.eps,
                        size.robust, draws(options), 1});
@@ -59,7 +63,7 @@ class Gathering {
  public:
   // `draws`: whether the attack draws random numbers.
   void add(const CellResult& result, const std::string& attack, bool draws, Norm norm,
-           const std::string& asked, float eps, int64_t robust, int64_t successes,
+           const std::string& asked, float eps, int64_t images, int64_t robust, int64_t successes,
            int64_t successes_of_correct, int64_t clean_correct) {
     const StudyCell& cell = result.cell;
     const auto same = [&](const Gathered& one) {
@@ -69,16 +73,14 @@ class Gathering {
     };
     auto at = std::ranges::find_if(all_, same);
     if (at == all_.end()) {
-      all_.push_back(
-          {{cell.dataset, cell.arm.name, attack, norm, asked, eps, result.attacked()}, {}, {}, {}, {}});
+      all_.push_back({{cell.dataset, cell.arm.name, attack, norm, asked, eps, images}, {}, {}, {}, {}});
       at = std::prev(all_.end());
     }
     // What no seed can change has one value.
     if (cell.arm.trained && !at->robust.empty() && !draws) return;
-    if (!cell.arm.trained || at->clean.empty())
-      at->clean.push_back(share_of(clean_correct, result.attacked()));
-    at->robust.push_back(share_of(robust, result.attacked()));
-    at->success.push_back(share_of(successes, result.attacked()));
+    if (!cell.arm.trained || at->clean.empty()) at->clean.push_back(share_of(clean_correct, images));
+    at->robust.push_back(share_of(robust, images));
+    at->success.push_back(share_of(successes, images));
     at->success_of_correct.push_back(share_of(successes_of_correct, clean_correct));
   }
 
@@ -103,8 +105,18 @@ class Gathering {
   std::vector<Gathered> all_;
 };
 
+// "yes", "no", or absent where it was not asked.
+Cell reached_words(const AttackSummary& summary, const std::optional<double>& until, int64_t images) {
+  if (!until) return {};
+  const std::optional<bool> reached = at_least(summary, *until, images);
+  return reached ? Cell(std::string(*reached ? "yes" : "no")) : Cell();
+}
+
+// Of all images: by an attack that saw all.
 int64_t clean_correct_of(const CellResult& result) {
-  return result.attacks.at(0).sizes.at(0).tries.at(0).clean_correct;
+  for (const GmaAnalysis& attack : result.attacks)
+    if (attack.images == result.planned()) return attack.sizes.at(0).tries.at(0).clean_correct;
+  return 0;
 }
 
 }  // namespace
@@ -116,15 +128,15 @@ std::vector<SweepPoint> points_of(const std::vector<CellResult>& results) {
       for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
         const AttackSummary& summary = result.attacks[k].sizes[s].tries.at(0);
         points.add(result, result.cell.attacks[k].name, draws(result.cell.attacks[k].options),
-                   result.attacks[k].norm, result.cell.attacks[k].asked_size(s), summary.size, summary.robust,
-                   summary.successes, summary.successes_of_correct, summary.clean_correct);
+                   result.attacks[k].norm, result.cell.attacks[k].asked_size(s), summary.size, summary.images,
+                   summary.robust, summary.successes, summary.successes_of_correct, summary.clean_correct);
       }
     }
     for (const Together& all : together(result)) {
       const int64_t right = clean_correct_of(result), robust = all.count(), fell = right - robust;
       // An image that is wrong by itself counts as a success, as it does for one attack.
-      points.add(result, kAllAttacks, all.draws, all.norm, all.asked, all.eps, robust,
-                 result.attacked() - robust, fell, right);
+      points.add(result, kAllAttacks, all.draws, all.norm, all.asked, all.eps, result.planned(), robust,
+                 result.planned() - robust, fell, right);
     }
   }
   return points.points();
@@ -150,6 +162,8 @@ Table results_table(const std::vector<CellResult>& results) {
                {"success_rate_of_correct", "of right", Kind::percent},
                {"clean_calibration_error", "clean ECE", Kind::number, 4},
                {"calibration_error", "ECE", Kind::number, 4},
+               {"until_robust", "at least", Kind::percent},
+               {"reached", "reached"},
                {"mean_loss", "loss", Kind::general, 6},
                {"mean_linf", "L-inf", Kind::general, 4},
                {"mean_l2", "L2", Kind::general, 4},
@@ -167,6 +181,7 @@ Table results_table(const std::vector<CellResult>& results) {
       const GmaAnalysis& attack = result.attacks[k];
       for (size_t s = 0; s < attack.sizes.size(); ++s) {
         const AttackSummary& one = attack.sizes[s].tries.at(0);
+        const std::optional<double> until = cell.attacks[k].until;
         const Interval interval = wilson_interval(one.robust, one.images);
         // Of passes the sizes of an attack, which went together, have one number.
         table.row({cell.dataset,
@@ -187,6 +202,8 @@ Table results_table(const std::vector<CellResult>& results) {
                    one.success_rate_of_correct(),
                    one.clean_calibration.error(),
                    one.calibration.error(),
+                   cell_of(until),
+                   reached_words(one, until, result.planned()),
                    one.mean_loss(),
                    one.mean_linf(),
                    one.mean_l2(),
@@ -198,7 +215,7 @@ Table results_table(const std::vector<CellResult>& results) {
       }
     }
     for (const Together& all : together(result)) {
-      const int64_t images = result.attacked(), right = clean_correct_of(result), robust = all.count();
+      const int64_t images = result.planned(), right = clean_correct_of(result), robust = all.count();
       const Interval interval = wilson_interval(robust, images);
       table.row({cell.dataset,
                  cell.arm.name,
@@ -216,6 +233,8 @@ Table results_table(const std::vector<CellResult>& results) {
                  interval.high,
                  share_of(images - robust, images),
                  share_of(right - robust, right),
+                 {},
+                 {},
                  {},
                  {},
                  {},
@@ -256,6 +275,35 @@ Table summary_table(const std::vector<SweepPoint>& points) {
                p.success_of_correct.mean});
   }
   return table;
+}
+
+std::vector<std::string> flattered(const std::vector<SweepPoint>& points,
+                                   const std::vector<StudyAttack>& attacks) {
+  constexpr double kPoint = 0.01;
+  std::vector<std::string> words;
+  std::set<std::tuple<std::string, std::string, std::string>> said;
+  for (const SweepPoint& p : points) {
+    const auto attack = std::ranges::find(attacks, p.attack, &StudyAttack::name);
+    if (attack == attacks.end() || flattering(attack->options).empty()) continue;
+    if (!said.insert({p.dataset, p.network, p.attack}).second) continue;
+    double most = 0;
+    const SweepPoint* where = nullptr;
+    const SweepPoint* best = nullptr;
+    for (const SweepPoint& own : points) {
+      if (own.dataset != p.dataset || own.network != p.network || own.attack != p.attack) continue;
+      for (const SweepPoint& other : points) {
+        const bool comparable = other.dataset == own.dataset && other.network == own.network &&
+                                other.norm == own.norm && other.eps == own.eps && other.attack != kAllAttacks;
+        if (!comparable || own.robust.mean - other.robust.mean <= most) continue;
+        most = own.robust.mean - other.robust.mean, where = &own, best = &other;
+      }
+    }
+    if (most > kPoint)
+      words.push_back(
+          fmt::format("{} leaves {:.1f} points of {} on {} to {} at {}: its number flatters the network",
+                      p.attack, 100 * most, p.network, p.dataset, best->attack, where->asked));
+  }
+  return words;
 }
 
 void check_sweep(const std::vector<StudyAttack>& attacks) {

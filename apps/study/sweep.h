@@ -38,6 +38,11 @@ Table summary_table(const std::vector<SweepPoint>& points);
 // An Error where the study cannot be drawn: too many attacks of one norm for one figure, two attacks of one name.
 void check_sweep(const std::vector<StudyAttack>& attacks);
 
+// What must be said of the numbers: attacks by default steps, and how many points they leave to the strongest of the same
+// sweep at worst, where that is more than one. A sentence for each network and attack.
+std::vector<std::string> flattered(const std::vector<SweepPoint>& points,
+                                   const std::vector<StudyAttack>& attacks);
+
 // Writes everything into the folder of the place, and says the summary. `config`: for the page.
 void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place, const RunConfig& config,
                  StudyReport& report);

@@ -240,6 +240,8 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
   for (const Norm norm : distinct<Norm>(points, [](const SweepPoint& p) { return p.norm; }))
     place.folder.write(fmt::format("table-{}.tex", to_string(norm)), latex_table(points, norm, version));
   report.figures(figures);
+  const std::vector<std::string> warnings = flattered(points, results.at(0).cell.attacks);
+  for (const std::string& warning : warnings) place.console.warn("{}", warning);
 
   const std::string networks = fmt::format(
       "{}", counted(static_cast<int64_t>(
@@ -260,7 +262,7 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
                                     "lines reach from the lowest seed to the highest"
                                   : "One seed; in figures, lines are 95 % intervals of shares (Wilson)"},
            {"all", std::ranges::any_of(points, [](const SweepPoint& p) { return p.attack == kAllAttacks; })},
-           {"left_out", Json::array()},
+           {"warnings", warnings},
            {"sections", sections},
            {"by_class", by_class(results)},
            {"attacks", attacks_of(results)},

@@ -483,6 +483,27 @@ TEST_SUITE("apps") {
     CHECK(Json::parse(place.read("c/config.json"))["eps"].dump() == "0.02");
   }
 
+  TEST_CASE(
+      "attack: a default that flatters is said to, and so is a preset that is not the library's to the "
+      "image") {
+    const Attacked place;
+    const auto warnings = [&](std::vector<std::string> words) {
+      words.insert(words.end(), {"--eps", "0.1", "--limit", "3", "--json", "-"});
+      const Outcome outcome = place.attack(words);
+      const Json result = json_of(outcome);
+      for (const Json& warning : result["warnings"])
+        CHECK(outcome.error.find(warning.get<std::string>()) != std::string::npos);
+      return result["warnings"].dump();
+    };
+    CHECK(warnings({"attack", "pgd"}).find("flatters the network") != std::string::npos);
+    CHECK(warnings({"attack", "pgd", "--steps", "3"}).find("flatters") == std::string::npos);
+    CHECK(warnings({"attack", "fgsm"}).find("flatters") == std::string::npos);
+    CHECK(warnings({"attack", "apgd-ce", "--steps", "2"}).find("flatters") == std::string::npos);
+    const std::string foolbox = warnings({"attack", "mim", "--preset", "foolbox"});
+    CHECK(foolbox.find("is not foolbox's to the image: foolbox's momentum") != std::string::npos);
+    CHECK(warnings({"attack", "bim", "--preset", "foolbox"}) == "[]");
+  }
+
   TEST_CASE("gma analyze: a set is measured, not believed") {
     const Attacked place;
     place.folder({"gma", "generate", "--subset", "test", "--limit", "12", "--steps", "2"}, "set");

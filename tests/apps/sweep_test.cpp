@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "apps/report/latex.h"
+#include "apps/study/sweep.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -131,7 +132,7 @@ TEST_SUITE("apps") {
   TEST_CASE("sweep: the same bytes for any threads, after any kill, and with seeds added later") {
     const Swept place;
     const Files whole = place.folder("whole");
-    check_equal(whole, place.folder("threads", {"--threads", "1"}));
+    check_equal(whole, place.folder("threads", {"--threads", "1", "--batch", "7"}));
     // Killed as soon as there is something of the first network, and as soon as there is something of the second.
     int kills = 0;
     for (const char* seen : {"killed/mnist-one-seed-0-attacks.json", "killed/mnist-b-seed-0-attacks.json"}) {
@@ -190,6 +191,53 @@ TEST_SUITE("apps") {
     auto after = contents(place.path());
     for (const char* own : {".stdout", ".stderr"}) after.erase(own);
     CHECK(after.size() <= before.size());
+  }
+
+  TEST_CASE("sweep: --until-robust ends where the answer is known, whatever the threads and the batch") {
+    const Swept place;
+    const std::vector<std::string> until = {"--until-robust", "0.5"};
+    const auto with = [&](std::vector<std::string> more) {
+      more.insert(more.end(), until.begin(), until.end());
+      return more;
+    };
+    const Files whole = place.folder("whole"), ended = place.folder("ended", until);
+    check_equal(ended, place.folder("other", with({"--threads", "1", "--batch", "3"})));
+    const Json all = Json::parse(whole.at("results.json"))["rows"],
+               some = Json::parse(ended.at("results.json"))["rows"];
+    int fewer = 0;
+    for (const Json& row : some) {
+      if (row["attack"] == "all") continue;
+      const Json* full = row_of(all, {{"network", row["network"]},
+                                      {"attack", row["attack"]},
+                                      {"seed", row["seed"]},
+                                      {"size_asked", row["size_asked"]}});
+      REQUIRE(full != nullptr);
+      CAPTURE(row.dump());
+      CHECK(row["reached"] == (full->at("robust_accuracy").get<double>() >= 0.5 ? "yes" : "no"));
+      CHECK(full->at("reached").is_null());
+      CHECK(row["n"] <= full->at("n"));
+      fewer += row["n"] < full->at("n");
+    }
+    CHECK(fewer > 0);
+  }
+
+  TEST_CASE("sweep: attacks by default steps that leave more than a point to another are named") {
+    const auto point = [](const char* attack, double robust) {
+      return SweepPoint{.dataset = "d",
+                        .network = "n",
+                        .attack = attack,
+                        .asked = "0.1",
+                        .eps = 0.1f,
+                        .images = 100,
+                        .robust = over_seeds({robust})};
+    };
+    const std::vector<StudyAttack> attacks = {{"pgd", attack_defaults(AttackKind::pgd), {}},
+                                              {"apgd-ce", attack_defaults(AttackKind::apgd_ce), {}}};
+    const auto words = flattered({point("pgd", 0.5), point("apgd-ce", 0.46), point("all", 0.4)}, attacks);
+    REQUIRE(words.size() == 1);
+    CHECK(words[0].starts_with("pgd leaves 4.0 points of n on d to apgd-ce at 0.1"));
+    CHECK(flattered({point("pgd", 0.5), point("apgd-ce", 0.495)}, attacks).empty());
+    CHECK(flattered({point("pgd", 0.4), point("apgd-ce", 0.5)}, attacks).empty());
   }
 
   TEST_CASE("LaTeX: words are escaped, numbers rounded, the best in bold") {

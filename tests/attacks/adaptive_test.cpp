@@ -100,6 +100,7 @@ TEST_SUITE("attacks") {
       AttackOptions options = attack_of(kind, kind == AttackKind::square ? Norm::linf : Norm::l2);
       options.steps = kind == AttackKind::cw ? 100 : 30;
       options.cw = {.rounds = 1, .first_constant = 10, .learning_rate = 0.1f};
+      options.square.schedule = SquareSchedule::paper;  // windows larger than a pixel in all 30 queries
       const float eps = kind == AttackKind::square ? 0.3f : 0.5f;  // 0.2 and 0.4 cross over in each answer
       const AttackResult result = craft(defended, batch, std::span(&eps, 1), options);
       for (const AttackRow& row : result.rows) {
@@ -239,8 +240,10 @@ TEST_SUITE("attacks") {
     CHECK(ta.options.cw.rounds == 1);
     CHECK(ta.options.cw.first_constant == 1.0f);
     CHECK(preset_attack(Preset::torchattacks, AttackKind::apgd_t, Norm::l2).options.apgd.authors_quirks);
-    CHECK(preset_attack(Preset::torchattacks, AttackKind::square, Norm::linf).options.square.rescaled);
-    CHECK_FALSE(preset_attack(Preset::autoattack, AttackKind::square, Norm::linf).options.square.rescaled);
+    CHECK(preset_attack(Preset::torchattacks, AttackKind::square, Norm::linf).options.square.schedule ==
+          SquareSchedule::rescaled);
+    CHECK(preset_attack(Preset::autoattack, AttackKind::square, Norm::linf).options.square.schedule ==
+          SquareSchedule::paper);
     CHECK_FALSE(preset_attack(Preset::art, AttackKind::pgd, Norm::linf).options.random_start);
     CHECK(preset_attack(Preset::autoattack, AttackKind::apgd_ce, Norm::linf).options.apgd.authors_quirks);
     CHECK(mentions(refusal([] { preset_attack(Preset::foolbox, AttackKind::square, Norm::linf); }),

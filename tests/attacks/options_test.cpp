@@ -55,7 +55,9 @@ TEST_SUITE("attacks") {
     CHECK(step_size_of(attack_defaults(AttackKind::pgd), 0.2f) == 0.05f);
     AttackOptions forty = attack_defaults(AttackKind::pgd);
     forty.steps = 40;
-    CHECK(std::fabs(step_size_of(forty, 0.3f) - 0.01f) <= 1e-8f);
+    CHECK(std::fabs(step_size_of(forty, 0.3f) - 0.03f) <= 1e-8f);
+    forty.step_share = 0.5f;
+    CHECK(step_size_of(forty, 0.3f) == 0.15f);
     forty.step_size = 0.02f;
     CHECK(step_size_of(forty, 0.3f) == 0.02f);
   }
