@@ -25,7 +25,7 @@ struct LatexRow {
 };
 
 struct LatexTable {
-  std::string comment;  // in the first lines of the file
+  std::string comment;                      // in the first lines of the file
   std::vector<std::string> words, numbers;  // titles of the columns; those of numbers are LaTeX already
   std::vector<LatexRow> rows = {};
 };
