@@ -97,7 +97,8 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   box_violations += row.box_violations;
   ball_violations += row.outside_ball;
   clean_calibration.add(image.clean_confidence, right_before);
-  calibration.add(row.confidence, row.prediction == image.label);
+  // Where nothing within the size was found, the image as it is stands for it.
+  calibration.add(row.within ? row.confidence : image.clean_confidence, right_after);
 
   const auto label = static_cast<size_t>(image.label),
              after = right_after ? label : static_cast<size_t>(row.prediction);
@@ -140,9 +141,9 @@ std::array<FooledImages::Spread, 4> FooledImages::spreads() const {
 }
 
 std::optional<bool> at_least(const AttackSummary& summary, double share, int64_t images) {
-  const double wanted = share * static_cast<double>(images);
-  if (static_cast<double>(summary.robust) >= wanted) return true;
-  if (static_cast<double>(summary.robust + images - summary.images) < wanted) return false;
+  // As shares, so that 7 of 100 are 0.07 of them.
+  if (share_of(summary.robust, images) >= share) return true;
+  if (share_of(summary.robust + images - summary.images, images) < share) return false;
   return std::nullopt;
 }
 

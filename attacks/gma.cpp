@@ -162,7 +162,8 @@ GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<
       const AttackedImage& image = chunk.images[i];
       const AttackRow& found = chunk.rows[i];
       const AttackRow unattacked{.prediction = image.clean_prediction,
-                                 .success = image.clean_prediction != image.label};
+                                 .success = image.clean_prediction != image.label,
+                                 .confidence = image.clean_confidence};
       const float length = options.norm == Norm::linf ? found.linf : found.l2;
       for (size_t s = 0; s < sizes.size(); ++s) {
         tally.add(first + static_cast<int64_t>(i), static_cast<int64_t>(s), 0, image,

@@ -71,6 +71,7 @@ void apply(const AttackFlags& flags, AttackOptions& options, int64_t seed) {
   if (flags.schedule != "auto") options.square.schedule = parse_schedule(flags.schedule);
   if (flags.numbers.contains("step_size") && flags.numbers.at("step_size"))
     options.step_share = 0;  // over a preset's
+  if (flags.numbers.contains("step_share") && flags.numbers.at("step_share")) options.step_size = 0;
   if (flags.abort != "auto") options.cw.abort_early = flags.abort == "yes";
   if (options.restarts > 1 && is_ascent(options.kind) && !options.random_start) {
     usage_error("--restarts {} needs a random start; add --random-start yes", options.restarts);

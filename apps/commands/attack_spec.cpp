@@ -25,7 +25,7 @@ StudyAttack study_attack(const std::string& name, const std::string& attack,
   if (!own) arguments.push_back("--norm=" + norm);
   StudyAttack result{.name = name, .options = {}, .sizes = {}};
   try {
-    flags.parse(arguments);
+    if (!flags.parse(arguments)) usage_error("expected options of an attack, got a question for help");
     result.options = choose_attack(values, flags, sizes.at(0), false, 0).options;
   } catch (const UsageError& problem) {
     usage_error("{}: {}", shown(name), problem.what());

@@ -45,8 +45,9 @@ void declare(Flags& flags, EvalOptions& options) {
   flags.text(
       "attacked", options.attacked, "FILE",
       "judge attacked images: adversarial.npz of 'caltrop attack', or a part of 'caltrop gma generate'");
-  flags.exclusive({"attacked", "dataset"});
-  flags.exclusive({"attacked", "limit"});
+  for (const char* other :
+       {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "offset", "indices", "subset"})
+    flags.exclusive({"attacked", other});
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");

@@ -1,5 +1,6 @@
 // caltrop study: a file that says which networks are trained, or given, on which data sets, and how they are attacked.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "apps/commands/study_file.h"
@@ -36,7 +37,7 @@ void declare(Flags& flags, StudyOptions& options) {
   flags.group("Study", Scope::local);
   flags.toggle("dry-run", options.dry_run,
                "say what would run, how long it takes and how much it stores, and end");
-  add_common_flags(flags, options.common, false, "runs/FILE, the first that is free");
+  add_common_flags(flags, options.common, true, "runs/FILE, the first that is free");
   flags.section(
       "A study",
       " {\"datasets\": [\"mnist\", {\"dataset\": \"fashion-mnist\", \"limit\": 1000}],\n"
@@ -95,11 +96,12 @@ std::vector<StudyArm> arms_of(const StudyFile& study, const StudyImages& images,
     expect_outputs(fits, images.info, network.name);
     facts["network"][network.name] = line;
     for (const double share : study.shares) {
-      const auto all = static_cast<double>(network.train_images.value_or(images.train->count()));
+      const int64_t there = images.train->count();
+      const auto all = static_cast<double>(std::min(there, network.train_images.value_or(there)));
       arms.push_back({.name = share == 1 ? network.name : fmt::format("{}-share-{}", network.name, share),
                       .line = line,
                       .initializer = network.initializer,
-                      .train_images = std::max<int64_t>(1, static_cast<int64_t>(share * all)),
+                      .train_images = std::max<int64_t>(1, std::llround(share * all)),
                       .epochs = network.epochs});
     }
   }
@@ -112,7 +114,8 @@ void run(StudyOptions& options, const Flags& flags) {
   const std::filesystem::path path = std::filesystem::absolute(options.file).lexically_normal();
   options.file = path.string();
   const Json json = read_json(path);
-  StudyFile study = read_study(json, options.file);
+  StudyFile study = read_study(json, options.file, options.common.seed);
+  options.common.seed = study.seeds.at(0);  // what the run records
   Backend& backend = open_backend(options.common, console);
   const bool trains =
       std::ranges::any_of(study.networks, [](const StudyNetwork& one) { return !one.given(); });
@@ -136,7 +139,8 @@ void run(StudyOptions& options, const Flags& flags) {
   for (size_t k = 0; k < cells.size(); ++k) {
     for (size_t j = 0; j < k; ++j)
       if (cells[j].stem == cells[k].stem)
-        fail("{}: the data set {} is there twice", options.file, cells[k].dataset);
+        fail("{}: {} comes twice; data sets, names of networks and shares must differ", options.file,
+             cells[k].stem);
   }
 
   const RunConfig config = make_config(flags, facts);

@@ -45,7 +45,7 @@ void read_object(const Json& object, const std::function<void(Flags&)>& declare,
   declare(flags);
   std::vector<std::string> arguments;
   for (const std::string& word : words_of(object, not_words)) arguments.push_back("--" + word);
-  flags.parse(arguments);
+  if (!flags.parse(arguments)) fail("expected keys of a study, got a question for help");
 }
 
 StudyNetwork read_network(const Json& json) {
@@ -76,7 +76,7 @@ StudyNetwork read_network(const Json& json) {
   const ZooEntry asked = asked_network(network.model);
   if (network.name.empty()) network.name = asked.name;
   named_files({network.name + "=x"});  // a name that files can have
-  if (!network.model.model.empty()) network.initializer = asked.initializer;
+  if (network.initializer.empty()) network.initializer = asked.initializer;
   return network;
 }
 
@@ -139,10 +139,10 @@ std::vector<Value> read_list(const Json& json, const char* key, const std::strin
 
 }  // namespace
 
-StudyFile read_study(const Json& json, const std::string& file) {
+StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
   StudyFile study;
   Common common;
-  int64_t seeds = 1, first = 0;
+  int64_t seeds = 1, first = seed;
   try {
     if (!json.is_object()) fail("expected an object, got {}", short_text(json));
     if (json.value("schema", Json("study/1")) != "study/1")

@@ -15,8 +15,8 @@ namespace caltrop {
 // A network: trained by the study, or of a file.
 struct StudyNetwork {
   std::string name;
-  ModelOptions model;  // with `weights`: given
-  std::string initializer = "he_uniform";
+  ModelOptions model;            // with `weights`: given
+  std::string initializer = {};  // "" until read: the network's own
   int64_t epochs = 5;
   std::optional<int64_t> train_images = {};
   bool given() const { return !model.weights.empty(); }
@@ -33,8 +33,8 @@ struct StudyFile {
   std::vector<int64_t> seeds = {0};
 };
 
-// An Error that begins with the file and the place in it where what it says makes no study: unknown keys, values that a
+// `seed`: the first, where the file names none. An Error that begins with the file and the place in it where what it says makes no study: unknown keys, values that a
 // flag of that name would not take, attacks that no figure could show.
-StudyFile read_study(const Json& json, const std::string& file);
+StudyFile read_study(const Json& json, const std::string& file, int64_t seed);
 
 }  // namespace caltrop

@@ -282,18 +282,39 @@ void Flags::refuse_extras() const {
 
 // A result that replaces its own input is a slip of the hand that cannot be undone.
 void Flags::check_outputs() const {
-  const auto file_of = [this](const char* name) -> std::filesystem::path {
+  const auto files_of = [this](const char* name) {
     const Flag* flag = find(name);
-    const Json value = flag ? flag->get() : Json();
-    return value.is_string() ? value.get<std::string>() : "";
+    Json value = flag ? flag->get() : Json();
+    if (!value.is_array()) value = Json::array({value});
+    std::vector<std::filesystem::path> files;
+    for (const Json& one : value) {
+      if (!one.is_string()) continue;
+      const auto text = one.get<std::string>();
+      files.emplace_back(text);
+      files.emplace_back(text.substr(text.find('=') + 1));  // of NAME=FILE
+    }
+    return files;
   };
-  for (const char* output : {"json", "logits"}) {
-    for (const char* input : {"weights", "config"}) {
-      std::error_code error;
-      if (std::filesystem::equivalent(file_of(output), file_of(input), error)) {
-        usage_error("--{} would overwrite the file of --{}: {}", output, input, file_of(input).string());
+  const auto same = [](const std::filesystem::path& a, const std::filesystem::path& b) {
+    std::error_code error;
+    if (std::filesystem::equivalent(a, b, error)) return true;
+    return !a.empty() && a != "-" &&
+           std::filesystem::absolute(a).lexically_normal() == std::filesystem::absolute(b).lexically_normal();
+  };
+  const std::vector<const char*> outputs = {"json", "logits", "features"};
+  std::vector<const char*> others = {"weights", "config", "attacked", "indices", "file"};
+  for (const char* output : outputs) {
+    for (const std::filesystem::path& to : files_of(output)) {
+      for (const char* other : others) {
+        for (const std::filesystem::path& from : files_of(other)) {
+          if (!same(to, from)) continue;
+          const bool positional = find(other)->option->get_positional();
+          usage_error("--{} would overwrite the file of {}{}: {}", output, positional ? "" : "--",
+                      positional ? "'" + command_ + "'" : other, from.string());
+        }
       }
     }
+    others.push_back(output);
   }
 }
 

@@ -71,7 +71,9 @@ void expect_same_inputs(const Flags& flags, const Json& now) {
     std::vector<std::string> chosen_by;
   };
   static const std::vector<Fact> facts = {
-      {"data", "images", {"dataset", "split", "split-seed", "image-size", "limit", "subset"}},
+      {"data",
+       "images",
+       {"dataset", "split", "split-seed", "image-size", "limit", "subset", "indices", "offset", "data-dir"}},
       {"inputs", "weights", {"weights"}}};
   if (!flags.on_command_line("config")) return;  // --resume compares whole runs
   const Json& before = flags.config_facts();

@@ -133,7 +133,7 @@ std::string metadata(const SafeTensorFile& file, const std::string& key) {
 // divided.
 void follow_weights(const SafeTensorFile& file, DataOptions& data, const Flags& flags) {
   const std::string dataset = metadata(file, "dataset");
-  static const std::vector<std::string> known = {"mnist", "fashion-mnist", "digits", "folder"};
+  static const std::vector<std::string> known = {"mnist", "fashion-mnist", "digits", "folder", "arrays"};
   if (std::ranges::count(known, dataset) == 0) return;
   if (!flags.given("dataset")) data.dataset = dataset;
   if (data.dataset != dataset) return;

@@ -17,9 +17,6 @@
 namespace caltrop {
 namespace {
 
-// To be raised when an attack's results change.
-constexpr int kAttackVersion = 2;
-
 // Work as estimated, in millions of multiply-accumulates; a backward pass counts as two forward ones.
 constexpr double kPasses = 3, kUnit = 1e6;
 

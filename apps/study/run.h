@@ -31,6 +31,9 @@ namespace caltrop {
 class Console;
 class RunFolder;
 
+// Stands in what is stored of attacks, so that it is made again where attacks have changed: to be raised then.
+inline constexpr int kAttackVersion = 3;
+
 struct StudyAttack {
   std::string name;                     // in tables: "pgd"
   AttackOptions options;                // but for the seed, which is the cell's

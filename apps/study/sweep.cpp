@@ -19,13 +19,13 @@ struct Together {
   std::string asked;
   float eps;
   std::vector<bool> robust;
-  bool draws = false;
+  bool draws = false, ended = false;  // early, one of the attacks
   int64_t attacks = 0;
 
   int64_t count() const { return std::ranges::count(robust, true); }
 };
 
-// The sizes of a cell at which it met more than one attack, in the order in which they first come.
+// The sizes of a cell at which it met more than one attack to the end, in the order in which they first come.
 std::vector<Together> together(const CellResult& result) {
   std::vector<Together> all;
   for (size_t k = 0; k < result.attacks.size(); ++k) {
@@ -35,20 +35,19 @@ std::vector<Together> together(const CellResult& result) {
       const auto same = [&](const Together& one) {
         return one.norm == result.attacks[k].norm && one.eps == size.size.eps;
       };
-      const auto at = std::ranges::find_if(all, same);
-      // What ended early says nothing of the other images.
-      if (static_cast<int64_t>(size.robust.size()) < result.planned()) continue;
+      auto at = std::ranges::find_if(all, same);
       if (at == all.end()) {
-        all.push_back({result.attacks[k].norm, result.cell.attacks[k].asked_size(s), size.size.eps,
-                       size.robust, draws(options), 1});
-        continue;
+        at = all.insert(at, {result.attacks[k].norm, result.cell.attacks[k].asked_size(s), size.size.eps,
+                             std::vector<bool>(static_cast<size_t>(result.planned()), true)});
       }
-      for (size_t i = 0; i < at->robust.size(); ++i) at->robust[i] = at->robust[i] && size.robust[i];
+      // What ended early says nothing of the other images, which it may have been the one to fool.
+      at->ended = at->ended || size.robust.size() < at->robust.size();
+      for (size_t i = 0; i < size.robust.size(); ++i) at->robust[i] = at->robust[i] && size.robust[i];
       at->draws = at->draws || draws(options);
       ++at->attacks;
     }
   }
-  std::erase_if(all, [](const Together& one) { return one.attacks < 2; });
+  std::erase_if(all, [](const Together& one) { return one.attacks < 2 || one.ended; });
   return all;
 }
 
@@ -76,6 +75,7 @@ class Gathering {
       all_.push_back({{cell.dataset, cell.arm.name, attack, norm, asked, eps, images}, {}, {}, {}, {}});
       at = std::prev(all_.end());
     }
+    at->point.ended = at->point.ended || images < result.planned();
     // What no seed can change has one value.
     if (cell.arm.trained && !at->robust.empty() && !draws) return;
     if (!cell.arm.trained || at->clean.empty()) at->clean.push_back(share_of(clean_correct, images));
@@ -184,34 +184,15 @@ Table results_table(const std::vector<CellResult>& results) {
         const std::optional<double> until = cell.attacks[k].until;
         const Interval interval = wilson_interval(one.robust, one.images);
         // Of passes the sizes of an attack, which went together, have one number.
-        table.row({cell.dataset,
-                   cell.arm.name,
-                   cell.attacks[k].name,
-                   to_string(attack.norm),
-                   cell.attacks[k].asked_size(s),
-                   decimal(one.size),
-                   cell.seed,
-                   one.images,
-                   one.clean_correct,
-                   one.robust,
-                   one.clean_accuracy(),
-                   one.robust_accuracy(),
-                   interval.low,
-                   interval.high,
-                   one.success_rate(),
-                   one.success_rate_of_correct(),
-                   one.clean_calibration.error(),
-                   one.calibration.error(),
-                   cell_of(until),
-                   reached_words(one, until, result.planned()),
-                   one.mean_loss(),
-                   one.mean_linf(),
-                   one.mean_l2(),
-                   one.box_violations + one.ball_violations,
-                   one.zero_gradients,
-                   one.nan_gradients,
-                   attack.forward_passes,
-                   attack.backward_passes});
+        table.row({cell.dataset, cell.arm.name, cell.attacks[k].name, to_string(attack.norm),
+                   cell.attacks[k].asked_size(s), decimal(one.size), cell.seed, one.images, one.clean_correct,
+                   one.robust, one.clean_accuracy(), one.robust_accuracy(), interval.low, interval.high,
+                   one.success_rate(), one.success_rate_of_correct(), one.clean_calibration.error(),
+                   one.calibration.error(), cell_of(until), reached_words(one, until, result.planned()),
+                   // Read off one smallest perturbation, which many sizes are below.
+                   is_minimum_norm(cell.attacks[k].options.kind) ? Cell() : Cell(one.mean_loss()),
+                   one.mean_linf(), one.mean_l2(), one.box_violations + one.ball_violations,
+                   one.zero_gradients, one.nan_gradients, attack.forward_passes, attack.backward_passes});
       }
     }
     for (const Together& all : together(result)) {

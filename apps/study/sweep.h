@@ -27,6 +27,8 @@ struct SweepPoint {
   std::string asked;  // the size as it was asked for
   float eps = 0;
   int64_t images = 0;
+  bool ended =
+      false;  // early by --until-robust, on one seed at least: its shares are of the first images alone
   MeanAndDeviation clean = {}, robust = {}, success = {}, success_of_correct = {};  // shares
 };
 inline constexpr const char* kAllAttacks = "all";

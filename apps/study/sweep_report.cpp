@@ -60,7 +60,7 @@ Figure security_curve(const Place& place, const std::vector<SweepPoint>& points)
       .title = fmt::format("Robust accuracy of {}", title_of(place)),
       .x_label = fmt::format("size of the perturbation, {} (pixels from 0 to 1)", norm_title(place.norm)),
       .y_label = "robust accuracy",
-      .note = fmt::format("{}; {}", counted(first.images, "image", "images"), interval_words(first.robust.n)),
+      .note = fmt::format("{}; {}", counted(first.images, "image", "images"), interval_words(seeds)),
       .svg = true};
   for (const std::string& attack :
        distinct<std::string>(points, [](const SweepPoint& p) { return p.attack; })) {
@@ -72,7 +72,9 @@ Figure security_curve(const Place& place, const std::vector<SweepPoint>& points)
     series.title = attack == kAllAttacks ? "all of them" : attack;
     const int64_t images = seeds > 1 ? 0 : first.images;  // one kind of line in a figure
     if (curve[0].eps > 0) series.add(0, measured(curve[0].clean, images));
-    for (const SweepPoint& p : curve) series.add(static_cast<double>(p.eps), measured(p.robust, images));
+    for (const SweepPoint& p : curve) {
+      if (!p.ended) series.add(static_cast<double>(p.eps), measured(p.robust, images));
+    }
   }
   return figure;
 }
@@ -109,7 +111,7 @@ std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std
         LatexNumber number;
         double strongest = 1;
         for (const SweepPoint& p : here) {
-          if (p.eps != eps) continue;
+          if (p.eps != eps || p.ended) continue;
           if (p.attack == attack) number.value = p.robust;
           if (p.attack != kAllAttacks) strongest = std::min(strongest, p.robust.mean);
         }

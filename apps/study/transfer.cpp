@@ -32,7 +32,10 @@ std::string crc_of(const Model& model) {
 // All that decides what comes of a source.
 Json about(const StudyArm& source, const std::vector<StudyArm>& arms, const std::vector<StudyAttack>& attacks,
            const StudyImages& images, int64_t seed) {
-  Json json = {{"source", crc_of(*source.trained)}, {"data", images.fingerprint}, {"seed", seed}};
+  Json json = {{"version", kAttackVersion},
+               {"source", crc_of(*source.trained)},
+               {"data", images.fingerprint},
+               {"seed", seed}};
   for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, crc_of(*arm.trained)});
   for (const StudyAttack& attack : attacks)
     json["attacks"].push_back(

@@ -134,6 +134,26 @@ TEST_SUITE("attacks") {
     const GmaAnalysis least = gma_analyze(model, images, std::span(sizes).first(1), deepfool, 1, job);
     CHECK(all.sizes[0].tries[0].correct == least.sizes[0].tries[0].correct);
     CHECK(all.worst_accuracy <= least.worst_accuracy);
+
+    // Images that no perturbation within the size fools stand for themselves: nothing falls at the least size, and
+    // calibration is that of clean images, read off one perturbation or attacked with a bound.
+    const AttackReport bound = attack_images(model, images, std::span(&sizes[0].eps, 1), deepfool, job);
+    for (const AttackSummary& none : {all.sizes[0].tries[0], bound.sizes[0]}) {
+      CHECK(none.robust == none.clean_correct);
+      CHECK(none.calibration.error() == doctest::Approx(none.clean_calibration.error()).epsilon(1e-3));
+    }
+    CHECK(all.sizes[2].tries[0].calibration.error() !=
+          doctest::Approx(once.sizes[0].clean_calibration.error()));
+  }
+
+  TEST_CASE("a share is reached by as many images as print it") {
+    AttackSummary some;
+    some.images = 100, some.robust = 7;
+    CHECK(at_least(some, 0.07, 100) == true);
+    some.images = 93, some.robust = 0;
+    CHECK(at_least(some, 0.07, 100) == std::nullopt);
+    some.images = 94;
+    CHECK(at_least(some, 0.07, 100) == false);
   }
 
   TEST_CASE("analysis agrees with the attacks it is made of") {
