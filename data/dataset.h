@@ -55,7 +55,7 @@ struct DatasetRequest {
   uint64_t seed = 0;
   // Folder: every image is resized to this. 0: the size of the first image.
   int64_t image_height = 0, image_width = 0;
-  // IDX, arrays: the training images are not read and need not be there. For the standard split.
+  // IDX: the training images are not read and need not be there. Arrays are read whole. For the standard split.
   bool test_only = false;
 };
 

@@ -1,5 +1,5 @@
 // Numbers as people write them: 0.03, 1e-2, 8/255; sizes of perturbations as lists, 0.01,8/255, and ranges,
-// first:last:step with both ends in it, 1/255:8/255:1/255.
+// first:last:step, whose last size is the largest not beyond the end: 1/255:8/255:1/255; 0.1:0.25:0.1 is 0.1,0.2.
 //
 // An attack computes in fp32, so a size is two numbers: the one that was asked for, kept as it was written, and
 // the one that is used. Files show both.
