@@ -73,10 +73,17 @@ std::string flattering(const AttackOptions& options) {
   const bool steps = options.steps == attack_defaults(options.kind).steps && options.steps > 1;
   const bool rule = options.step_size == 0 && options.step_share == 0 && options.restarts == 1;
   if (!is_ascent(options.kind) || options.targeted || !steps || !rule) return "";
+  // The table is of PGD under L-inf: of the others it says what to expect, not what is.
+  const bool measured = options.kind == AttackKind::pgd && options.norm == Norm::linf;
+  const char* who = measured ? "," : ": pgd of as many";
+  const std::string flatters =
+      measured ? "its number flatters the network"
+               : fmt::format("{} under {} was not measured, and its number may flatter the network",
+                             to_string(options.kind), to_string(options.norm));
   return fmt::format(
-      "{0} of {1} steps, the default, left up to 9 points of robust accuracy to apgd-ce on five networks "
-      "(docs/attacks.md): its number flatters the network; add apgd-ce or autoattack, or --steps 100",
-      to_string(options.kind), options.steps);
+      "{} of {} steps, the default{} left up to 9 points of robust accuracy to apgd-ce under linf on five "
+      "networks (docs/attacks.md): {}; add apgd-ce or autoattack, or --steps 100",
+      to_string(options.kind), options.steps, who, flatters);
 }
 
 std::vector<std::string> anomalies(const AttackSummary& s, const std::map<std::string, int64_t>& fooled_by) {

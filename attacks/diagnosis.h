@@ -21,8 +21,8 @@ Diagnosis diagnose(const Classifier& classifier, const Images& images);
 
 // Sentences for people, one for each reason to doubt.
 std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged);
-// Where an attack of these options is a default that left more than a point of robust accuracy to APGD in the table of
-// docs/attacks.md: so many words; else "".
+// Where an attack of these options is an ascent by its default steps, which as PGD under L-inf left more than a point of
+// robust accuracy to APGD in the table of docs/attacks.md: so many words, and whether it is the one measured; else "".
 std::string flattering(const AttackOptions& options);
 // The same once it is done, one for each kind of anomaly: violations, zero and NaN gradients, and a search without
 // gradients that fools what gradients did not. `fooled_by`: of autoattack, images that were right, by the attack that

@@ -495,7 +495,11 @@ TEST_SUITE("apps") {
         CHECK(outcome.error.find(warning.get<std::string>()) != std::string::npos);
       return result["warnings"].dump();
     };
-    CHECK(warnings({"attack", "pgd"}).find("flatters the network") != std::string::npos);
+    CHECK(warnings({"attack", "pgd"}).find("its number flatters the network") != std::string::npos);
+    // The table measured pgd under L-inf alone.
+    CHECK(warnings({"attack", "pgd", "--norm", "l2"}).find("pgd under l2 was not measured") !=
+          std::string::npos);
+    CHECK(warnings({"attack", "mim"}).find("mim under linf was not measured") != std::string::npos);
     CHECK(warnings({"attack", "pgd", "--steps", "3"}).find("flatters") == std::string::npos);
     CHECK(warnings({"attack", "fgsm"}).find("flatters") == std::string::npos);
     CHECK(warnings({"attack", "apgd-ce", "--steps", "2"}).find("flatters") == std::string::npos);
