@@ -2,10 +2,14 @@
 // and class.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <span>
 #include <sstream>
 
 #include "data/npz.h"
+#include "engine/safetensors.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -88,8 +92,30 @@ TEST_SUITE("apps") {
     const auto logits = read_npz(place.file("l.npz")), features = read_npz(place.file("f.npz"));
     CHECK(logits.at("logits").shape == std::vector<int64_t>{30, 10});
     CHECK(logits.at("clean_logits").shape == std::vector<int64_t>{30, 10});
+    REQUIRE(features.at("features").shape.size() == 2);
     CHECK(features.at("features").shape[0] == 30);
-    CHECK(features.at("features").shape[1] > 1);
+    const SafeTensorFile weights = read_safetensors(place.file("two/model.safetensors"));
+    const auto last = [&](const std::vector<int64_t>& shape) {
+      const auto found =
+          std::ranges::find_if(weights.tensors, [&](const auto& one) { return one.second.shape == shape; });
+      REQUIRE(found != weights.tensors.end());
+      return found->second.floats();
+    };
+    const int64_t width = features.at("features").shape[1];
+    const std::span<const float> w = last({10, width}), bias = last({10}),
+                                 x = features.at("features").values<float>("features"),
+                                 y = logits.at("logits").values<float>("logits");
+    double farthest = 0;
+    for (int64_t n = 0; n < 30; ++n) {
+      for (int64_t k = 0; k < 10; ++k) {
+        const auto row = x.subspan(static_cast<size_t>(n * width), static_cast<size_t>(width));
+        const auto column = w.subspan(static_cast<size_t>(k * width), static_cast<size_t>(width));
+        const double product = std::inner_product(row.begin(), row.end(), column.begin(),
+                                                  static_cast<double>(bias[static_cast<size_t>(k)]));
+        farthest = std::max(farthest, std::abs(product - y[static_cast<size_t>(n * 10 + k)]));
+      }
+    }
+    CHECK(farthest < 1e-4);
     const Json again = Json::parse(place.output(
         {"eval", "--attacked", "pgd/adversarial.npz", "--weights", "one/model.safetensors", "--json", "-"}));
     CHECK(again["made_on_this_network"] == true);
