@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "engine/safetensors.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -47,7 +48,13 @@ TEST_SUITE("apps") {
     CHECK(config["study"] == Json::parse(kStudy));
     CHECK(config["data"]["mnist"]["test"]["images"] == 25);
     CHECK(config["inputs"]["weights_crc32"].contains("given"));
-    // The trained network is that of 'caltrop train' on as many images: 0.2 of 500.
+    // The trained network is that of 'caltrop train', of a share and of another seed it is another.
+    REQUIRE(place
+                .caltrop(tiny_training({"--arch", "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10",
+                                        "--epochs", "1", "--seed", "1", "--out", "same"}))
+                .status == 0);
+    CHECK(read_safetensors(place.file("same/model.safetensors")).tensors ==
+          read_safetensors(place.file("whole/mnist-small-seed-1.safetensors")).tensors);
     CHECK(whole.at("mnist-small-share-0.2-seed-0.safetensors") != whole.at("mnist-small-seed-0.safetensors"));
     CHECK(whole.at("mnist-small-seed-0.safetensors") != whole.at("mnist-small-seed-1.safetensors"));
 
