@@ -112,19 +112,16 @@ void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
   facts["inputs"]["attacked_crc32"] =
       fmt::format("{:08x}", checksum(std::span(set.delta), checksum(std::span(set.x))));
   const std::filesystem::path beside = std::filesystem::path(options.attacked).parent_path() / "config.json";
-  Json made = std::filesystem::exists(beside) ? read_json(beside) : Json::object();
-  const Json made_on =
-      made.is_object() ? made.value("inputs", Json::object()).value("weights_crc32", Json()) : Json();
+  const std::optional<bool> own =
+      made_on(std::filesystem::exists(beside) ? read_json(beside) : Json(), facts);
   const RunConfig config = make_config(flags, facts);
   const RunFolder folder(options.common.out, config, options.common.resume);
   ProgressLine progress(console, "judging", set.images() * set.sizes(), "images");
   const JudgedSet judged =
       judge_set(network.model, set, options.batch, std::bind_front(&ProgressLine::at, &progress));
   progress.finish();
-  Json result = {{"n", set.images()},
-                 {"made_on_this_network",
-                  made_on.is_null() ? Json() : Json(made_on == facts["inputs"]["weights_crc32"])},
-                 {"sizes", Json::array()}};
+  Json result = {
+      {"n", set.images()}, {"made_on_this_network", own ? Json(*own) : Json()}, {"sizes", Json::array()}};
   using Kind = Column::Kind;
   Table table({{"size", "size", Kind::general, 4},
                {"clean", "clean", Kind::percent},
@@ -144,9 +141,9 @@ void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
   const AttackSummary all = together(judged.sizes);
   const Table classes = robust_class_table(all, {}), confusion = confusion_table(all.confusion(), {});
   console.say("{} attacked images, made on {}", grouped(set.images() * set.sizes()),
-              made_on.is_null()                             ? "a network that they do not name"
-              : made_on == facts["inputs"]["weights_crc32"] ? "this network"
-                                                            : "another network");
+              !own   ? "a network that they do not name"
+              : *own ? "this network"
+                     : "another network");
   console.say(table);
   console.blank();
   console.say(classes);

@@ -46,4 +46,11 @@ JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, c
   return judged;
 }
 
+std::optional<bool> made_on(const Json& config, const Json& facts) {
+  if (!config.is_object()) return std::nullopt;
+  const Json made = config.value("inputs", Json()), asked = facts.value("inputs", Json());
+  if (!made.is_object() || !made.contains("weights_crc32")) return std::nullopt;
+  return made.value("weights_crc32", Json()) == asked.value("weights_crc32", Json());
+}
+
 }  // namespace caltrop

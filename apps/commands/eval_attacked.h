@@ -1,6 +1,9 @@
 // A stored set of attacked images, judged by a network: its own or another one (transfer).
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "apps/core/setup.h"
 #include "attacks/attack_images.h"
 #include "data/attacked_set.h"
@@ -17,5 +20,9 @@ struct JudgedSet {
 // Success is a wrong class, whatever the set claims. A perturbation counts at its size whether or not it keeps to it:
 // 'caltrop verify' checks that.
 JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, const Progress& progress);
+
+// Whether the network that is asked (`facts`, of open_network) is the one that the set was made on; nothing where
+// `config`, of the set's run, does not say.
+std::optional<bool> made_on(const Json& config, const Json& facts);
 
 }  // namespace caltrop

@@ -11,7 +11,6 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/study/plan.h"
-#include "apps/study/report.h"
 #include "apps/study/sweep.h"
 
 namespace caltrop {
@@ -149,14 +148,7 @@ void run(StudyOptions& options, const Flags& flags) {
   const RunFolder folder(out, config, options.common.resume && !options.dry_run);
   const StudyPlace place{folder, backend, console};
   if (options.dry_run) return console.result(say_plan(cells, place));
-  const StudyResults results = run_study(cells, place);
-  StudyReport report(place);
-  write_sweep(results.cells, place, config, report);
-  Json result = result_of(config, "sweep/1", report.result());
-  result["out"] = out;
-  console.blank();
-  console.say("tables, curves and {}", folder.file("report.html").string());
-  console.result(result);
+  run_sweep(cells, place, config);
 }
 
 }  // namespace

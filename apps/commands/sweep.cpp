@@ -1,14 +1,12 @@
 // caltrop sweep: networks x attacks x sizes x seeds, in one run.
 #include <algorithm>
 
-#include "apps/commands/attack_spec.h"
 #include "apps/commands/sweep_networks.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/study/plan.h"
-#include "apps/study/report.h"
 #include "apps/study/sweep.h"
 
 namespace caltrop {
@@ -16,11 +14,7 @@ namespace {
 
 struct SweepOptions {
   CommonOptions common;
-  DataOptions data;
-  ModelOptions model;
-  std::vector<std::string> weights, attacks;
-  std::string norm = "linf", subset = "test";
-  std::vector<Size> sizes;
+  CrossedOptions crossed;
   int64_t seeds = 1, batch = 0;
   std::optional<double> until;
   bool dry_run = false;
@@ -38,12 +32,7 @@ void declare(Flags& flags, SweepOptions& options) {
       "counts those that no attack fools. A run that is cut off goes on with --resume and ends with the same "
       "bytes; --resume --seeds N adds seeds.");
   flags.group("Sweep");
-  flags.texts("weights", options.weights, "[NAME=]FILE,...", "trained networks (safetensors)");
-  flags.texts("attacks", options.attacks, "ATTACK,...",
-              "attacks by name; flags of 'caltrop attack' follow a colon: pgd:steps=40:restarts=5");
-  flags.choice("norm", options.norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
-  flags.sizes("eps", options.sizes, {.low = 0, .high = kMaxSize}, "SIZES",
-              "sizes for pixels from 0 to 1: 0.01,8/255 or first:last:step, as 1/255:8/255:1/255");
+  add_crossed_flags(flags, options.crossed, "trained networks (safetensors)");
   flags.integer("seeds", options.seeds, 1, 1000, "N", "seeds: --seed, --seed + 1, ...");
   flags.number("until-robust", options.until, {.low = 0, .high = 1}, "SHARE",
                "end an attack on a network as soon as it is known of each size whether the robust accuracy "
@@ -53,16 +42,7 @@ void declare(Flags& flags, SweepOptions& options) {
   flags.group("Sweep", Scope::local);
   flags.toggle("dry-run", options.dry_run,
                "say what would run, how long it takes and how much it stores, and end");
-  flags.group("Model");
-  flags.text("model", options.model.model, "NAME", "network by name, of weights that do not say theirs",
-             "as the weights say");
-  flags.text("arch", options.model.arch, "LINE", "network by its line", "as the weights say");
-  flags.exclusive({"model", "arch"});
-  add_pool_stride_flag(flags, options.model.pool_stride);
-  flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout of weights that do not say it");
-  add_data_flags(flags, options.data, "attack the first N images");
-  add_rows_flags(flags, options.data);
-  add_subset_flag(flags, options.subset);
+  add_crossed_inputs(flags, options.crossed);
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
@@ -89,32 +69,21 @@ void declare(Flags& flags, SweepOptions& options) {
 }
 
 void run(SweepOptions& options, const Flags& flags) {
-  if (options.weights.empty()) usage_error("--weights is missing: the trained networks");
-  if (options.attacks.empty())
-    usage_error("--attacks is missing: one or several of {}", fmt::join(attack_names(), ", "));
-  if (options.sizes.empty()) usage_error("--eps is missing: the sizes");
+  if (options.crossed.weights.empty()) usage_error("--weights is missing: the trained networks");
   Console console(options.common.json, options.common.quiet);
   if (!options.dry_run) RunFolder::check(options.common.out, options.common.resume);
-  std::vector<StudyAttack> attacks;
-  for (const std::string& text : options.attacks)
-    attacks.push_back(parse_attack_spec(text, options.norm, options.sizes)),
-        attacks.back().until = options.until;
-  check_sweep(attacks);
-  const std::vector<NamedFile> files = named_files(options.weights);
-  for (size_t k = 0; k < files.size(); ++k) options.weights[k] = files[k].name + "=" + files[k].file;
+  Crossed crossed = read_crossed(options.crossed);
+  for (StudyAttack& attack : crossed.attacks) attack.until = options.until;
   Backend& backend = open_backend(options.common, console);
-  const NamedNetworks networks =
-      open_networks(files, options.model, options.data, options.subset, flags, backend, console);
-  for (const StudyAttack& attack : attacks)
-    check_attack(attack.options, eps_of(attack.sizes), networks.images->test.image_size());
+  const NamedNetworks networks = open_networks(crossed, options.crossed, flags, backend, console);
 
   std::vector<int64_t> seeds;
   for (int64_t k = 0; k < options.seeds; ++k) seeds.push_back(options.common.seed + k);
-  std::vector<StudyCell> cells = cells_of({.dataset = options.data.dataset,
+  std::vector<StudyCell> cells = cells_of({.dataset = options.crossed.data.dataset,
                                            .data_dir = "",
                                            .arms = networks.arms,
                                            .seeds = seeds,
-                                           .attacks = attacks,
+                                           .attacks = crossed.attacks,
                                            .images = networks.images});
   // The same name however many seeds there are: more can be added.
   for (StudyCell& cell : cells)
@@ -124,19 +93,12 @@ void run(SweepOptions& options, const Flags& flags) {
   config.growing = "seeds";
   const std::string out =
       options.dry_run ? std::string()
-                      : folder_or_free(options.common.out,
-                                       fmt::format("sweep-{}-{}", options.norm, options.data.dataset));
+                      : folder_or_free(options.common.out, fmt::format("sweep-{}-{}", options.crossed.norm,
+                                                                       options.crossed.data.dataset));
   const RunFolder folder(out, config, options.common.resume && !options.dry_run);
   const StudyPlace place{folder, backend, console, options.batch};
   if (options.dry_run) return console.result(say_plan(cells, place));
-  const StudyResults results = run_study(cells, place);
-  StudyReport report(place);
-  write_sweep(results.cells, place, config, report);
-  Json result = result_of(config, "sweep/1", report.result());
-  result["out"] = out;
-  console.blank();
-  console.say("tables, curves and {}", folder.file("report.html").string());
-  console.result(result);
+  run_sweep(cells, place, config);
 }
 
 }  // namespace

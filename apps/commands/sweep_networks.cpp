@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <set>
 
+#include "apps/commands/attack_spec.h"
 #include "apps/core/flags.h"
+#include "apps/study/sweep.h"
 #include "engine/text.h"
 
 namespace caltrop {
@@ -42,11 +44,49 @@ std::vector<NamedFile> named_files(const std::vector<std::string>& texts) {
   return files;
 }
 
-NamedNetworks open_networks(const std::vector<NamedFile>& files, const ModelOptions& options,
-                            DataOptions& data, const std::string& subset, const Flags& flags,
+void add_crossed_flags(Flags& flags, CrossedOptions& options, const std::string& weights_help) {
+  flags.texts("weights", options.weights, "[NAME=]FILE,...", weights_help);
+  flags.texts("attacks", options.attacks, "ATTACK,...",
+              "attacks by name; flags of 'caltrop attack' follow a colon: pgd:steps=40:restarts=5");
+  flags.choice("norm", options.norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
+  flags.sizes("eps", options.sizes, {.low = 0, .high = kMaxSize}, "SIZES",
+              "sizes for pixels from 0 to 1: 0.01,8/255 or first:last:step, as 1/255:8/255:1/255");
+}
+
+void add_crossed_inputs(Flags& flags, CrossedOptions& options) {
+  flags.group("Model");
+  flags.text("model", options.model.model, "NAME", "network by name, of weights that do not say theirs",
+             "as the weights say");
+  flags.text("arch", options.model.arch, "LINE", "network by its line", "as the weights say");
+  flags.exclusive({"model", "arch"});
+  add_pool_stride_flag(flags, options.model.pool_stride);
+  flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout of weights that do not say it");
+  add_data_flags(flags, options.data, "attack the first N images");
+  add_rows_flags(flags, options.data);
+  add_subset_flag(flags, options.subset);
+}
+
+Crossed read_crossed(CrossedOptions& options) {
+  if (options.attacks.empty())
+    usage_error("--attacks is missing: one or several of {}", fmt::join(attack_names(), ", "));
+  if (options.sizes.empty()) usage_error("--eps is missing: the sizes");
+  Crossed crossed;
+  for (const std::string& text : options.attacks)
+    crossed.attacks.push_back(parse_attack_spec(text, options.norm, options.sizes));
+  check_sweep(crossed.attacks);
+  crossed.files = named_files(options.weights);
+  for (size_t k = 0; k < crossed.files.size(); ++k)
+    options.weights[k] = crossed.files[k].name + "=" + crossed.files[k].file;
+  return crossed;
+}
+
+NamedNetworks open_networks(const Crossed& crossed, CrossedOptions& options, const Flags& flags,
                             Backend& backend, Console& console) {
+  const std::vector<NamedFile>& files = crossed.files;
+  DataOptions& data = options.data;
+  const std::string& subset = options.subset;
   NamedNetworks opened;
-  ModelOptions first = options;
+  ModelOptions first = options.model;
   first.weights = files.at(0).file;
   Trained trained = open_trained(first, data, subset, flags, backend, console);
   opened.facts = trained.data.info.facts;
@@ -64,7 +104,7 @@ NamedNetworks open_networks(const std::vector<NamedFile>& files, const ModelOpti
   };
   add(files[0], std::move(trained.model), trained.facts);
   for (size_t k = 1; k < files.size(); ++k) {
-    ModelOptions other = options;
+    ModelOptions other = options.model;
     other.weights = files[k].file;
     OpenedNetwork network =
         open_network(other, opened.images->test.shape(), opened.images->info.classes, backend);
@@ -73,6 +113,8 @@ NamedNetworks open_networks(const std::vector<NamedFile>& files, const ModelOpti
            network.dataset, files[0].file, data.dataset);
     add(files[k], std::move(network.model), network.facts);
   }
+  for (const StudyAttack& attack : crossed.attacks)
+    check_attack(attack.options, eps_of(attack.sizes), opened.images->test.image_size());
   return opened;
 }
 

@@ -1,4 +1,4 @@
-// Several networks of files by name, on one data set.
+// Several networks of files by name, on one data set, and the attacks on them: what 'sweep' and 'transfer' ask for alike.
 #pragma once
 
 #include <memory>
@@ -17,15 +17,34 @@ struct NamedFile {
 // two have one name, or a name is no part of a file's name.
 std::vector<NamedFile> named_files(const std::vector<std::string>& texts);
 
+struct CrossedOptions {
+  DataOptions data;
+  ModelOptions model;
+  std::vector<std::string> weights, attacks;
+  std::string norm = "linf", subset = "test";
+  std::vector<Size> sizes;
+};
+// --weights, --attacks, --norm, --eps, in the group that is open.
+void add_crossed_flags(Flags& flags, CrossedOptions& options, const std::string& weights_help);
+// How networks are read, and the images.
+void add_crossed_inputs(Flags& flags, CrossedOptions& options);
+
+// What the flags say, before any file is read. UsageError where --attacks or --eps is missing; options.weights then has
+// absolute files with their names.
+struct Crossed {
+  std::vector<StudyAttack> attacks;
+  std::vector<NamedFile> files;
+};
+Crossed read_crossed(CrossedOptions& options);
+
 struct NamedNetworks {
   std::vector<StudyArm> arms;  // given networks
   std::shared_ptr<const StudyImages> images;
   Json facts;  // for make_config: data; network and inputs by name
 };
 // Opens all of them before anything is done with one. Without --dataset the first one's is taken; an Error where another
-// was trained on a different one.
-NamedNetworks open_networks(const std::vector<NamedFile>& files, const ModelOptions& options,
-                            DataOptions& data, const std::string& subset, const Flags& flags,
+// was trained on a different one, or an attack does not fit the images.
+NamedNetworks open_networks(const Crossed& crossed, CrossedOptions& options, const Flags& flags,
                             Backend& backend, Console& console);
 
 }  // namespace caltrop

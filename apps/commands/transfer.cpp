@@ -1,7 +1,6 @@
 // caltrop transfer: images crafted on each network, judged by all of them.
 #include "apps/study/transfer.h"
 
-#include "apps/commands/attack_spec.h"
 #include "apps/commands/sweep_networks.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
@@ -14,11 +13,7 @@ namespace {
 
 struct TransferOptions {
   CommonOptions common;
-  DataOptions data;
-  ModelOptions model;
-  std::vector<std::string> weights, attacks;
-  std::string norm = "linf", subset = "test";
-  std::vector<Size> sizes;
+  CrossedOptions crossed;
 };
 
 void declare(Flags& flags, TransferOptions& options) {
@@ -32,22 +27,8 @@ void declare(Flags& flags, TransferOptions& options) {
       "source, and "
       "were right for the judge, that fool the judge too.");
   flags.group("Transfer");
-  flags.texts("weights", options.weights, "[NAME=]FILE,...", "two or more trained networks (safetensors)");
-  flags.texts("attacks", options.attacks, "ATTACK,...",
-              "attacks by name; flags of 'caltrop attack' follow a colon: pgd:steps=40:restarts=5");
-  flags.choice("norm", options.norm, {"linf", "l2", "l1"}, "how a perturbation is measured");
-  flags.sizes("eps", options.sizes, {.low = 0, .high = kMaxSize}, "SIZES",
-              "sizes for pixels from 0 to 1: 0.01,8/255 or first:last:step");
-  flags.group("Model");
-  flags.text("model", options.model.model, "NAME", "network by name, of weights that do not say theirs",
-             "as the weights say");
-  flags.text("arch", options.model.arch, "LINE", "network by its line", "as the weights say");
-  flags.exclusive({"model", "arch"});
-  add_pool_stride_flag(flags, options.model.pool_stride);
-  flags.choice("layout", options.model.layout, {"caltrop", "torch"}, "layout of weights that do not say it");
-  add_data_flags(flags, options.data, "attack the first N images");
-  add_rows_flags(flags, options.data);
-  add_subset_flag(flags, options.subset);
+  add_crossed_flags(flags, options.crossed, "two or more trained networks (safetensors)");
+  add_crossed_inputs(flags, options.crossed);
   add_common_flags(flags, options.common, true, "runs/transfer-NORM-DATA, the first that is free");
   flags.section("Files",
                 " DIR/transfer.csv          a row for each source, judge, attack and size; and .json\n"
@@ -61,29 +42,18 @@ void declare(Flags& flags, TransferOptions& options) {
 }
 
 void run(TransferOptions& options, const Flags& flags) {
-  if (options.weights.size() < 2) usage_error("--weights: expected two networks or more");
-  if (options.attacks.empty())
-    usage_error("--attacks is missing: one or several of {}", fmt::join(attack_names(), ", "));
-  if (options.sizes.empty()) usage_error("--eps is missing: the sizes");
+  if (options.crossed.weights.size() < 2) usage_error("--weights: expected two networks or more");
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  std::vector<StudyAttack> attacks;
-  for (const std::string& text : options.attacks)
-    attacks.push_back(parse_attack_spec(text, options.norm, options.sizes));
-  check_sweep(attacks);
-  const std::vector<NamedFile> files = named_files(options.weights);
-  for (size_t k = 0; k < files.size(); ++k) options.weights[k] = files[k].name + "=" + files[k].file;
+  const Crossed crossed = read_crossed(options.crossed);
   Backend& backend = open_backend(options.common, console);
-  const NamedNetworks networks =
-      open_networks(files, options.model, options.data, options.subset, flags, backend, console);
-  for (const StudyAttack& attack : attacks)
-    check_attack(attack.options, eps_of(attack.sizes), networks.images->test.image_size());
+  const NamedNetworks networks = open_networks(crossed, options.crossed, flags, backend, console);
   const RunConfig config = make_config(flags, networks.facts);
-  const std::string out =
-      folder_or_free(options.common.out, fmt::format("transfer-{}-{}", options.norm, options.data.dataset));
+  const std::string out = folder_or_free(
+      options.common.out, fmt::format("transfer-{}-{}", options.crossed.norm, options.crossed.data.dataset));
   const RunFolder folder(out, config, options.common.resume);
-  const std::vector<Transferred> rows =
-      run_transfer(networks.arms, attacks, *networks.images, options.common.seed, {folder, backend, console});
+  const std::vector<Transferred> rows = run_transfer(networks.arms, crossed.attacks, *networks.images,
+                                                     options.common.seed, {folder, backend, console});
   const Table table = transfer_table(rows);
   folder.write_table("transfer", table);
   console.say("robust accuracy of the judge, {} images", networks.images->rows.size());

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "apps/commands/eval_attacked.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -139,13 +140,6 @@ std::optional<HostData> chosen_data(VerifyOptions& options, const Flags& flags, 
     if (flags.given(flag)) usage_error("--{} chooses among the images of --dataset, which is missing", flag);
   }
   return std::nullopt;
-}
-
-// Whether the network that is asked is the one that the set was made on; nothing where the set's run does not say.
-std::optional<bool> made_on(const Json& config, const Json& facts) {
-  const Json made = config.value("inputs", Json()), asked = facts.value("inputs", Json());
-  if (!made.is_object() || !made.contains("weights_crc32")) return std::nullopt;
-  return made.value("weights_crc32", Json()) == asked.value("weights_crc32", Json());
 }
 
 // What nobody but the set or the run that made it says.

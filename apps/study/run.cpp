@@ -240,8 +240,7 @@ class Runner {
     if (model == model_ && &images == images_) return;
     model_ = model;
     images_ = &images;
-    const std::string bytes = serialize_safetensors(model->state(), "a network");
-    weights_ = fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+    weights_ = checksum_of(*model);
     clean_ = predict(*model, images.test);
   }
 
@@ -255,6 +254,11 @@ class Runner {
 };
 
 }  // namespace
+
+std::string checksum_of(const Model& model) {
+  const std::string bytes = serialize_safetensors(model.state(), "a network");
+  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+}
 
 std::string StudyAttack::asked_size(size_t which) const {
   return asked.empty() ? size_of(sizes.at(which).eps).asked : asked.at(which);

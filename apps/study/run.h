@@ -34,6 +34,10 @@ class RunFolder;
 // Stands in what is stored of attacks, so that it is made again where attacks have changed: to be raised then.
 inline constexpr int kAttackVersion = 3;
 
+// CRC-32 of a network's tensors, in hexadecimal: what was asked of it holds for no other. Not that of its file, which
+// has metadata too.
+std::string checksum_of(const Model& model);
+
 struct StudyAttack {
   std::string name;                     // in tables: "pgd"
   AttackOptions options;                // but for the seed, which is the cell's

@@ -105,6 +105,15 @@ class Gathering {
   std::vector<Gathered> all_;
 };
 
+// Columns that say which point a row is of, and behind them `more`.
+std::vector<Column> columns_behind_point(const std::vector<Column>& more) {
+  std::vector<Column> columns = {{"dataset", "data"},    {"network", "network"},
+                                 {"attack", "attack"},   {"norm", "norm"},
+                                 {"size_asked", "size"}, {"size", "in fp32", Column::Kind::general, 9}};
+  columns.insert(columns.end(), more.begin(), more.end());
+  return columns;
+}
+
 // "yes", "no", or absent where it was not asked.
 Cell reached_words(const AttackSummary& summary, const std::optional<double>& until, int64_t images) {
   if (!until) return {};
@@ -144,34 +153,28 @@ std::vector<SweepPoint> points_of(const std::vector<CellResult>& results) {
 
 Table results_table(const std::vector<CellResult>& results) {
   using Kind = Column::Kind;
-  Table table({{"dataset", "data"},
-               {"network", "network"},
-               {"attack", "attack"},
-               {"norm", "norm"},
-               {"size_asked", "size"},
-               {"size", "in fp32", Kind::general, 9},
-               {"seed", "seed", Kind::count},
-               {"n", "images", Kind::count},
-               {"clean_correct", "right", Kind::count},
-               {"robust", "robust", Kind::count},
-               {"clean_accuracy", "clean", Kind::percent},
-               {"robust_accuracy", "robust", Kind::percent},
-               {"robust_low", "low", Kind::percent},
-               {"robust_high", "high", Kind::percent},
-               {"success_rate", "of all", Kind::percent},
-               {"success_rate_of_correct", "of right", Kind::percent},
-               {"clean_calibration_error", "clean ECE", Kind::number, 4},
-               {"calibration_error", "ECE", Kind::number, 4},
-               {"until_robust", "at least", Kind::percent},
-               {"reached", "reached"},
-               {"mean_loss", "loss", Kind::general, 6},
-               {"mean_linf", "L-inf", Kind::general, 4},
-               {"mean_l2", "L2", Kind::general, 4},
-               {"violations", "outside", Kind::count},
-               {"zero_gradients", "zero", Kind::count},
-               {"nan_gradients", "NaN", Kind::count},
-               {"attack_forward_passes", "forward", Kind::count},
-               {"attack_backward_passes", "backward", Kind::count}});
+  Table table(columns_behind_point({{"seed", "seed", Kind::count},
+                                    {"n", "images", Kind::count},
+                                    {"clean_correct", "right", Kind::count},
+                                    {"robust", "robust", Kind::count},
+                                    {"clean_accuracy", "clean", Kind::percent},
+                                    {"robust_accuracy", "robust", Kind::percent},
+                                    {"robust_low", "low", Kind::percent},
+                                    {"robust_high", "high", Kind::percent},
+                                    {"success_rate", "of all", Kind::percent},
+                                    {"success_rate_of_correct", "of right", Kind::percent},
+                                    {"clean_calibration_error", "clean ECE", Kind::number, 4},
+                                    {"calibration_error", "ECE", Kind::number, 4},
+                                    {"until_robust", "at least", Kind::percent},
+                                    {"reached", "reached"},
+                                    {"mean_loss", "loss", Kind::general, 6},
+                                    {"mean_linf", "L-inf", Kind::general, 4},
+                                    {"mean_l2", "L2", Kind::general, 4},
+                                    {"violations", "outside", Kind::count},
+                                    {"zero_gradients", "zero", Kind::count},
+                                    {"nan_gradients", "NaN", Kind::count},
+                                    {"attack_forward_passes", "forward", Kind::count},
+                                    {"attack_backward_passes", "backward", Kind::count}}));
   const auto decimal = [](float eps) {
     return fp32_json(eps).get<double>();
   };
@@ -233,22 +236,16 @@ Table results_table(const std::vector<CellResult>& results) {
 
 Table summary_table(const std::vector<SweepPoint>& points) {
   using Kind = Column::Kind;
-  Table table({{"dataset", "data"},
-               {"network", "network"},
-               {"attack", "attack"},
-               {"norm", "norm"},
-               {"size_asked", "size"},
-               {"size", "in fp32", Kind::general, 9},
-               {"seeds", "seeds", Kind::count},
-               {"n", "images", Kind::count},
-               {"clean_accuracy", "clean", Kind::percent},
-               {"clean_accuracy_sd", "", Kind::deviation},
-               {"robust_accuracy", "robust", Kind::percent},
-               {"robust_accuracy_sd", "", Kind::deviation},
-               {"robust_lowest", "lowest", Kind::percent},
-               {"robust_highest", "highest", Kind::percent},
-               {"success_rate", "of all", Kind::percent},
-               {"success_rate_of_correct", "of right", Kind::percent}});
+  Table table(columns_behind_point({{"seeds", "seeds", Kind::count},
+                                    {"n", "images", Kind::count},
+                                    {"clean_accuracy", "clean", Kind::percent},
+                                    {"clean_accuracy_sd", "", Kind::deviation},
+                                    {"robust_accuracy", "robust", Kind::percent},
+                                    {"robust_accuracy_sd", "", Kind::deviation},
+                                    {"robust_lowest", "lowest", Kind::percent},
+                                    {"robust_highest", "highest", Kind::percent},
+                                    {"success_rate", "of all", Kind::percent},
+                                    {"success_rate_of_correct", "of right", Kind::percent}}));
   for (const SweepPoint& p : points) {
     table.row({p.dataset, p.network, p.attack, to_string(p.norm), p.asked, fp32_json(p.eps).get<double>(),
                static_cast<int64_t>(p.robust.n), p.images, p.clean.mean, cell_of(p.clean.deviation),

@@ -17,8 +17,6 @@
 
 namespace caltrop {
 
-class StudyReport;
-
 // One attack on one network at one size, over the seeds; or all of its attacks of the norm together ("all"): an image is
 // robust where none of them fools it.
 struct SweepPoint {
@@ -45,8 +43,8 @@ void check_sweep(const std::vector<StudyAttack>& attacks);
 std::vector<std::string> flattered(const std::vector<SweepPoint>& points,
                                    const std::vector<StudyAttack>& attacks);
 
-// Writes everything into the folder of the place, and says the summary. `config`: for the page.
-void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place, const RunConfig& config,
-                 StudyReport& report);
+// Runs the cells, writes everything into the folder of the place, and says the summary and where it lies. `config`: for
+// the page and the result.
+void run_sweep(const std::vector<StudyCell>& cells, const StudyPlace& place, const RunConfig& config);
 
 }  // namespace caltrop

@@ -208,8 +208,6 @@ Json attacks_of(const std::vector<CellResult>& results) {
   return rows;
 }
 
-}  // namespace
-
 void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place, const RunConfig& config,
                  StudyReport& report) {
   const std::vector<SweepPoint> points = points_of(results);
@@ -270,6 +268,19 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
            {"attacks", attacks_of(results)},
            {"config", json_text(config.values)},
            {"version", version}}));
+}
+
+}  // namespace
+
+void run_sweep(const std::vector<StudyCell>& cells, const StudyPlace& place, const RunConfig& config) {
+  const StudyResults results = run_study(cells, place);
+  StudyReport report(place);
+  write_sweep(results.cells, place, config, report);
+  Json result = result_of(config, "sweep/1", report.result());
+  result["out"] = place.folder.path().string();
+  place.console.blank();
+  place.console.say("tables, curves and {}", place.folder.file("report.html").string());
+  place.console.result(result);
 }
 
 }  // namespace caltrop

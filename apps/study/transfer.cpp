@@ -6,7 +6,6 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/size.h"
 #include "engine/autograd.h"
-#include "engine/checksum.h"
 
 namespace caltrop {
 namespace {
@@ -24,19 +23,14 @@ void for_each_number_of(Row& row, const Visit& visit) {
   visit("fooled_both", row.fooled_both);
 }
 
-std::string crc_of(const Model& model) {
-  const std::string bytes = serialize_safetensors(model.state(), "a network");
-  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
-}
-
 // All that decides what comes of a source.
 Json about(const StudyArm& source, const std::vector<StudyArm>& arms, const std::vector<StudyAttack>& attacks,
            const StudyImages& images, int64_t seed) {
   Json json = {{"version", kAttackVersion},
-               {"source", crc_of(*source.trained)},
+               {"source", checksum_of(*source.trained)},
                {"data", images.fingerprint},
                {"seed", seed}};
-  for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, crc_of(*arm.trained)});
+  for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, checksum_of(*arm.trained)});
   for (const StudyAttack& attack : attacks)
     json["attacks"].push_back(
         {{"name", attack.name}, {"attack", to_text(attack.options)}, {"sizes", attack.asked}});
