@@ -1,79 +1,15 @@
-// The commands that attack, from end to end on a small trained network.
+// The commands that attack, and what their flags mean, from end to end on a small trained network.
 #include <doctest/doctest.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cmath>
-#include <functional>
-#include <map>
 
 #include "apps/core/build_info.h"
 #include "attacks/gma.h"
 #include "data/npz.h"
-#include "tests/apps/program.h"
+#include "tests/apps/attacked.h"
 
 namespace caltrop::test {
 namespace {
 
-// A workplace with a trained network in net/.
-struct Attacked : Workplace {
-  Attacked() { REQUIRE(caltrop(tiny_training({"--out", "net"})).status == 0); }
-
-  Outcome attack(std::vector<std::string> words) const {
-    words.insert(words.end(), {"--weights", "net/model.safetensors", "--quiet"});
-    return caltrop(words);
-  }
-  Files folder(std::vector<std::string> words, const std::string& out) const {
-    words.insert(words.end(), {"--out", out});
-    const Outcome outcome = attack(words);
-    CAPTURE(outcome.error);
-    REQUIRE(outcome.status == 0);
-    return contents(file(out));
-  }
-};
-
-Json json_of(const Outcome& outcome) {
-  CAPTURE(outcome.error);
-  REQUIRE(outcome.status == 0);
-  return Json::parse(outcome.out);
-}
-
 TEST_SUITE("apps") {
-  TEST_CASE("attack: the stored set is what the summary says") {
-    const Attacked place;
-    const std::vector<std::string> words = {"attack", "pgd", "--eps", "0.2", "--limit", "60"};
-    const Files first = place.folder(words, "a");
-    for (const char* name : {"config.json", "summary.json", "images.csv", "adversarial.npz", "grid.png"}) {
-      CAPTURE(name);
-      CHECK(first.contains(name));
-    }
-    const Json summary = Json::parse(first.at("summary.json"));
-    const auto arrays = read_npz(place.file("a/adversarial.npz"));
-    const auto delta = arrays.at("delta").values<float>("delta");
-    const auto x = arrays.at("x").values<uint8_t>("x");
-    const auto success = arrays.at("success").values<uint8_t>("success");
-    REQUIRE(delta.size() == size_t{60} * 784);
-    float largest = 0;
-    for (size_t i = 0; i < delta.size(); ++i) {
-      largest = std::max(largest, std::fabs(delta[i]));
-      const float pixel = static_cast<float>(x[i]) / 255.0f + delta[i];
-      CHECK_UNARY(pixel >= -1e-6f && pixel <= 1.0f + 1e-6f);
-    }
-    CHECK(largest <= 0.2f + 1e-6f);
-    CHECK(std::fabs(largest - summary["max_linf"].get<float>()) <= 1e-6f);
-    const auto fooled = std::count(success.begin(), success.end(), 1);
-    CHECK(summary["success_rate"].get<double>() == doctest::Approx(static_cast<double>(fooled) / 60.0));
-    CHECK(summary["robust_accuracy"].get<double>() < summary["clean_accuracy"].get<double>());
-
-    check_equal(first, place.folder({"attack", "pgd", "--eps", "0.2", "--limit", "60", "--batch", "7",
-                                     "--threads", "1"},
-                                    "b"));
-    const Outcome repeated = place.caltrop({"attack", "--config", "a/config.json", "--out", "c", "--quiet"});
-    CAPTURE(repeated.error);
-    CHECK(repeated.status == 0);
-    check_equal(first, contents(place.file("c")));
-  }
-
   TEST_CASE("attack: targets, labels, norms and what is refused") {
     const Attacked place;
     const Json towards = json_of(place.attack(
@@ -156,127 +92,6 @@ TEST_SUITE("apps") {
           std::string::npos);
   }
 
-  TEST_CASE("attack: the suite from the command line, and verify reads what it left") {
-    const Attacked place;
-    const std::vector<std::vector<std::string>> attacks = {
-        {"attack", "cw", "--steps", "40", "--cw-rounds", "2", "--cw-constant", "1"},
-        {"attack", "deepfool", "--norm", "linf"},
-        {"attack", "apgd-ce", "--eps", "0.1", "--steps", "10"},
-        {"attack", "fab", "--steps", "5", "--eps", "0.05"},
-        {"attack", "square", "--eps", "0.1", "--steps", "30"},
-        {"attack", "pgd", "--preset", "foolbox", "--steps", "5", "--eps", "0.1"}};
-    for (std::vector<std::string> words : attacks) {
-      const std::string out = words[1];
-      words.insert(words.end(), {"--limit", "12"});
-      const Files files = place.folder(words, out);
-      CAPTURE(out);
-      const Json summary = Json::parse(files.at("summary.json"));
-      CHECK(summary["norms"]["l2"].contains("median"));
-      CHECK(summary["warnings"].is_array());
-      const Json verdict = json_of(place.attack({"verify", out + "/adversarial.npz", "--json", "-"}));
-      CHECK(verdict["holds"] == true);
-      CHECK(verdict["n"] == 12);
-      CHECK(verdict["success_rate"].get<double>() == doctest::Approx(summary["success_rate"].get<double>()));
-    }
-    const Json all =
-        json_of(place.attack({"attack", "autoattack", "--eps", "0.1", "--limit", "6", "--json", "-"}));
-    CHECK(all["by"].is_object());
-    // Another bound than the set was made for, and other weights than those that it fools.
-    const Outcome tight = place.attack({"verify", "apgd-ce/adversarial.npz", "--eps", "0.05"});
-    CHECK(tight.status == 1);
-    CHECK(tight.error.find("claims do not hold") != std::string::npos);
-    REQUIRE(place.caltrop(tiny_training({"--out", "other", "--seed", "5"})).status == 0);
-    CHECK(
-        place.caltrop({"verify", "apgd-ce/adversarial.npz", "--weights", "other/model.safetensors"}).status ==
-        1);
-    place.folder({"gma", "generate", "--subset", "test", "--limit", "3", "--steps", "1", "--norm", "l2"},
-                 "gma");
-    CHECK(json_of(place.attack({"verify", "gma/l2-000000.npz", "--json", "-"}))["n"] == 90);
-  }
-
-  TEST_CASE("verify: the data set is believed, not the stored images and labels") {
-    const Attacked place;
-    place.folder({"attack", "fgsm", "--eps", "0.2", "--limit", "20", "--subset", "train"}, "set");
-    const auto verdict_on = [&](const std::string& set, std::vector<std::string> more) {
-      more.insert(more.begin(), {"verify", set + "/adversarial.npz", "--json", "-"});
-      const Outcome outcome = place.attack(more);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status <= 1);
-      return Json::parse(outcome.out);
-    };
-    const auto broken = [](const Json& verdict, const std::string& name) {
-      for (const Json& claim : verdict["claims"]) {
-        if (claim["claim"] == name) return claim["broken"].get<int64_t>();
-      }
-      return int64_t{-1};  // not among those checked
-    };
-    const std::string images = "clean images are the data set's", labels = "labels are the data set's";
-    // The subset comes from config.json, the data set's place from the user.
-    const Json sound = verdict_on("set", {"--dataset", "mnist", "--norm", "linf", "--eps", "0.2"});
-    CHECK(sound["holds"] == true);
-    CHECK(sound["trusted"].empty());
-    CHECK(broken(sound, images) == 0);
-    CHECK(broken(sound, labels) == 0);
-    const Json alone = verdict_on("set", {});
-    CHECK(alone["trusted"] == Json({"clean images and labels", "norm", "size"}));
-    CHECK(broken(alone, labels) == -1);
-
-    // A set that says of each image that fools nothing that its label is another: a success of its own making.
-    std::filesystem::copy(place.file("set"), place.file("forged"));
-    const auto arrays = read_npz(place.file("set/adversarial.npz"));
-    const auto forge = [&](const std::function<void(std::vector<int32_t>&, std::vector<int64_t>&)>& change) {
-      NpzWriter file(place.file("forged/adversarial.npz"));
-      for (const auto& [name, array] : arrays) {
-        if (array.dtype == "<f4") file.add(name, array.shape, array.values<float>(name));
-        if (array.dtype == "|u1") {
-          std::vector<uint8_t> values(array.bytes.size());
-          for (size_t i = 0; i < values.size(); ++i)
-            values[i] = name == "success" ? 1 : uint8_t(array.bytes[i]);
-          file.add(name, array.shape, values);
-        }
-      }
-      const auto given_labels = arrays.at("label").values<int32_t>("label");
-      const auto given_index = arrays.at("index").values<int64_t>("index");
-      std::vector<int32_t> label(given_labels.begin(), given_labels.end());
-      std::vector<int64_t> index(given_index.begin(), given_index.end());
-      change(label, index);
-      for (const char* name : {"prediction", "clean_prediction"}) {
-        file.add(name, arrays.at(name).shape, arrays.at(name).values<int32_t>(name));
-      }
-      file.add("label", arrays.at("label").shape, std::span<const int32_t>(label));
-      file.add("index", arrays.at("index").shape, std::span<const int64_t>(index));
-      file.close();
-    };
-    const auto predicted = arrays.at("prediction").values<int32_t>("prediction");
-    forge([&](std::vector<int32_t>& label, std::vector<int64_t>&) {
-      for (size_t i = 0; i < label.size(); ++i) label[i] = (predicted[i] + 1) % 10;
-    });
-    CHECK(verdict_on("forged", {})["holds"] == true);
-    const Json caught = verdict_on("forged", {"--dataset", "mnist"});
-    CHECK(caught["holds"] == false);
-    CHECK(broken(caught, labels) > 0);
-    CHECK(broken(caught, images) == 0);
-    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[1] = index[0]; });
-    CHECK(broken(verdict_on("forged", {}), "no image counts twice") == 1);
-    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[0] = 499; });
-    CHECK(broken(verdict_on("forged", {"--dataset", "mnist"}), images) == 1);
-    forge([](std::vector<int32_t>&, std::vector<int64_t>& index) { index[0] = 500; });
-    for (const std::vector<std::string>& more :
-         std::vector<std::vector<std::string>>{{"--dataset", "mnist"}, {"--subset", "train"}, {"--resume"}}) {
-      std::vector<std::string> words = {"verify", "forged/adversarial.npz", "--quiet"};
-      words.insert(words.end(), more.begin(), more.end());
-      const Outcome outcome = place.attack(words);
-      CAPTURE(outcome.error);
-      CHECK(outcome.status != 0);
-      CHECK(is_one_line(outcome.error));
-    }
-
-    const Files files = place.folder({"verify", "set/adversarial.npz", "--dataset", "mnist"}, "verdict");
-    CHECK(files.contains("config.json"));
-    CHECK(files.contains("claims.csv"));
-    CHECK(Json::parse(files.at("verdict.json"))["holds"] == true);
-  }
-
   TEST_CASE("attack: a defence in front, and attacks that know it") {
     const Attacked place;
     struct Seen {
@@ -298,126 +113,6 @@ TEST_SUITE("apps") {
     CHECK(once.warnings.find("--eot") != std::string::npos);
     CHECK(averaged.warnings.find("--eot") == std::string::npos);
     CHECK(averaged.robust <= once.robust + 0.1);
-  }
-
-  TEST_CASE("gma generate: a set that is killed ends with the same bytes, and analyze reads it") {
-    const Attacked place;
-    const std::vector<std::string> words = {"gma",     "generate", "--subset", "test",
-                                            "--limit", "30",       "--steps",  "3"};
-    const Files whole = place.folder(words, "whole");
-    CHECK(whole.contains("manifest.csv"));
-    CHECK(std::count(whole.at("manifest.csv").begin(), whole.at("manifest.csv").end(), '\n') ==
-          30 * 30 * 2 + 1);
-
-    // As after a kill: one part is missing, another was never renamed into place.
-    REQUIRE(
-        place
-            .shell(
-                "cp -r whole cut && rm cut/manifest.csv cut/l2-000000.npz && echo x > cut/.l2-000000.npz.tmp")
-            .status == 0);
-    std::vector<std::string> again = words;
-    again.insert(again.end(), {"--resume"});
-    place.folder(again, "cut");
-    Files cut = contents(place.file("cut"));
-    cut.erase(".l2-000000.npz.tmp");
-    check_equal(whole, cut);
-
-    const Json analysis = json_of(place.attack({"gma", "analyze", "--set", "whole", "--json", "-"}));
-    REQUIRE(analysis["norms"].size() == 2);
-    for (const Json& norm : analysis["norms"]) {
-      CHECK(norm["sizes"].size() == 30);
-      CHECK(norm["n"] == 30);
-    }
-    const Json crafted = json_of(
-        place.attack({"gma", "analyze", "--limit", "30", "--steps", "3", "--tries", "1", "--json", "-"}));
-    CHECK(crafted["norms"][0]["sizes"][0]["accuracy"] == analysis["norms"][0]["sizes"][0]["accuracy"]);
-    CHECK(crafted["norms"][1]["worst_accuracy"] == analysis["norms"][1]["worst_accuracy"]);
-  }
-
-  TEST_CASE("gma generate: SIGKILL at any moment and --resume give the same bytes") {
-    const Attacked place;
-    const std::vector<std::string> words = {"gma",
-                                            "generate",
-                                            "--subset",
-                                            "test",
-                                            "--limit",
-                                            "24",
-                                            "--steps",
-                                            "30",
-                                            "--out",
-                                            "killed",
-                                            "--quiet",
-                                            "--weights",
-                                            "net/model.safetensors"};
-    std::vector<std::string> whole = words;
-    std::replace(whole.begin(), whole.end(), std::string("killed"), std::string("whole"));
-    REQUIRE(place.caltrop(whole).status == 0);
-    std::vector<std::string> resumed = words;
-    resumed.emplace_back("--resume");
-    int kills = 0;
-    // Killed as soon as the run has come this far; the last time while it writes the second part or the
-    // manifest.
-    for (const char* reached : {"config.json", "linf-000000.npz", ".l2-000000.npz.tmp", "l2-000000.npz"}) {
-      const std::string sign = place.file("killed").string() + "/" + reached;
-      const std::string end = place.file("killed").string() + "/manifest.csv";
-      const pid_t process = place.start(resumed);
-      while (::access(sign.c_str(), F_OK) != 0 && ::access(end.c_str(), F_OK) != 0) ::usleep(100);
-      kills += stop(process) ? 1 : 0;
-    }
-    CHECK(kills >= 2);
-    const Outcome outcome = place.caltrop(resumed);
-    CAPTURE(outcome.error);
-    REQUIRE(outcome.status == 0);
-    check_equal(contents(place.file("whole")), contents(place.file("killed")));
-    // A set that lacks its end is not analysed by mistake.
-    std::filesystem::remove(place.file("killed/manifest.csv"));
-    const Outcome refused = place.attack({"gma", "analyze", "--set", "killed", "--out", "never"});
-    CHECK(refused.status != 0);
-    CHECK(refused.error.find("--resume") != std::string::npos);
-    CHECK_FALSE(std::filesystem::exists(place.file("never")));
-  }
-
-  TEST_CASE("attack, gma analyze and demo: killed and resumed they end with the same bytes") {
-    const Attacked place;
-    const std::string weights = "net/model.safetensors";
-    struct Run {
-      std::vector<std::string> words;
-      const char *first, *last;  // files that it leaves
-    };
-    const std::vector<Run> runs = {
-        {{"attack", "pgd", "--weights", weights, "--limit", "40", "--steps", "30"},
-         "adversarial.npz",
-         "summary.json"},
-        {{"gma", "analyze", "--weights", weights, "--limit", "20"}, "gma-linf.csv", "analysis.json"},
-        {{"demo", "--dataset", "digits", "--limit", "300", "--epochs", "1", "--images", "12",
-          "--defence-epochs", "1", "--adaptive", "2"},
-         "defence/eat-1-cycle-15.safetensors",
-         "demo.json"}};
-    for (const Run& run : runs) {
-      CAPTURE(run.words[0]);
-      std::vector<std::string> whole = run.words, killed = run.words;
-      whole.insert(whole.end(), {"--out", run.words[0] + "-whole", "--quiet"});
-      REQUIRE(place.caltrop(whole).status == 0);
-      const std::string folder = run.words[0] + "-killed";
-      killed.insert(killed.end(), {"--out", folder, "--quiet", "--resume"});
-      int kills = 0;
-      for (const char* reached : {"config.json", run.first}) {
-        const std::string sign = place.file(folder).string() + "/" + reached;
-        const std::string end = place.file(folder).string() + "/" + run.last;
-        const pid_t process = place.start(killed);
-        while (::access(sign.c_str(), F_OK) != 0 && ::access(end.c_str(), F_OK) != 0) ::usleep(100);
-        kills += stop(process) ? 1 : 0;
-      }
-      CHECK(kills >= 1);
-      // What the folder says is enough to go on.
-      std::vector<std::string> rest = {run.words[0]};
-      if (run.words[0] == "gma") rest.push_back(run.words[1]);
-      rest.insert(rest.end(), {"--resume", "--out", folder, "--quiet"});
-      const Outcome outcome = place.caltrop(rest);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      check_equal(contents(place.file(run.words[0] + "-whole")), contents(place.file(folder)));
-    }
   }
 
   TEST_CASE("attack: what its flags say is what runs") {
@@ -508,27 +203,6 @@ TEST_SUITE("apps") {
     CHECK(warnings({"attack", "bim", "--preset", "foolbox"}) == "[]");
   }
 
-  TEST_CASE("gma analyze: a set is measured, not believed") {
-    const Attacked place;
-    place.folder({"gma", "generate", "--subset", "test", "--limit", "12", "--steps", "2"}, "set");
-    const auto refused = [&](const std::string& change, const std::string& says) {
-      REQUIRE(place.shell("rm -rf bad && cp -r set bad && cd bad && " + change).status == 0);
-      const Outcome outcome = place.attack({"gma", "analyze", "--set", "bad", "--out", "never"});
-      CAPTURE(outcome.error);
-      CHECK(outcome.status == 1);
-      CHECK(is_one_line(outcome.error));
-      CHECK(outcome.error.find(says) != std::string::npos);
-    };
-    refused("cp l2-000000.npz l2-000012.npz", "l2-000012.npz: its 360 rows");
-    refused("sed -i '$d' manifest.csv", "manifest.csv, which lists 359");
-    refused("mv l2-000000.npz l2-000001.npz", "l2-000001.npz: its 360 rows");
-    // Budgets come from the perturbations: those of L-inf stored as L2 leave their balls.
-    REQUIRE(place.shell("cp -r set mixed && cp set/linf-000000.npz mixed/l2-000000.npz").status == 0);
-    const Json analysis =
-        json_of(place.attack({"gma", "analyze", "--set", "mixed", "--norm", "l2", "--json", "-"}));
-    CHECK(analysis["norms"][0]["sizes"][10]["violations"].get<int64_t>() > 0);
-  }
-
   TEST_CASE("--config: other images or weights than those of the run are refused") {
     const Attacked place;
     place.folder({"attack", "fgsm", "--eps", "0.1", "--limit", "10"}, "first");
@@ -549,24 +223,6 @@ TEST_SUITE("apps") {
     // Chosen anew they are no mistake.
     CHECK(place.caltrop({"attack", "--config", "data.json", "--limit", "5", "--out", "five", "--quiet"})
               .status == 0);
-  }
-
-  TEST_CASE("export --attacked: pictures of an attack and of a GMA set") {
-    const Attacked place;
-    place.folder({"attack", "fgsm", "--eps", "0.1", "--limit", "10"}, "fgsm");
-    const Json pictures =
-        json_of(place.caltrop({"export", "--attacked", "fgsm/adversarial.npz", "--out", "p", "--json", "-"}));
-    CHECK(pictures["attacked"]["count"] == 10);
-    CHECK(place.shell("ls p/attacked/*/*.png | wc -l").out == "10\n");
-    CHECK(std::filesystem::exists(place.file("p/attacked/perturbation.npz")));
-    place.folder({"gma", "generate", "--subset", "test", "--limit", "2", "--steps", "1", "--norm", "linf"},
-                 "set");
-    json_of(place.caltrop({"export", "--attacked", "set/linf-000000.npz", "--out", "q", "--json", "-"}));
-    CHECK(place.shell("ls -d q/attacked/eps-* | wc -l").out == "30\n");
-    const Outcome wrong = place.caltrop({"export", "--attacked", "net/model.safetensors", "--out", "never"});
-    CHECK(wrong.status == 1);
-    CHECK(is_one_line(wrong.error));
-    CHECK_FALSE(std::filesystem::exists(place.file("never")));
   }
 
   TEST_CASE("demo leaves what it says") {
