@@ -169,6 +169,17 @@ LayerSpec parse_normalize(LayerWords& words) {
   return spec;
 }
 
+LayerSpec parse_denoise(LayerWords& words) {
+  const std::string_view filter = words.take("the filter");
+  if (filter == "nonlocal") return DenoiseSpec{};
+  if (filter != "mean" && filter != "median")
+    words.refuse("the filter must be nonlocal, mean or median, got '{}'", shown(filter, 30));
+  const int64_t window = words.size("K");
+  if (window < 3 || window % 2 == 0 || window > kMaxFilterWindow)
+    words.refuse("K must be odd and from 3 to {}, got {}", kMaxFilterWindow, window);
+  return DenoiseSpec{filter == "mean" ? DenoiseFilter::mean : DenoiseFilter::median, window};
+}
+
 struct LayerForm {
   std::string_view name, form;
   LayerSpec (*parse)(LayerWords&);
@@ -211,6 +222,7 @@ constexpr std::array kForms = {
                 return DropoutSpec{words.number("P", 0, std::nextafter(1.0f, 0.0f))};
               }},
     LayerForm{"normalize", "normalize MEAN STD", parse_normalize},
+    LayerForm{"denoise", "denoise nonlocal | denoise mean K | denoise median K", parse_denoise},
     LayerForm{"residual", "residual", parse_branch<BranchPoint::residual>},
     LayerForm{"shortcut", "shortcut", parse_branch<BranchPoint::shortcut>},
     LayerForm{"add", "add", parse_branch<BranchPoint::add>},
@@ -295,6 +307,12 @@ struct LayerText {
   }
   std::string operator()(const DropoutSpec& dropout) const {
     return fmt::format("dropout {}", dropout.probability);
+  }
+  std::string operator()(const DenoiseSpec& denoise) const {
+    constexpr std::array<const char*, 3> kNames = {"nonlocal", "mean", "median"};
+    std::string text = fmt::format("denoise {}", kNames[static_cast<size_t>(denoise.filter)]);
+    if (denoise.filter != DenoiseFilter::nonlocal) text += fmt::format(" {}", denoise.window);
+    return text;
   }
   std::string operator()(const NormalizeSpec& normalize) const {
     return fmt::format("normalize {} {}", normalize.mean, normalize.deviation);

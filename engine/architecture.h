@@ -14,13 +14,17 @@
 //                                        running = (1 - M) running + M batch, as in PyTorch
 //   dropout P                            P is the probability of a zero
 //   normalize MEAN STD                   (x - MEAN) / STD
+//   denoise nonlocal                     x + W F(x), W (c,c) zeros at first: F is each pixel's mean over all pixels, by
+//                                        their likeness, with two embeddings of max(1, c/2) features; or
+//   denoise mean K | denoise median K    ... over the KxK pixels around it, K odd (Xie et al. 2019)
 //   residual | BODY | add                body(x) + x (He et al. 2016); BODY is any layers, blocks nest
 //   residual | BODY | shortcut | PATH | add
 //                                        body(x) + path(x), where the body changes the shape
 //
 // One number stands for a square: "conv 32 3" is "conv 32 3x3". Layers are counted from 0, as the modules of
 // a torch.nn.Sequential, and own the tensors "<layer>.weight", "<layer>.bias" and, for batchnorm,
-// "<layer>.running_mean" and "<layer>.running_var". The words of a residual block count as layers that own
+// "<layer>.running_mean" and "<layer>.running_var"; denoise "<layer>.weight" and, where it is nonlocal,
+// "<layer>.theta" and "<layer>.phi". The words of a residual block count as layers that own
 // nothing, so the names are those of a torch.nn.ModuleList whose forward() keeps a stack of inputs. Nothing
 // here knows tensors or devices.
 #pragma once
@@ -85,6 +89,13 @@ struct NormalizeSpec {
   bool operator==(const NormalizeSpec&) const = default;
 };
 
+enum class DenoiseFilter : uint8_t { nonlocal, mean, median };
+struct DenoiseSpec {
+  DenoiseFilter filter = DenoiseFilter::nonlocal;
+  int64_t window = 0;  // of mean and median; 0 of nonlocal
+  bool operator==(const DenoiseSpec&) const = default;
+};
+
 // Where the two paths of a residual block part, where the second begins, and where they meet.
 enum class BranchPoint : uint8_t { residual, shortcut, add };
 struct BranchSpec {
@@ -92,8 +103,9 @@ struct BranchSpec {
   bool operator==(const BranchSpec&) const = default;
 };
 
-using LayerSpec = std::variant<ConvSpec, PoolSpec, GlobalAveragePoolSpec, FlattenSpec, DenseSpec,
-                               ActivationSpec, BatchNormSpec, DropoutSpec, NormalizeSpec, BranchSpec>;
+using LayerSpec =
+    std::variant<ConvSpec, PoolSpec, GlobalAveragePoolSpec, FlattenSpec, DenseSpec, ActivationSpec,
+                 BatchNormSpec, DropoutSpec, NormalizeSpec, DenoiseSpec, BranchSpec>;
 
 struct Architecture {
   std::vector<LayerSpec> layers;
@@ -103,6 +115,7 @@ struct Architecture {
 // Limits against absurd input; beyond them parsing or shape inference is an Error.
 inline constexpr int64_t kMaxLayers = 1000;
 inline constexpr int64_t kMaxLineBytes = 64 * 1024;
+inline constexpr int64_t kMaxFilterWindow = 31;              // of denoise; a median compares all pairs in it
 inline constexpr int64_t kMaxExtent = int64_t{1} << 20;      // any single size
 inline constexpr int64_t kMaxParameters = int64_t{1} << 31;  // of a network; also the features of one layer
 
@@ -136,6 +149,8 @@ enum class ParameterKind : uint8_t {
   conv_weight,   // (kh,kw,cin,cout)
   dense_weight,  // (out,in)
   bias,          // (out), of conv and dense
+  embedding,     // (d,c), of denoise
+  zero_weight,   // (c,c), of denoise: zeros at first, whatever the initialiser
   norm_weight,   // (c), batch norm's scale
   norm_bias,     // (c), batch norm's shift
   running_mean,  // (c), a statistic: not trained
@@ -151,7 +166,7 @@ struct ParameterSpec {
   // initialiser draws it. Batch norm's tensors bear 0.
   int64_t fan_in = 0, fan_out = 0;
 };
-// In the order of the layers; within a layer weight, bias, running_mean, running_var.
+// In the order of the layers; within a layer weight, bias, running_mean, running_var; or weight, theta, phi.
 std::vector<ParameterSpec> parameter_specs(const Architecture& architecture, ImageShape input);
 
 // What a person asks of each layer.
@@ -159,7 +174,8 @@ struct LayerInfo {
   std::string text;  // canonical
   FeatureShape input, output;
   int64_t parameters = 0;  // trainable values
-  int64_t macs = 0;        // multiply-accumulates of conv and dense, forward, for one image; bias not counted
+  int64_t macs =
+      0;  // multiply-accumulates of conv, dense and denoise, forward, for one image; bias not counted
 };
 std::vector<LayerInfo> describe_layers(const Architecture& architecture, ImageShape input);
 int64_t count_parameters(const Architecture& architecture, ImageShape input);

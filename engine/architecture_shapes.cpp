@@ -1,4 +1,5 @@
 // Shapes, parameters and costs of a parsed architecture.
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 
@@ -113,6 +114,35 @@ class LayerRules {
                                    .trainable = trainable,
                                    .fan_in = 0,
                                    .fan_out = 0});
+    }
+    return result;
+  }
+
+  LayerOutcome operator()(const DenoiseSpec& denoise) const {
+    if (!input_.spatial) refuse("the input is flat ({}), denoising needs an image", to_string(input_));
+    const bool nonlocal = denoise.filter == DenoiseFilter::nonlocal;
+    if (!nonlocal && (denoise.window < 3 || denoise.window % 2 == 0 || denoise.window > kMaxFilterWindow))
+      refuse("the window must be odd and from 3 to {}, got {}", kMaxFilterWindow, denoise.window);
+    const int64_t c = input_.channels, pixels = input_.height * input_.width;
+    LayerOutcome result = unchanged();
+    const auto add = [&](const char* name, ParameterKind kind, int64_t out) {
+      (void)product("weights", {out, c});
+      result.parameters.push_back({.name = name,
+                                   .layer = layer_,
+                                   .kind = kind,
+                                   .shape = {out, c},
+                                   .trainable = true,
+                                   .fan_in = c,
+                                   .fan_out = out});
+      result.macs += pixels * out * c;
+    };
+    add("weight", ParameterKind::zero_weight, c);
+    if (nonlocal) {
+      const int64_t features = std::max<int64_t>(1, c / 2);
+      add("theta", ParameterKind::embedding, features);
+      add("phi", ParameterKind::embedding, features);
+      // At most 2^31 pairs of pixels, of at most 2^21 numbers.
+      result.macs += product("pairs of pixels", {pixels, pixels}) * (features + c);
     }
     return result;
   }

@@ -123,6 +123,11 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
   for (size_t k = 0; k < architecture_.layers.size();) {
     const size_t end = block_end(architecture_.layers, k, backend.fuses_convolutions());
     widest = std::max(widest, shapes[end - 1].features());
+    if (const auto* denoise = std::get_if<DenoiseSpec>(&architecture_.layers[k]);
+        denoise && denoise->filter == DenoiseFilter::nonlocal) {
+      const int64_t pixels = shapes[k].height * shapes[k].width;
+      widest = std::max(widest, pixels * pixels);
+    }
     steps_.push_back({k, end});
     k = end;
   }
@@ -134,7 +139,8 @@ Model::Model(Architecture architecture, ImageShape input, Backend& backend)
 void Model::initialize(Initializer initializer, uint64_t seed) {
   for (size_t k = 0; k < specs_.size(); ++k) {
     const ParameterSpec& spec = specs_[k];
-    const bool weight = spec.kind == ParameterKind::conv_weight || spec.kind == ParameterKind::dense_weight;
+    const bool weight = spec.kind == ParameterKind::conv_weight || spec.kind == ParameterKind::dense_weight ||
+                        spec.kind == ParameterKind::embedding;
     const bool drawn = weight || (spec.kind == ParameterKind::bias && initializer == Initializer::torch);
     std::vector<float> values(static_cast<size_t>(element_count(spec.shape)),
                               is_one_at_first(spec.kind) ? 1.0f : 0.0f);
@@ -267,8 +273,28 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
     // 2^32 updates of 2^16 layers: no two masks of a run share a stream.
     return dropout(x, drop->probability, options.seed, stream_of(Purpose::dropout, (options.step << 16) | k));
   }
+  if (const auto* denoise = std::get_if<DenoiseSpec>(&layer)) return run_denoise(k, *denoise, x, options);
   const auto& normalize = std::get<NormalizeSpec>(layer);
   return (x - normalize.mean) / normalize.deviation;
+}
+
+Tensor Model::run_denoise(size_t k, const DenoiseSpec& spec, const Tensor& x,
+                          const ForwardOptions& options) const {
+  Tensor filtered;
+  switch (spec.filter) {
+    case DenoiseFilter::nonlocal:
+      filtered = nonlocal_means(x, tensor(k, "theta", options), tensor(k, "phi", options));
+      break;
+    case DenoiseFilter::mean:
+      filtered = mean_filter(x, spec.window);
+      break;
+    case DenoiseFilter::median:
+      filtered = median_filter(x, spec.window);
+      break;
+  }
+  const int64_t channels = x.dim(3);
+  const Tensor pixels = reshape(filtered, {x.dim(0) * x.dim(1) * x.dim(2), channels});
+  return x + reshape(matmul(pixels, tensor(k, "weight", options), false, true), x.shape());
 }
 
 Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& x,

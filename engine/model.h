@@ -15,7 +15,7 @@
 
 namespace caltrop {
 
-// How weights begin. Biases begin at zero except under `torch`.
+// How weights begin. Biases begin at zero except under `torch`, the W of denoise always.
 //   he_uniform      U(+-sqrt(6 / fan_in))                He et al. 2015
 //   he_normal       N(0, 2 / fan_in)
 //   glorot_uniform  U(+-sqrt(6 / (fan_in + fan_out)))    Glorot & Bengio 2010
@@ -95,6 +95,8 @@ class Model {
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
   Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x,
                         const ForwardOptions& options) const;
+  Tensor run_denoise(size_t layer, const DenoiseSpec& spec, const Tensor& x,
+                     const ForwardOptions& options) const;
 
   Architecture architecture_;
   ImageShape input_;

@@ -57,6 +57,8 @@ Tensor mean(const Tensor& x);
 
 // a (m,k) b (k,n) -> (m,n), each transposed first where asked.
 Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
+// a (batch,m,k) b (batch,k,n) -> (batch,m,n): so many products.
+Tensor batch_matmul(const Tensor& a, const Tensor& b, bool trans_a = false, bool trans_b = false);
 // x (n,in), w (out,in), bias (out) -> activation(x w^T + bias) (n,out)
 Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation activation = Activation::none);
 
@@ -73,7 +75,16 @@ struct PoolOptions {
   int64_t window_h, window_w, stride_h, stride_w;
 };
 Tensor maxpool(const Tensor& x, const PoolOptions& options);  // first maximum in scan order wins
+Tensor medianpool(const Tensor& x, const PoolOptions& options);
 Tensor avgpool(const Tensor& x, const PoolOptions& options);
+
+// Filters over an image's pixels, channel by channel, of the shape of x (n,h,w,c). Where a window, whose size is odd,
+// hangs over the edge the outermost pixels are repeated.
+Tensor mean_filter(const Tensor& x, int64_t window);
+Tensor median_filter(const Tensor& x, int64_t window);
+// Non-local means, embedded Gaussian: y_i = sum over all pixels j of softmax_j((theta x_i)^T (phi x_j) / sqrt(d)) x_j,
+// with theta and phi (d,c) (Wang et al. 2018, equation 4; Xie et al. 2019, section 4.1).
+Tensor nonlocal_means(const Tensor& x, const Tensor& theta, const Tensor& phi);
 
 struct ConvBlockOptions {
   ConvOptions conv = {};

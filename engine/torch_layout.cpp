@@ -15,8 +15,9 @@
 namespace caltrop {
 namespace {
 
-enum class ModuleKind : uint8_t { conv, dense, norm };
-constexpr std::array kModuleKinds = {ModuleKind::conv, ModuleKind::dense, ModuleKind::norm};
+enum class ModuleKind : uint8_t { conv, dense, norm, denoise };
+constexpr std::array kModuleKinds = {ModuleKind::conv, ModuleKind::dense, ModuleKind::norm,
+                                     ModuleKind::denoise};
 constexpr std::string_view kIgnored =
     "num_batches_tracked";  // PyTorch's count of batches; nothing here uses it
 
@@ -28,6 +29,8 @@ const char* name_of(ModuleKind kind) {
       return "dense";
     case ModuleKind::norm:
       return "batch norm";
+    case ModuleKind::denoise:
+      return "denoising";
   }
   return "unknown";
 }
@@ -82,9 +85,10 @@ std::vector<Owner> owners_of(const Architecture& architecture, ImageShape input)
     }
     const auto found = parameters.find(static_cast<int64_t>(i));
     if (found == parameters.end()) continue;
-    const ModuleKind kind = std::holds_alternative<ConvSpec>(spec)    ? ModuleKind::conv
-                            : std::holds_alternative<DenseSpec>(spec) ? ModuleKind::dense
-                                                                      : ModuleKind::norm;
+    const ModuleKind kind = std::holds_alternative<ConvSpec>(spec)      ? ModuleKind::conv
+                            : std::holds_alternative<DenseSpec>(spec)   ? ModuleKind::dense
+                            : std::holds_alternative<DenoiseSpec>(spec) ? ModuleKind::denoise
+                                                                        : ModuleKind::norm;
     owners.push_back({static_cast<int64_t>(i), layers[i].text, kind, std::move(found->second), flattened});
     if (kind == ModuleKind::dense) flattened.reset();
   }
@@ -204,6 +208,7 @@ std::optional<ModuleKind> kind_of(const Module& module) {
   const SafeTensor* weight = module.find("weight");
   if (weight == nullptr) return std::nullopt;
   if (module.find("running_mean") != nullptr) return ModuleKind::norm;
+  if (module.find("theta") != nullptr) return ModuleKind::denoise;  // mean and median are known by name alone
   if (weight->shape.size() == 4) return ModuleKind::conv;
   if (weight->shape.size() == 2) return ModuleKind::dense;
   return std::nullopt;
@@ -268,8 +273,9 @@ std::vector<const Module*> match(const std::vector<Module>& modules, const std::
   }
   for (const Module& module : modules) {
     if (!kind_of(module)) {
-      refuse_match(fmt::format("'{}' is no convolution, dense or batch norm module", shown(module.prefix)),
-                   modules, owners);
+      refuse_match(
+          fmt::format("'{}' is no convolution, dense, batch norm or denoising module", shown(module.prefix)),
+          modules, owners);
     }
   }
   for (const ModuleKind kind : kModuleKinds) {

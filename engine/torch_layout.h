@@ -17,7 +17,7 @@ namespace caltrop {
 // From a PyTorch state_dict to "<layer>.weight", ... in Caltrop's layout, in the order of the layers.
 //
 // Where the names are those of a torch.nn.Sequential of the line, they say what is what. Otherwise tensors
-// are grouped by module (the text before the last dot), modules of one kind (convolution, dense, batch norm)
+// are grouped by module (the text before the last dot), modules of one kind (convolution, dense, batch norm, denoising)
 // are sorted by natural order (conv2 before conv10) and given to the layers of that kind in turn; every shape
 // must fit, and when it does not the error lists both sides. The file's own order means nothing: torch writes
 // tensors sorted by name. num_batches_tracked is ignored; a convolution or dense module without bias gets a

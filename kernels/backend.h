@@ -223,6 +223,9 @@ class Backend {
   // c (m,n) = epilogue(op(a) op(b)); a is (m,k), or (k,m) when trans_a; b is (k,n), or (n,k) when trans_b.
   virtual void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a,
                       const float* b, float* c, const Epilogue& epilogue) = 0;
+  // The plain product of each of `batch` pairs of matrices, which lie one behind the other in a, b and c.
+  virtual void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
+                            const float* a, const float* b, float* c) = 0;
 
   // Convolution and its two adjoints: each is bilinear and they are one another's derivatives.
   virtual void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) = 0;
@@ -234,6 +237,9 @@ class Backend {
   virtual void maxpool(const Pool2d& shape, const float* x, float* y, int32_t* index) = 0;
   virtual void maxpool_scatter(const Pool2d& shape, const float* g, const int32_t* index, float* dx) = 0;
   virtual void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) = 0;
+  // The median of each window (the lower of the two in the middle, where their number is even) and its position; equal
+  // values stand in scan order. A window with a NaN gives its first NaN. maxpool's scatter and gather go with it.
+  virtual void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) = 0;
   virtual void avgpool(const Pool2d& shape, const float* x, float* y) = 0;
   virtual void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) = 0;
 

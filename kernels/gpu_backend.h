@@ -36,6 +36,8 @@ class GpuBackend final : public Backend {
 
   void matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
               float* c, const Epilogue& epilogue) override;
+  void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
+                    const float* a, const float* b, float* c) override;
   void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override;
   void conv2d_dinput(const Conv2d& shape, const float* g, const float* w, float* dx) override;
   void conv2d_dweight(const Conv2d& shape, const float* x, const float* g, float* dw) override;
@@ -43,6 +45,7 @@ class GpuBackend final : public Backend {
   void maxpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override;
   void maxpool_scatter(const Pool2d& shape, const float* g, const int32_t* index, float* dx) override;
   void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) override;
+  void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override;
   void avgpool(const Pool2d& shape, const float* x, float* y) override;
   void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) override;
 

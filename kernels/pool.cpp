@@ -1,4 +1,4 @@
-// Max and average pooling of any window and stride, and their adjoints. One image per task; in each pass the
+// Max, median and average pooling of any window and stride, and their adjoints. One image per task; in each pass the
 // innermost loop runs over channels, which lie next to each other.
 
 #include <algorithm>
@@ -67,6 +67,57 @@ void CpuBackend::maxpool_gather(const Pool2d& s, const float* x, const int32_t* 
     const float* image = x + n * s.h * s.w * s.c;
     for_windows(s, n, [&](int64_t, int64_t at) {
       for (int64_t c = 0; c < s.c; ++c) y[at + c] = image[index[at + c] * s.c + c];
+    });
+  });
+}
+
+// An element is the median where so many stand before it in order: smaller ones, and equal ones earlier in the scan.
+// Counting takes the square of the window, but vectors along the channels and no branch; a 3x3 window is 72 comparisons.
+void CpuBackend::medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) {
+  if (s.c == 0) return;
+  constexpr int64_t kBlock = 64;  // channels
+  const int64_t window = s.kh * s.kw;
+  const auto middle = static_cast<int32_t>((window - 1) / 2);
+  parallel_for(s.n, [&](int64_t n) {
+    const int64_t image = n * s.h * s.w * s.c;
+    for_windows(s, n, [&](int64_t from, int64_t to) {
+      const auto first = static_cast<int32_t>((from - image) / s.c);
+      for (int64_t c0 = 0; c0 < s.c; c0 += kBlock) {
+        const int64_t channels = std::min(kBlock, s.c - c0);
+        float* median = y + to + c0;
+        int32_t* place = index + to + c0;
+        const auto element = [&](int64_t p) {
+          return x + from + c0 + (p / s.kw * s.w + p % s.kw) * s.c;
+        };
+        const auto position = [&](int64_t p) {
+          return first + static_cast<int32_t>(p / s.kw * s.w + p % s.kw);
+        };
+        std::copy_n(element(0), channels, median);
+        std::fill_n(place, channels, first);
+        for (int64_t p = 0; p < window; ++p) {
+          const float* candidate = element(p);
+          int32_t before[kBlock] = {};
+          for (int64_t q = 0; q < window; ++q) {
+            const float* other = element(q);
+            const int32_t earlier = q < p ? 1 : 0;
+            for (int64_t c = 0; c < channels; ++c)
+              before[c] += int32_t{other[c] < candidate[c]} | (int32_t{other[c] == candidate[c]} & earlier);
+          }
+          for (int64_t c = 0; c < channels; ++c) {
+            const bool chosen = (int{before[c] == middle} & int{!std::isnan(candidate[c])}) != 0;
+            median[c] = chosen ? candidate[c] : median[c];
+            place[c] = chosen ? position(p) : place[c];
+          }
+        }
+        for (int64_t p = 0; p < window; ++p) {
+          const float* candidate = element(p);
+          for (int64_t c = 0; c < channels; ++c) {
+            const bool lost = (int{std::isnan(candidate[c])} & int{!std::isnan(median[c])}) != 0;
+            median[c] = lost ? candidate[c] : median[c];
+            place[c] = lost ? position(p) : place[c];
+          }
+        }
+      }
     });
   });
 }

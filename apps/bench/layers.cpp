@@ -80,7 +80,8 @@ std::vector<Layer> layers_of(const Architecture& architecture, ImageShape input,
   std::vector<Layer> found;
   const std::vector<LayerInfo> all = describe_layers(architecture, input);
   for (size_t i = 0; i < all.size(); ++i) {
-    if (all[i].macs == 0) continue;
+    const LayerSpec& spec = architecture.layers[i];
+    if (!std::holds_alternative<ConvSpec>(spec) && !std::holds_alternative<DenseSpec>(spec)) continue;
     const auto known = std::ranges::find_if(found, [&](const Layer& layer) {
       return layer.info.text == all[i].text && layer.info.input == all[i].input;
     });
@@ -94,7 +95,7 @@ std::vector<Layer> layers_of(const Architecture& architecture, ImageShape input,
     const auto random = [&](Shape shape, uint64_t stream) {
       return random_tensor(backend, std::move(shape), seed, 3 * i + stream);
     };
-    if (const auto* conv = std::get_if<ConvSpec>(&architecture.layers[i])) {
+    if (const auto* conv = std::get_if<ConvSpec>(&spec)) {
       layer.conv = {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w};
       layer.x = random({batch, in.height, in.width, in.channels}, 0);
       layer.w = random({conv->kernel_h, conv->kernel_w, in.channels, conv->out}, 1);

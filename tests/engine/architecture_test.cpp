@@ -79,6 +79,9 @@ TEST_SUITE("engine") {
         {"batchnorm eps 0.001 momentum 0.01", "batchnorm momentum 0.01 eps 0.001"},
         {"dropout 0.25", "dropout 0.25"},
         {"normalize 0.1307 0.3081", "normalize 0.1307 0.3081"},
+        {"denoise nonlocal", "denoise nonlocal"},
+        {"denoise  mean 3", "denoise mean 3"},
+        {"denoise median 5", "denoise median 5"},
     };
     for (const Case& one : cases) {
       const std::string given = one.given, expected = one.expected;
@@ -146,6 +149,15 @@ TEST_SUITE("engine") {
     check_refused("normalize 0.5", "STD is missing");
     check_refused("normalize 0.5 0", "STD must be a number");
     check_refused("normalize nan 1", "MEAN must be a number");
+    check_refused("denoise",
+                  "layer 0 (denoise): the filter is missing; the accepted form is: denoise nonlocal |");
+    check_refused("denoise gauss", "the filter must be nonlocal, mean or median, got 'gauss'");
+    check_refused("denoise mean", "K is missing");
+    check_refused("denoise nonlocal 3", "unexpected '3'");
+    for (const char* window : {"1", "2", "33"}) {
+      check_refused(std::string("denoise median ") + window,
+                    std::string("K must be odd and from 3 to 31, got ") + window);
+    }
     check_refused(std::string(100, 'q') + "\n\x01" + std::string(60000, 'z'), "layer 0 (qqqq");
     check_refused(std::string(70000, ' '), "has 70000 bytes");
     std::string many = "relu";
@@ -163,6 +175,8 @@ TEST_SUITE("engine") {
           "28x28x1; 28x28x6; 28x28x6; 28x28x6; 9x9x6; ");
     CHECK(shapes_of("flatten | flatten | batchnorm | softmax", {2, 3, 4}) ==
           "24 features; 24 features; 24 features; 24 features; ");
+    CHECK(shapes_of("denoise nonlocal | denoise mean 3 | denoise median 31", {2, 3, 4}) ==
+          "2x3x4; 2x3x4; 2x3x4; ");  // a window may be larger than the image
   }
 
   TEST_CASE("architecture: layers that do not fit their input are refused") {
@@ -176,6 +190,10 @@ TEST_SUITE("engine") {
     check_shape_refused("flatten | conv 8 3", "layer 1 (conv 8 3x3): the input is flat (784 features)");
     check_shape_refused("flatten | maxpool 2", "pooling needs an image");
     check_shape_refused("conv 10 3 | softmax", "softmax needs flat features");
+    check_shape_refused("flatten | denoise mean 3",
+                        "layer 1 (denoise mean 3): the input is flat (784 features)");
+    check_shape_refused("denoise nonlocal", "the layer has more than 2147483648 pairs of pixels",
+                        {300, 300, 1});
     check_shape_refused("relu", "expected an input of sizes from 1", {0, 28, 1});
     check_shape_refused("relu", "expected an input of sizes from 1", {28, -1, 1});
     check_shape_refused("relu", "expected an input of sizes from 1", {28, 28, int64_t{1} << 62});
@@ -192,6 +210,7 @@ TEST_SUITE("engine") {
     CHECK_THROWS_AS((void)infer_shapes({{ConvSpec{.out = 4, .stride_w = 0}}}, kMnist), Error);
     CHECK_THROWS_AS((void)infer_shapes({{ConvSpec{.out = 4, .pad_w = -1}}}, kMnist), Error);
     CHECK_THROWS_AS((void)infer_shapes({{DenseSpec{}}}, kMnist), Error);
+    CHECK_THROWS_AS((void)infer_shapes({{DenoiseSpec{DenoiseFilter::mean, 4}}}, kMnist), Error);
   }
 
   TEST_CASE("architecture: parameters are named and shaped as the modules of a torch.nn.Sequential") {
@@ -231,6 +250,12 @@ TEST_SUITE("engine") {
     CHECK((layers[2].output == FeatureShape{true, 13, 13, 32}));
     CHECK(layers[4].parameters == 5408 * 100 + 100);
     CHECK(layers[4].macs == 5408 * 100);
+    const auto denoise =
+        describe_layers(parse_architecture("denoise nonlocal | denoise median 3"), {7, 5, 6});
+    CHECK(denoise[0].parameters == 6 * 6 + 2 * 3 * 6);
+    CHECK(denoise[0].macs == 35 * (6 * 6 + 2 * 3 * 6) + 35 * 35 * (3 + 6));
+    CHECK(denoise[1].parameters == 6 * 6);
+    CHECK(denoise[1].macs == 35 * 6 * 6);
     const Architecture norm = parse_architecture("batchnorm");
     CHECK(count_parameters(norm, {4, 4, 3}) == 6);  // running statistics are not trained
     CHECK(count_macs(norm, {4, 4, 3}) == 0);

@@ -22,6 +22,17 @@ using reference::Samples;
 Model model_of(const std::string& line, ImageShape input, uint64_t seed = 1) {
   Model model(parse_architecture(line), input, cpu_backend());
   model.initialize(Initializer::torch, seed);
+  SafeTensorFile file = model.state();
+  for (const ParameterSpec& spec : parameter_specs(model.architecture(), input)) {
+    if (spec.kind != ParameterKind::zero_weight)
+      continue;  // as they begin they would hide what is in front of them
+    for (auto& [name, tensor] : file.tensors) {
+      if (name == spec.name)
+        tensor =
+            SafeTensor::from_floats(spec.shape, Samples(seed).floats(element_count(spec.shape), -0.5, 0.5));
+    }
+  }
+  model.load(file);
   return model;
 }
 
@@ -57,9 +68,35 @@ const char* const kLines[] = {
     "conv 4 3x3 pad 1 | residual | conv 4 3x3 pad 1 | batchnorm | relu | conv 4 3x3 pad 1 | add | relu | "
     "residual "
     "| conv 6 3x3 stride 2 pad 1 | relu | shortcut | conv 6 1x1 stride 2 | add | globalavgpool | dense 10",
+    "conv 4 3x3 | relu | maxpool 2 | denoise nonlocal | conv 5 3x3 | relu | denoise median 3 | flatten | "
+    "dense 10",
+    "conv 3 3x3 stride 2 | denoise mean 3 | relu | flatten | dense 10",
 };
 
 TEST_SUITE("engine") {
+  TEST_CASE("a denoising layer begins as the identity, bit for bit, and can learn") {
+    const ImageShape shape{10, 9, 2};
+    const Model plain = model_of("conv 4 3x3 | relu | flatten | dense 10", shape);
+    const SafeTensorFile weights = plain.state();
+    for (const std::string layer : {"denoise nonlocal", "denoise mean 3", "denoise median 3"}) {
+      CAPTURE(layer);
+      Model model(parse_architecture("conv 4 3x3 | relu | " + layer + " | flatten | dense 10"), shape,
+                  cpu_backend());
+      model.initialize(Initializer::torch, 3);
+      SafeTensorFile file = model.state();
+      for (auto& [name, tensor] : file.tensors) {
+        if (name[0] == '0') tensor = *weights.find(name);
+        if (name[0] == '4') tensor = *weights.find("3" + name.substr(1));
+      }
+      model.load(file);
+      const Tensor x = images(5, shape, 2);
+      CHECK(model.forward(x).to_host() == plain.forward(x).to_host());
+      const std::vector<Tensor> gradients =
+          grad({sum(cross_entropy(model.forward(x), labels(5, 10, 3)))}, model.parameters());
+      CHECK(largest_difference(gradients[2].to_host(), std::vector<float>(16)) > 1e-3);  // W's
+    }
+  }
+
   TEST_CASE("zoo: VGG and ResNet run, and gradients reach every parameter") {
     for (const char* name : {"vgg7", "vgg16", "resnet32", "resnet50"}) {
       CAPTURE(name);

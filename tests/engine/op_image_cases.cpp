@@ -1,4 +1,4 @@
-// Convolution and its adjoints, pooling, batch norm, dropout.
+// Convolution and its adjoints, pooling, filters, batch norm, dropout.
 
 #include <fmt/format.h>
 
@@ -55,6 +55,15 @@ void add_pools(std::vector<OpCase>& list, const Pool2d& s) {
              }};
   max.distinct = true;
   list.push_back(max);
+  OpCase median = max;
+  median.op = "medianpool(Tensor,PoolOptions)";
+  median.run = [=](const Tensors& in) {
+    return medianpool(in[0], options);
+  };
+  median.reference = [=](const Inputs& in) {
+    return reference::medianpool(s, in[0]).values;
+  };
+  list.push_back(median);
   list.push_back({"avgpool(Tensor,PoolOptions)",
                   variant,
                   {{s.n, s.h, s.w, s.c}},
@@ -62,6 +71,96 @@ void add_pools(std::vector<OpCase>& list, const Pool2d& s) {
                   [=](const Inputs& in) {
                     return reference::avgpool(s, in[0]);
                   }});
+}
+
+// For each pixel of (n,h,w,c) its window, cut from an image without edges: the outermost pixels go on for ever.
+Values filtered(const Shape& x, int64_t window, const Values& in,
+                const std::function<double(Values)>& of_window) {
+  const int64_t h = x[1], w = x[2], c = x[3], reach = window / 2;
+  Values y;
+  for (int64_t i = 0; i < element_count(x); ++i) {
+    const int64_t channel = i % c, column = i / c % w, row = i / c / w % h, image = i / c / w / h;
+    Values seen;
+    for (int64_t r = row - reach; r <= row + reach; ++r) {
+      for (int64_t s = column - reach; s <= column + reach; ++s) {
+        const int64_t at_r = std::clamp<int64_t>(r, 0, h - 1), at_s = std::clamp<int64_t>(s, 0, w - 1);
+        seen.push_back(in[static_cast<size_t>(((image * h + at_r) * w + at_s) * c + channel)]);
+      }
+    }
+    y.push_back(of_window(std::move(seen)));
+  }
+  return y;
+}
+
+void add_filters(std::vector<OpCase>& list) {
+  for (const auto& [shape, window] : std::vector<std::pair<Shape, int64_t>>{
+           {{2, 4, 3, 2}, 3}, {{1, 1, 4, 2}, 3}, {{1, 2, 3, 1}, 5}, {{1, 3, 3, 2}, 1}}) {
+    const std::string variant = fmt::format("{} window {}", to_string(shape), window);
+    list.push_back({"mean_filter(Tensor,int64_t)",
+                    variant,
+                    {shape},
+                    [window](const Tensors& in) { return mean_filter(in[0], window); },
+                    [shape, window](const Inputs& in) {
+                      return filtered(shape, window, in[0], [](const Values& seen) {
+                        double sum = 0.0;
+                        for (const double v : seen) sum += v;
+                        return sum / static_cast<double>(seen.size());
+                      });
+                    }});
+    OpCase median{"median_filter(Tensor,int64_t)",
+                  variant,
+                  {shape},
+                  [window](const Tensors& in) { return median_filter(in[0], window); },
+                  [shape, window](const Inputs& in) {
+                    return filtered(shape, window, in[0], [](Values seen) {
+                      std::sort(seen.begin(), seen.end());
+                      return seen[seen.size() / 2];
+                    });
+                  }};
+    median.distinct = true;
+    list.push_back(median);
+  }
+  for (const auto& [shape, d] :
+       std::vector<std::pair<Shape, int64_t>>{{{2, 2, 3, 4}, 2}, {{1, 3, 2, 1}, 1}, {{2, 1, 1, 3}, 2}}) {
+    const int64_t c = shape[3];
+    OpCase nonlocal{"nonlocal_means(Tensor,Tensor,Tensor)",
+                    fmt::format("{} by {} features", to_string(shape), d),
+                    {shape, {d, c}, {d, c}},
+                    [](const Tensors& in) { return nonlocal_means(in[0], in[1], in[2]); },
+                    [shape, d](const Inputs& in) {
+                      const auto pixels = static_cast<size_t>(shape[1] * shape[2]),
+                                 channels = static_cast<size_t>(shape[3]);
+                      Values y;
+                      for (size_t image = 0; image < static_cast<size_t>(shape[0]); ++image) {
+                        const double* x = in[0].data() + image * pixels * channels;
+                        const auto embedded = [&](const Values& by, size_t pixel, size_t feature) {
+                          double sum = 0.0;
+                          for (size_t k = 0; k < channels; ++k)
+                            sum += by[feature * channels + k] * x[pixel * channels + k];
+                          return sum;
+                        };
+                        for (size_t i = 0; i < pixels; ++i) {
+                          Values weights;
+                          double all = 0.0;
+                          for (size_t j = 0; j < pixels; ++j) {
+                            double likeness = 0.0;
+                            for (size_t f = 0; f < static_cast<size_t>(d); ++f)
+                              likeness += embedded(in[1], i, f) * embedded(in[2], j, f);
+                            weights.push_back(std::exp(likeness / std::sqrt(static_cast<double>(d))));
+                            all += weights.back();
+                          }
+                          for (size_t k = 0; k < channels; ++k) {
+                            double sum = 0.0;
+                            for (size_t j = 0; j < pixels; ++j) sum += weights[j] / all * x[j * channels + k];
+                            y.push_back(sum);
+                          }
+                        }
+                      }
+                      return y;
+                    }};
+    nonlocal.ranges = {{-1.0, 1.0}, {-1.0, 1.0}, {-1.0, 1.0}};
+    list.push_back(nonlocal);
+  }
 }
 
 // Mean and biased variance of each of `channels` columns.
@@ -181,6 +280,7 @@ std::vector<OpCase> image_cases() {
       {1, 7, 7, 1, 2, 2, 3, 3}, {1, 4, 4, 2, 1, 1, 1, 1},
   };
   for (const Pool2d& s : pools) add_pools(list, s);
+  add_filters(list);
   add_batch_norms(list);
   for (const float p : {0.0f, 0.25f, 0.5f}) list.push_back(dropout_case(p));
   return list;

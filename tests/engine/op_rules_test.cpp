@@ -190,6 +190,30 @@ TEST_SUITE("engine") {
          [&] {
            (void)conv2d_dweight(image, image, {3, 3, 2, 4}, {});
          }},
+        {"[batch_matmul] expected equally many matrices (batch,rows,columns), got (2,3) and (2,3)",
+         [&] {
+           (void)batch_matmul(a, a);
+         }},
+        {"[batch_matmul] expected equal inner extents, got (1,5,10) and (1,5,10)",
+         [&] {
+           (void)batch_matmul(reshape(image, {1, 5, 10}), reshape(image, {1, 5, 10}));
+         }},
+        {"[medianpool] expected x (n,h,w,c), got (2,3)",
+         [&] {
+           (void)medianpool(a, {2, 2, 2, 2});
+         }},
+        {"[mean_filter] expected x (n,h,w,c), got (2,3)",
+         [&] {
+           (void)mean_filter(a, 3);
+         }},
+        {"[median_filter] expected an odd window, got 2",
+         [&] {
+           (void)median_filter(image, 2);
+         }},
+        {"[nonlocal_means] expected two embeddings (d,2), got (2,3) and (4)",
+         [&] {
+           (void)nonlocal_means(image, a, b);
+         }},
         {"[maxpool] expected x (n,h,w,c), got (2,3)",
          [&] {
            (void)maxpool(a, {2, 2, 2, 2});

@@ -34,6 +34,26 @@ OpCase product(int64_t m, int64_t n, int64_t k, bool trans_a, bool trans_b) {
           }};
 }
 
+OpCase products(int64_t batch, int64_t m, int64_t n, int64_t k, bool trans_a, bool trans_b) {
+  const Shape a = trans_a ? Shape{batch, k, m} : Shape{batch, m, k},
+              b = trans_b ? Shape{batch, n, k} : Shape{batch, k, n};
+  return {"batch_matmul(Tensor,Tensor,bool,bool)",
+          to_string(a) + (trans_a ? "^T " : " ") + to_string(b) + (trans_b ? "^T" : ""),
+          {a, b},
+          [=](const Tensors& x) { return batch_matmul(x[0], x[1], trans_a, trans_b); },
+          [=](const Inputs& x) {
+            Values y;
+            for (int64_t i = 0; i < batch; ++i) {
+              const auto pair = [&](size_t which, int64_t size) {
+                return Values(x[which].begin() + i * size, x[which].begin() + (i + 1) * size);
+              };
+              const Values one = reference::matmul(trans_a, trans_b, m, n, k, pair(0, m * k), pair(1, k * n));
+              y.insert(y.end(), one.begin(), one.end());
+            }
+            return y;
+          }};
+}
+
 }  // namespace
 
 std::vector<OpCase> shape_cases() {
@@ -128,6 +148,7 @@ std::vector<OpCase> shape_cases() {
     for (const bool trans_b : {false, true}) {
       list.push_back(product(3, 4, 5, trans_a, trans_b));
       list.push_back(product(1, 2, 7, trans_a, trans_b));
+      list.push_back(products(3, 2, 4, 3, trans_a, trans_b));
     }
   }
   for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu}) {

@@ -113,6 +113,20 @@ TEST_SUITE("engine") {
     CHECK((back == ours));
   }
 
+  TEST_CASE("torch layout: a denoising layer's matrices are the same in both") {
+    const char* line = "conv 3 2x2 | denoise nonlocal | denoise mean 3 | conv 2 2x2 | flatten | dense 2";
+    const Architecture architecture = parse_architecture(line);
+    const SafeTensorFile ours = numbered(architecture, kInput),
+                         torch = to_torch_layout(ours, architecture, kInput);
+    CHECK(torch.find("1.theta")->floats()[2] == ours.find("1.theta")->floats()[2]);
+    CHECK((torch.find("2.weight")->shape == std::vector<int64_t>{3, 3}));
+    const SafeTensorFile back = from_torch_layout(torch, architecture, kInput);
+    CHECK(back.tensors == ours.tensors);
+    // Under other names a nonlocal one is known by its embeddings, the others by nothing.
+    CHECK(refusal(renamed(torch, {{"1", "a"}}), architecture).find("has 2 dense modules where") !=
+          std::string::npos);
+  }
+
   TEST_CASE("torch layout: modules of any name are matched in natural order, whatever the file's order") {
     const Architecture architecture = parse_architecture(kLine);
     const SafeTensorFile ours = numbered(architecture, kInput);
@@ -184,7 +198,7 @@ TEST_SUITE("engine") {
     check_refused(file, "has tensors that the layer has no use for");
     file = renamed(good, {{"9", "lstm\n"}});
     at(file, "lstm\n.weight").shape = {4, 2, 1};
-    check_refused(file, "'lstm?' is no convolution, dense or batch norm module");
+    check_refused(file, "'lstm?' is no convolution, dense, batch norm or denoising module");
 
     file = good;
     at(file, "9.bias").dtype = "I32";

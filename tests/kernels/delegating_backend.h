@@ -46,6 +46,10 @@ class DelegatingBackend : public Backend {
               float* c, const Epilogue& epilogue) override {
     inner_.matmul(trans_a, trans_b, m, n, k, a, b, c, epilogue);
   }
+  void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
+                    const float* a, const float* b, float* c) override {
+    inner_.batch_matmul(trans_a, trans_b, batch, m, n, k, a, b, c);
+  }
   void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override {
     inner_.conv2d(shape, x, w, y);
   }
@@ -63,6 +67,9 @@ class DelegatingBackend : public Backend {
   }
   void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) override {
     inner_.maxpool_gather(shape, x, index, y);
+  }
+  void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override {
+    inner_.medianpool(shape, x, y, index);
   }
   void avgpool(const Pool2d& shape, const float* x, float* y) override { inner_.avgpool(shape, x, y); }
   void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) override {

@@ -97,6 +97,11 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       backend.matmul(transposes & 1, transposes & 2, 150, 130, 1100, a, b, y, {});
     });
   }
+  for (int transposes = 0; transposes < 4; ++transposes) {
+    results["batch_matmul " + std::to_string(transposes)] = run(backend, 9 * 70 * 66, [&](float* y) {
+      backend.batch_matmul(transposes & 1, transposes & 2, 9, 70, 66, 260, a, b, y);
+    });
+  }
   // Few channels, several rows to a line; many, in tiles; y and its moments, and all that flows back.
   for (const auto& [rows, channels] : std::vector<std::array<int64_t, 2>>{{12000, 16}, {600, 330}}) {
     const auto count = static_cast<size_t>(rows * channels), vector = static_cast<size_t>(channels);
@@ -161,6 +166,10 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       run(backend, reference::x_size(pool), [&](float* y) { backend.maxpool_scatter(pool, a, index, y); });
   results["maxpool_gather"] =
       run(backend, windows, [&](float* y) { backend.maxpool_gather(pool, a, index, y); });
+  results["medianpool"] = run(backend, windows, [&](float* y) {
+    const Output<int32_t> positions(backend, static_cast<int64_t>(windows));
+    backend.medianpool(pool, g, y, positions.data());
+  });
   results["avgpool"] = run(backend, reference::y_size(pool), [&](float* y) { backend.avgpool(pool, g, y); });
   results["avgpool_adjoint"] =
       run(backend, reference::x_size(pool), [&](float* y) { backend.avgpool_adjoint(pool, a, y); });
@@ -352,6 +361,12 @@ TEST_SUITE("kernels") {
                         });
         }
       }
+      for (const bool trans_b : {false, true}) {
+        const Input<float> a(backend, draws(64 * 20 * 30)), b(backend, draws(64 * 30 * 18));
+        check_batches(backend, "batch_matmul", 20 * 18, [&](int64_t i, int64_t n, float* y) {
+          backend.batch_matmul(false, trans_b, n, 20, 18, 30, a + i * 20 * 30, b + i * 30 * 18, y);
+        });
+      }
       const Conv2d shapes[] = {{64, 10, 9, 1, 33, 3, 3, 1, 1, 1, 1},
                                {64, 8, 8, 16, 20, 3, 3},
                                {64, 9, 9, 3, 7, 3, 3, 2, 2, 0, 1},
@@ -422,6 +437,10 @@ TEST_SUITE("kernels") {
         check_batches<int32_t>(backend, "maxpool index", output, [&](int64_t i, int64_t n, int32_t* index) {
           const Output<float> y(backend, n * static_cast<int64_t>(output));
           backend.maxpool(some(n), z + i * image, y.data(), index);
+        });
+        check_batches(backend, "medianpool", output, [&](int64_t i, int64_t n, float* y) {
+          const Output<int32_t> index(backend, n * static_cast<int64_t>(output));
+          backend.medianpool(some(n), z + i * image, y, index.data());
         });
         check_batches(backend, "avgpool", output,
                       [&](int64_t i, int64_t n, float* y) { backend.avgpool(some(n), z + i * image, y); });

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "kernels/cpu_backend.h"
 #include "tests/kernels/checks.h"
@@ -172,6 +173,12 @@ struct DropsTheLastTerm : Base {
     if (m > 0 && n > 0 && k > 100) c[m * n - 1] -= a[m * k - 1] * b[n * k - 1];
   }
 };
+struct BatchRepeatsTheFirst : Base {
+  void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
+                    const float* a, const float* b, float* c) override {
+    for (int64_t i = 0; i < batch; ++i) Base::batch_matmul(trans_a, trans_b, 1, m, n, k, a, b, c + i * m * n);
+  }
+};
 // Inputs rounded to 11 bits, as TF32 tensor cores do.
 struct ReducedPrecision : Base {
   static std::vector<float> rounded(const float* x, int64_t count) {
@@ -244,6 +251,21 @@ struct MaxpoolDropsNan : Base {
   void maxpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
     Base::maxpool(s, x, y, index);
     for (size_t i = 0; i < reference::y_size(s); ++i) y[i] = std::isnan(y[i]) ? 0.0f : y[i];
+  }
+};
+struct UpperMedian : Base {
+  void medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
+    std::vector<float> turned(x, x + reference::x_size(s));
+    for (float& v : turned) v = -v;
+    Base::medianpool(s, turned.data(), y, index);
+    for (size_t i = 0; i < reference::y_size(s); ++i) y[i] = -y[i];
+  }
+};
+struct MedianDropsNan : Base {
+  void medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
+    std::vector<float> filled(x, x + reference::x_size(s));
+    for (float& v : filled) v = std::isnan(v) ? std::numeric_limits<float>::infinity() : v;
+    Base::medianpool(s, filled.data(), y, index);
   }
 };
 struct ScatterOverwrites : Base {

@@ -166,6 +166,12 @@ const EmulatedKernel kKernels[] = {
        b.backend.matmul(false, false, m, n, k, b.floats("a", m * k), b.floats("b", k * n),
                         b.floats("c", m * n), {});
      }},
+    {"batch_matmul", "the products of 3 pairs, (m,k) times (k,n)", kProduct,
+     [](Bench& b) {
+       const int64_t m = b["m"], n = b["n"], k = b["k"], pairs = 3;
+       b.backend.batch_matmul(false, false, pairs, m, n, k, b.floats("a", pairs * m * k),
+                              b.floats("b", pairs * k * n), b.floats("c", pairs * m * n));
+     }},
     {"conv2d", "convolution", kConv,
      [](Bench& b) {
        const Conv s(b);
@@ -198,6 +204,12 @@ const EmulatedKernel kKernels[] = {
      [](Bench& b) {
        const Pool s(b);
        b.backend.maxpool_gather(s, b.floats("x", x_count(s)), corners(b, s), b.floats("y", y_count(s)));
+     }},
+    {"medianpool", "median pooling", kPool,
+     [](Bench& b) {
+       const Pool s(b);
+       b.backend.medianpool(s, b.floats("x", x_count(s)), b.floats("y", y_count(s)),
+                            b.labels("index", y_count(s), 1));
      }},
     {"avgpool", "average pooling", kPool,
      [](Bench& b) {

@@ -63,7 +63,61 @@ void check_rows(Backend& backend, int64_t m, int64_t n, int64_t k, Samples& samp
   report.equal(what, few.take(report, what), std::vector<float>(values.end() - kFew * n, values.end()));
 }
 
+// Each product of a batch is that of its own pair.
+void check_batch(Backend& backend, int64_t batch, int64_t m, int64_t n, int64_t k, Samples& samples,
+                 Report& report) {
+  const std::vector<float> a = samples.floats(batch * m * k), b = samples.floats(batch * k * n);
+  const Input<float> in_a(backend, a), in_b(backend, b);
+  const auto pair = [](const std::vector<float>& all, int64_t i, int64_t size) {
+    return reference::widen(std::vector<float>(all.begin() + i * size, all.begin() + (i + 1) * size));
+  };
+  for (int transposes = 0; transposes < 4; ++transposes) {
+    const bool trans_a = transposes & 1, trans_b = transposes & 2;
+    const Output<float> c(backend, batch * m * n);
+    backend.batch_matmul(trans_a, trans_b, batch, m, n, k, in_a, in_b, c.data());
+    Values expected, scale;
+    for (int64_t i = 0; i < batch; ++i) {
+      const Values left = pair(a, i, m * k), right = pair(b, i, k * n);
+      const auto append = [&](Values& to, const Values& x, const Values& y) {
+        const Values product = reference::matmul(trans_a, trans_b, m, n, k, x, y);
+        to.insert(to.end(), product.begin(), product.end());
+      };
+      append(expected, left, right);
+      append(scale, reference::magnitudes(left), reference::magnitudes(right));
+    }
+    const std::string what = fmt::format("batch_matmul {} {}x{}x{} {}{}", batch, m, n, k, trans_a ? "t" : "n",
+                                         trans_b ? "t" : "n");
+    report.compare_sums(what, c.take(report, what), expected, scale, static_cast<double>(k));
+  }
+}
+
 }  // namespace
+
+Report check_batch_matmul(Backend& backend) {
+  Report report;
+  Samples samples(58);
+  for (const auto& [batch, m, n, k] : std::vector<std::array<int64_t, 4>>{
+           {1, 1, 1, 1},
+           {3, 5, 7, 2},
+           {2, 16, 16, 16},
+           {5, 17, 15, 33},
+           {2, 64, 64, 16},
+           {3, 65, 66, 17},
+           {2, 70, 12, 40},
+           {2, 9, 70, 40},
+           {2, 49, 49, 32},
+           {2, 72, 68, 300},
+           {40, 4, 8, 12},
+           {7, 3, 3, 0},
+           {0, 3, 4, 5},
+           {4, 0, 3, 2},
+           {4, 3, 0, 2},
+           {66000, 1, 2, 1},  // more pairs than a grid has rows
+       }) {
+    check_batch(backend, batch, m, n, k, samples, report);
+  }
+  return report;
+}
 
 Report check_matmul(Backend& backend) {
   Report report;

@@ -39,14 +39,42 @@ int64_t y_count(const Pool2d& s) {
   return static_cast<int64_t>(reference::y_size(s));
 }
 
-void check_maxima(Backend& backend, const Pool2d& s, const std::vector<float>& values, Report& report) {
+// What picks one element of each window.
+struct Picks {
+  std::string name;
+  void (Backend::*run)(const Pool2d& shape, const float* x, float* y, int32_t* index);
+  reference::Maxima (*expected)(const Pool2d& shape, const Values& x);
+};
+
+void check_picked(Backend& backend, const Picks& picks, const Pool2d& s, const std::vector<float>& values,
+                  Report& report) {
   const Input<float> x(backend, values);
   const Output<float> y(backend, y_count(s));
   const Output<int32_t> index(backend, y_count(s));
-  backend.maxpool(s, x, y.data(), index.data());
-  const reference::Maxima expected = reference::maxpool(s, reference::widen(values));
-  report.compare("maxpool " + text_of(s), y.take(report, "maxpool"), expected.values, 0.0);
-  report.equal("maxpool's index " + text_of(s), index.take(report, "maxpool's index"), expected.index);
+  (backend.*picks.run)(s, x, y.data(), index.data());
+  const reference::Maxima expected = picks.expected(s, reference::widen(values));
+  report.compare(picks.name + " " + text_of(s), y.take(report, picks.name), expected.values, 0.0);
+  report.equal(picks.name + "'s index " + text_of(s), index.take(report, picks.name + "'s index"),
+               expected.index);
+}
+
+Report check_picks(Backend& backend, const Picks& picks, uint64_t seed) {
+  Report report;
+  Samples samples(seed);
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                  kInf = std::numeric_limits<float>::infinity();
+  for (const Pool2d& s : shapes()) {
+    check_picked(backend, picks, s, samples.floats(x_count(s)), report);
+    check_picked(backend, picks, s, samples.integers(x_count(s), -1, 1), report);  // ties
+    check_picked(backend, picks, s, std::vector<float>(static_cast<size_t>(x_count(s)), -kInf), report);
+    // A NaN wins its window, and the first of two.
+    std::vector<float> holed = samples.integers(x_count(s), -2, 2);
+    for (size_t i = 0; i < holed.size(); ++i) {
+      if (samples.below(6) == 0) holed[i] = samples.below(3) == 0 ? kInf : kNan;
+    }
+    check_picked(backend, picks, s, holed, report);
+  }
+  return report;
 }
 
 // Positions as maxpool may leave them: any element of its own window.
@@ -68,22 +96,11 @@ size_t source(const Pool2d& s, size_t to, int32_t index) {
 }  // namespace
 
 Report check_maxpool(Backend& backend) {
-  Report report;
-  Samples samples(71);
-  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
-                  kInf = std::numeric_limits<float>::infinity();
-  for (const Pool2d& s : shapes()) {
-    check_maxima(backend, s, samples.floats(x_count(s)), report);
-    check_maxima(backend, s, samples.integers(x_count(s), -1, 1), report);  // ties: the first wins
-    check_maxima(backend, s, std::vector<float>(static_cast<size_t>(x_count(s)), -kInf), report);
-    // A NaN wins its window, and the first of two.
-    std::vector<float> holed = samples.integers(x_count(s), -2, 2);
-    for (size_t i = 0; i < holed.size(); ++i) {
-      if (samples.below(6) == 0) holed[i] = samples.below(3) == 0 ? kInf : kNan;
-    }
-    check_maxima(backend, s, holed, report);
-  }
-  return report;
+  return check_picks(backend, {"maxpool", &Backend::maxpool, reference::maxpool}, 71);
+}
+
+Report check_medianpool(Backend& backend) {
+  return check_picks(backend, {"medianpool", &Backend::medianpool, reference::medianpool}, 76);
 }
 
 Report check_maxpool_scatter(Backend& backend) {

@@ -147,6 +147,17 @@ Tensor maxpool(const Tensor& x, const PoolOptions& options) {
   });
 }
 
+Tensor medianpool(const Tensor& x, const PoolOptions& options) {
+  CALTROP_COUNT_OP("medianpool");
+  const Pool2d shape = pool_shape("medianpool", x.shape(), options);
+  Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
+  const Buffer<int32_t> index(x.backend(), y.size());
+  x.backend().medianpool(shape, x.data(), y.mutable_data(), index.data());
+  return record("medianpool", y, {x}, [index, shape](const Tensor& g, const Needs&) {
+    return std::vector<Tensor>{maxpool_scatter(g, index, shape)};
+  });
+}
+
 Tensor avgpool(const Tensor& x, const PoolOptions& options) {
   CALTROP_COUNT_OP("avgpool");
   const Pool2d shape = pool_shape("avgpool", x.shape(), options);

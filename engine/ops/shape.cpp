@@ -136,6 +136,28 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
   });
 }
 
+Tensor batch_matmul(const Tensor& a, const Tensor& b, bool trans_a, bool trans_b) {
+  CALTROP_COUNT_OP("batch_matmul");
+  if (a.rank() != 3 || b.rank() != 3 || a.dim(0) != b.dim(0)) {
+    fail("[batch_matmul] expected equally many matrices (batch,rows,columns), got {} and {}",
+         to_string(a.shape()), to_string(b.shape()));
+  }
+  const int64_t batch = a.dim(0), m = a.dim(trans_a ? 2 : 1), k = a.dim(trans_a ? 1 : 2),
+                n = b.dim(trans_b ? 1 : 2);
+  if (b.dim(trans_b ? 2 : 1) != k) {
+    fail("[batch_matmul] expected equal inner extents, got {}{} and {}{}", to_string(a.shape()),
+         trans_a ? "^T" : "", to_string(b.shape()), trans_b ? "^T" : "");
+  }
+  Tensor y = Tensor::uninitialized(a.backend(), {batch, m, n});
+  a.backend().batch_matmul(trans_a, trans_b, batch, m, n, k, a.data(), b.data(), y.mutable_data());
+  return record("batch_matmul", y, {a, b}, [=](const Tensor& g, const Needs& needs) {
+    std::vector<Tensor> d(2);  // as of matmul
+    if (needs[0]) d[0] = trans_a ? batch_matmul(b, g, trans_b, true) : batch_matmul(g, b, false, !trans_b);
+    if (needs[1]) d[1] = trans_b ? batch_matmul(g, a, true, trans_a) : batch_matmul(a, g, !trans_a, false);
+    return d;
+  });
+}
+
 Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation activation) {
   if (x.rank() != 2 || w.rank() != 2 || x.dim(1) != w.dim(1)) {
     fail("[dense] expected x (n,in) and w (out,in), got {} and {}", to_string(x.shape()),
