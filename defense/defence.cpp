@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "defense/cycles.h"
+#include "defense/training/adversarial.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
@@ -48,7 +49,7 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
 }
 
 const std::vector<DefenceInfo>& defences() {
-  static const std::vector<DefenceInfo> all = {eat_info(), mia_info()};
+  static const std::vector<DefenceInfo> all = {eat_info(), mia_info(), adversarial_info()};
   return all;
 }
 

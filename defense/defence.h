@@ -138,6 +138,7 @@ struct DefenceInfo {
   std::string source;   // the paper
   std::unique_ptr<Defence> (*make)();
   bool attacked = true;  // whether attacks that know it are tried unless they are asked for
+  bool pools = true;     // whether it trains on pools of attacked images; else they are for tests alone
 };
 const std::vector<DefenceInfo>& defences();
 const DefenceInfo& defence_info(std::string_view name);  // an Error where there is none

@@ -79,6 +79,14 @@ std::vector<DefenceOption> DefenceSettings::attack_options() {
        .low = 0,
        .high = kLargest,
        .open_low = true},
+      {.name = "sizes",
+       .value = &sizes,
+       .what = "sizes of PGD and FGSM in place of both",
+       .value_name = "E,F,...",
+       .otherwise = "those of GMA and --big-sizes",
+       .low = 0,
+       .high = kLargest,
+       .open_low = true},
       {.name = "cw-steps",
        .value = &cw_steps,
        .what = "steps of CW in a round; it has no size",
@@ -126,7 +134,7 @@ std::vector<DefenceOption> DefenceSettings::test_options(const DefenceInfo& info
            .value = &unseen,
            .what = "test images under attacks that are not trained on; 0 for none",
            .value_name = "N",
-           .otherwise = "by --scale: 40, 1000, 0, 10000",
+           .otherwise = info.pools ? "by --scale: 40, 1000, 0, 10000" : "0",
            .low = 0,
            .high = kMostImages},
           {.name = "unseen-attacks",
@@ -187,10 +195,17 @@ std::vector<DefenceOption> DefenceSettings::test_options(const DefenceInfo& info
            .high = kMostSteps}};
 }
 
+void DefenceSettings::test_as_the_field_does() {
+  attacks = {"fgsm", "pgd", "cw"};
+  norm = "linf";
+  sizes = {0.05, 0.1, 0.15, 0.2, 0.25, 0.3};
+  unseen_sizes = {0.01, 0.03, 0.4};
+}
+
 void DefenceSettings::resolve(const DefenceInfo& info, Defence& defence) {
   const Scale of = scale_of(scale);
   if (!test_images && of.test > 0) test_images = of.test;
-  if (!unseen) unseen = of.unseen;
+  if (!unseen) unseen = info.pools ? of.unseen : 0;
   if (!adaptive) adaptive = info.attacked ? of.adaptive : 0;
   if (!adaptive_steps) adaptive_steps = of.adaptive_steps;
   if (!adaptive_queries) adaptive_queries = of.adaptive_queries;
@@ -214,7 +229,8 @@ void DefenceSettings::check(const Images& train, const Images& test) const {
   const auto check = [&](const char* option, const std::vector<double>& sizes, Norm under) {
     for (const double size : sizes) check_length(option, static_cast<float>(size), under, train.image_size());
   };
-  check("--big-sizes", big_sizes, parse_norm(norm));
+  if (sizes.empty()) check("--big-sizes", big_sizes, parse_norm(norm));
+  check("--sizes", sizes, parse_norm(norm));
   if (*unseen > 0) check("--unseen-sizes", unseen_sizes, parse_norm(norm));
   if (*adaptive > 0) check("--adaptive-l2", adaptive_l2, Norm::l2);
 }
@@ -226,6 +242,7 @@ PoolRecipeOptions DefenceSettings::recipe(uint64_t seed) const {
   recipe.norm = parse_norm(norm);
   recipe.gma = {parse_gma_base(gma_base), parse_gma_grid(gma_grid), gma_scale == "255" ? 255 : 1};
   recipe.big_sizes = floats(big_sizes);
+  recipe.sizes = floats(sizes);
   recipe.cw_steps = *cw_steps;
   recipe.cw_rounds = *cw_rounds;
   recipe.cw_constant = static_cast<float>(*cw_constant);

@@ -18,7 +18,7 @@ struct DefenceSettings {
   std::optional<int64_t> test_images, test_attacked;
   std::vector<std::string> attacks = {"gma", "pgd", "fgsm", "cw"};
   std::string gma_norm = "both", norm = "l2", gma_base = "e", gma_grid = "full", gma_scale = "1";
-  std::vector<double> big_sizes = {1, 2, 3};
+  std::vector<double> big_sizes = {1, 2, 3}, sizes;
   std::optional<int64_t> cw_steps, cw_rounds;
   std::optional<double> cw_constant, cw_rate;
   std::string unchanged = "drop";
@@ -29,6 +29,9 @@ struct DefenceSettings {
   std::optional<int64_t> adaptive, adaptive_steps, adaptive_queries;
   std::vector<std::string> adaptive_attacks = kAdaptiveAttacks;
   std::vector<double> adaptive_linf = {0.01, 0.03, 0.1, 0.3}, adaptive_l2 = {0.5, 1, 2, 3};
+
+  // What a defence that trains on no pool is tested with by default: the field's attacks and sizes for MNIST.
+  void test_as_the_field_does();
 
   // For a command to make flags of; the scale and the test images are the command's own.
   std::vector<DefenceOption> attack_options();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "defense/eat.h"
@@ -16,6 +17,7 @@ struct WatchedEpoch {
   int64_t number = 0;  // among the epochs of all networks, from 1
   StageEpoch trained;
   Scores tested;
+  std::map<std::string, double> reported = {};  // what the training says beside its loss
 };
 
 class Watch {

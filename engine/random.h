@@ -27,6 +27,7 @@ enum class Purpose : uint16_t {
   bootstrap = 20,  // of a training set, with replacement
   member = 21,     // the seed of each model of an ensemble
   refill = 22,     // which images of a set are taken again to fill a larger one
+  craft = 23,      // where attacks begin that are made inside a training step
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {

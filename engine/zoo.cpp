@@ -153,6 +153,13 @@ std::vector<std::string> zoo_names() {
   return names;
 }
 
+namespace {
+constexpr const char* kDefaultInitializer = "he_uniform";
+std::string initializer_of(Family family) {
+  return family == Family::kim ? "glorot_uniform" : kDefaultInitializer;
+}
+}  // namespace
+
 ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) {
   const auto plan =
       std::find_if(plans().begin(), plans().end(), [&](const Plan& known) { return known.name == name; });
@@ -170,7 +177,7 @@ ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) 
   }
   ZooEntry entry{.name = plan->name,
                  .line = plan->line,
-                 .initializer = plan->family == Family::kim ? "glorot_uniform" : "he_uniform",
+                 .initializer = initializer_of(plan->family),
                  .description = plan->description};
   replace_all(entry.line, "{pool}", options.pool_stride == 2 ? "maxpool 2" : "maxpool 2 stride 1");
   replace_all(entry.line, "{outputs}", std::to_string(outputs));
@@ -179,6 +186,22 @@ ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) 
 
 std::string zoo_line(std::string_view name, int64_t outputs, const ZooOptions& options) {
   return zoo(name, outputs, options).line;
+}
+
+std::string zoo_initializer(const Architecture& line) {
+  const std::string text = to_string(line);
+  const size_t last = text.rfind("dense ");
+  if (last == std::string::npos) return kDefaultInitializer;
+  const std::string outputs = text.substr(last + 6);
+  for (const Plan& plan : plans()) {
+    for (const char* pool : {"maxpool 2", "maxpool 2 stride 1"}) {
+      std::string known = plan.line;
+      replace_all(known, "{pool}", pool);
+      replace_all(known, "{outputs}", outputs);
+      if (to_string(parse_architecture(known)) == text) return initializer_of(plan.family);
+    }
+  }
+  return kDefaultInitializer;
 }
 
 }  // namespace caltrop

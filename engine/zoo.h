@@ -40,6 +40,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/architecture.h"
+
 namespace caltrop {
 
 struct ZooEntry {
@@ -57,5 +59,7 @@ struct ZooOptions {
 ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options = {});
 std::string zoo_line(std::string_view name, int64_t outputs, const ZooOptions& options = {});
 std::vector<std::string> zoo_names();
+// The rule that the network of this line begins with, where it is one of the zoo; he_uniform for any other.
+std::string zoo_initializer(const Architecture& line);
 
 }  // namespace caltrop

@@ -65,6 +65,7 @@ void DefendWatch::epoch(const WatchedEpoch& epoch) {
                {"attacks", Json::object()}, {"stop_rule", trained.stop_rule}};
   for (const auto& [attack, score] : epoch.tested.attacks)
     line["attacks"][attack] = {{"test_loss", score.loss}, {"test_accuracy", score.accuracy}};
+  if (!epoch.reported.empty()) line["reported"] = epoch.reported;
   log_->append(line);
   if (brief_ && trained.last) {
     console_.say("   {} {:<10}  training accuracy {:6.2f} %, test accuracy {:6.2f} %", epoch.model,

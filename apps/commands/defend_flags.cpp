@@ -42,6 +42,7 @@ void add_flag(Flags& flags, const DefenceOption& o) {
 void add_defend_flags(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
   options.info = info;
   options.defence = info.make();
+  if (!info.pools) options.test_as_the_field_does();
   const auto add_group = [&](const char* title, const std::vector<DefenceOption>& group) {
     flags.group(title);
     for (const DefenceOption& option : group) add_flag(flags, option);

@@ -12,6 +12,7 @@ namespace {
 
 // The sizes of GMA, then the big ones: Table 2's list for the attacks that are not GMA.
 std::vector<float> all_sizes(const PoolRecipeOptions& options) {
+  if (!options.sizes.empty()) return options.sizes;
   std::vector<float> sizes = eps_of(gma_sizes(options.gma));
   sizes.insert(sizes.end(), options.big_sizes.begin(), options.big_sizes.end());
   return sizes;
@@ -94,9 +95,10 @@ std::vector<PoolAttack> unseen_recipe(const PoolRecipeOptions& trained,
     for (const std::string& seen : trained.attacks) {
       if (seen == "gma" || is_minimum_norm(parse_attack(seen))) continue;
       const bool norm = name == "other-norm";
-      const std::vector<float> sizes = !norm                 ? other_sizes
-                                       : other == Norm::linf ? eps_of(gma_sizes(trained.gma))
-                                                             : all_sizes(trained);
+      const std::vector<float> sizes = !norm                   ? other_sizes
+                                       : other == Norm::linf   ? eps_of(gma_sizes(trained.gma))
+                                       : trained.sizes.empty() ? all_sizes(trained)
+                                                               : trained.big_sizes;
       if (sizes.empty()) fail("[pool] other-sizes names no size");
       recipe.push_back(attack_of(seen + "-" + name, attack_defaults(parse_attack(seen)),
                                  norm ? other : trained.norm, sizes, trained.seed));

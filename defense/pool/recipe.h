@@ -29,6 +29,7 @@ struct PoolRecipeOptions {
   Norm norm = Norm::l2;  // of all others with sizes: 1 to 3 permit any image under L-inf
   GmaSizeOptions gma = {};
   std::vector<float> big_sizes = {1, 2, 3};  // Table 2: all but GMA have these beside the sizes of GMA
+  std::vector<float> sizes = {};             // of all but GMA, in place of both
   int64_t cw_steps = 1000, cw_rounds = 9;    // Table 2: 1000
   float cw_constant = 1e-3f, cw_rate = 0.01f;
   uint64_t seed = 0;

@@ -1,0 +1,168 @@
+#include "defense/training/adversarial.h"
+
+#include <cmath>
+
+#include "attacks/attack_info.h"
+#include "engine/error.h"
+
+namespace caltrop {
+namespace {
+
+constexpr int64_t kPgdSteps = 40;
+
+// Losses of two parts of a mini-batch in their order; there is no op that joins tracked tensors, but a product with ones
+// and zeros does.
+Tensor joined(const Tensor& first, const Tensor& second) {
+  const int64_t k = first.dim(0), n = k + second.dim(0);
+  std::vector<float> front(static_cast<size_t>(n * k), 0.0f), back(static_cast<size_t>(n * (n - k)), 0.0f);
+  for (int64_t i = 0; i < k; ++i) front[static_cast<size_t>(i * k + i)] = 1;
+  for (int64_t i = k; i < n; ++i) back[static_cast<size_t>(i * (n - k) + i - k)] = 1;
+  const auto placed = [&](const std::vector<float>& where, const Tensor& losses) {
+    const int64_t m = losses.dim(0);
+    return matmul(Tensor::from(losses.backend(), {n, m}, where), reshape(losses, {m, 1}));
+  };
+  return reshape(placed(front, first) + placed(back, second), {n});
+}
+
+class AdversarialDefence final : public TrainedDefence {
+ public:
+  AdversarialDefence() : TrainedDefence("adversarial", {.epochs = 7}) {}
+
+ protected:
+  std::vector<DefenceOption> own_options() override {
+    std::vector<DefenceOption> all = craft_.options();
+    all.push_back({.name = "share",
+                   .value = &share_,
+                   .what =
+                       "attacked images in each mini-batch, of all: 0.5 as Goodfellow et al. and Kim, 1 as "
+                       "Madry et al.",
+                   .value_name = "S",
+                   .low = 0,
+                   .high = 1});
+    all.push_back(
+        {.name = "bn",
+         .value = &batch_norm_,
+         .what = "whose moments batch norm takes in training: of clean and attacked images together, of "
+                 "each apart, or of clean ones alone, by whose running moments attacked ones then go",
+         .choices = {"mixed", "apart", "clean"}});
+    all.push_back(
+        {.name = "craft-mode",
+         .value = &craft_mode_,
+         .what = "batch norm while attacks are made: by running moments, or by those of the mini-batch, "
+                 "which then move the running ones",
+         .choices = {"eval", "train"}});
+    return all;
+  }
+
+  void resolve_own(std::string_view, const PoolRecipeOptions&) override {
+    craft_.resolve();
+    if (batch_norm_ == "clean" && share_ == 1) fail("--bn clean: with --share 1 there are no clean images");
+  }
+
+  std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
+    AdversarialOptions options{.share = share_, .craft = craft_.craft()};
+    options.craft.training_mode = craft_mode_ == "train";
+    options.batch_norm = batch_norm_ == "mixed"   ? BatchNormSees::mixed
+                         : batch_norm_ == "apart" ? BatchNormSees::apart
+                                                  : BatchNormSees::clean;
+    return std::make_unique<AdversarialTraining>(options);
+  }
+
+ private:
+  CraftFlags craft_;
+  double share_ = 0.5;
+  std::string batch_norm_ = "mixed", craft_mode_ = "eval";
+};
+
+}  // namespace
+
+int64_t AdversarialTraining::attacked(int64_t size) const {
+  return std::llround(options_.share * static_cast<double>(size));
+}
+
+void AdversarialTraining::prepare(const Model& /*model*/, const MiniBatch& batch) {
+  craft_.prepare(batch, attacked(batch.x.dim(0)));
+}
+
+BatchLoss AdversarialTraining::loss(const Model& model, const MiniBatch& batch) {
+  const int64_t n = batch.x.dim(0), k = attacked(n);
+  const auto answer = [&](const Tensor& x) {
+    const Tensor logits = model.forward(x, batch.forward);
+    return BatchLoss{cross_entropy(logits, batch.labels), logits};
+  };
+  if (k == 0) return answer(batch.x);
+  const Labels labels = rows_of(batch.labels, 0, k);
+  const Tensor attacked = craft_.attack(
+      model, rows_of(batch.x, 0, k), [&](const Tensor& z) { return cross_entropy(z, labels); },
+      batch.forward);
+  if (k == n) return answer(attacked);
+  const Tensor clean = rows_of(batch.x, k, n);
+  if (options_.batch_norm == BatchNormSees::mixed) return answer(rows_joined(attacked, clean));
+  ForwardOptions how = batch.forward;
+  how.training = options_.batch_norm == BatchNormSees::apart;
+  const Tensor of_attacked = model.forward(attacked, how), of_clean = model.forward(clean, batch.forward);
+  return {joined(cross_entropy(of_attacked, labels), cross_entropy(of_clean, rows_of(batch.labels, k, n))),
+          rows_joined(of_attacked, of_clean)};
+}
+
+std::vector<DefenceOption> CraftFlags::options() {
+  return {
+      {.name = "eps",
+       .value = &eps,
+       .what = "L-inf size of the attacks in training",
+       .value_name = "E",
+       .low = 0,
+       .high = 1,
+       .open_low = true},
+      {.name = "attack", .value = &attack, .what = "one step of FGSM, or PGD", .choices = {"fgsm", "pgd"}},
+      {.name = "steps",
+       .value = &steps,
+       .what = "of PGD",
+       .value_name = "N",
+       .otherwise = fmt::format("{}", kPgdSteps),
+       .low = 1,
+       .high = 100000},
+      {.name = "step-size",
+       .value = &step_size,
+       .what = "of each step",
+       .value_name = "A",
+       .otherwise = "as 'caltrop attack': eps of FGSM; of PGD eps / 4, but 4 eps / steps of more than 16",
+       .low = 0,
+       .high = 2,
+       .open_low = true},
+      {.name = "start",
+       .value = &start,
+       .what = "where attacks begin: at the image or at random around it [image for fgsm, random for pgd]",
+       .choices = {"image", "random"}}};
+}
+
+void CraftFlags::resolve() {
+  if (attack == "fgsm" && steps.value_or(1) != 1) fail("--steps belongs to --attack pgd: FGSM is one step");
+  if (start.empty()) start = attack == "pgd" ? "random" : "image";
+}
+
+CraftOptions CraftFlags::craft() const {
+  CraftOptions craft{.eps = static_cast<float>(eps),
+                     .steps = attack == "pgd" ? steps.value_or(kPgdSteps) : 1};
+  AttackOptions rule = attack_defaults(parse_attack(attack));
+  rule.steps = craft.steps;
+  craft.step_size = step_size ? static_cast<float>(*step_size) : step_size_of(rule, craft.eps);
+  craft.start = start == "random" ? CraftStart::uniform : CraftStart::image;
+  return craft;
+}
+
+DefenceInfo adversarial_info() {
+  return {.name = "adversarial",
+          .summary = "train on clean images and on FGSM or PGD images of the network as it stands",
+          .about =
+              "Adversarial training: a share of each mini-batch is attacked as the network stands and "
+              "learned under its own labels. By default as Goodfellow et al. and Kim: half of it by FGSM, "
+              "under which accuracy can rise without any robustness (label leaking), so look at the "
+              "attacks of more steps. --share 1 --attack pgd --batch 50 --lr 0.0001 is Madry et al.'s "
+              "recipe.",
+          .source = "Goodfellow et al. 2015; Madry et al. 2018; Kim 2025",
+          .make = []() -> std::unique_ptr<Defence> { return std::make_unique<AdversarialDefence>(); },
+          .pools = false};
+}
+
+}  // namespace caltrop

@@ -1,0 +1,159 @@
+// The base of defences that are one trained network: its options, its checkpoints, its stages.
+#include "defense/training/trained.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "defense/evaluation.h"
+#include "tests/defense/trial.h"
+#include "tests/files.h"
+
+namespace caltrop::test {
+namespace {
+
+template <typename T>
+T& option(Defence& defence, const std::string& name) {
+  for (const DefenceOption& one : defence.options()) {
+    if (one.name == name) return *std::get<T*>(one.value);
+  }
+  FAIL("no such option");
+  throw Error(name);
+}
+
+// A Watch that gives up after some epochs, as a killed run does.
+struct Killer : Watch {
+  int64_t left = 1000, begun_at = -1;
+  std::vector<WatchedEpoch> epochs = {};
+  void begin_training(int64_t done, int64_t) override { begun_at = done; }
+  void epoch(const WatchedEpoch& epoch) override {
+    if (left-- == 0) throw Error("killed");
+    epochs.push_back(epoch);
+  }
+};
+
+struct Run {
+  Trial trial;
+  TempDirectory folder;
+
+  // Trains `defence` for 5 epochs in `name`; the bytes of the weights.
+  std::string train(const std::string& kind, const std::string& name, Killer& watch,
+                    const std::string& from = "", int64_t epochs = 5) {
+    const std::unique_ptr<Defence> defence = defence_info(kind).make();
+    option<std::optional<int64_t>>(*defence, "epochs") = epochs;
+    option<int64_t>(*defence, "batch") = 48;
+    option<std::string>(*defence, "from") = from;
+    DefenceTask task = trial.task();
+    const DefenceTask with{.target = task.target,
+                           .train = task.train,
+                           .test = task.test,
+                           .classes = 10,
+                           .known = task.known,
+                           .crafter = task.crafter,
+                           .folder = name.empty() ? "" : folder.path() / name,
+                           .metadata = {{"dataset", "light"}},
+                           .seed = 5,
+                           .watch = watch};
+    if (!name.empty()) fs::create_directories(with.folder);
+    defence->resolve("smoke", task.known);
+    defence->check(with);
+    const std::vector<TestSet> tests = make_test_sets(with, {.attacked = 20});
+    const Defended defended = defence->train(with, tests[0]);
+    CHECK(defended.classifier->outputs() == 10);
+    return name.empty() ? "" : file_bytes(with.folder / "model.safetensors");
+  }
+};
+
+TEST_SUITE("defense") {
+  TEST_CASE("trained: a run that was killed goes on with the same bits, and its epochs are told once") {
+    Run run;
+    Killer whole, first, rest, again;
+    const std::string bytes = run.train("adversarial", "whole", whole);
+    REQUIRE(whole.epochs.size() == 5);
+    CHECK((whole.begun_at == 0 && whole.epochs[4].number == 5 && whole.epochs[4].trained.last));
+    // The test set holds attacked images, which are to be told by their own classes.
+    CHECK((whole.epochs[4].tested.attacks.size() == 1 && whole.epochs[4].tested.all.images == 80));
+    first.left = 2;
+    CHECK_THROWS_WITH_AS(run.train("adversarial", "killed", first), "killed", Error);
+    CHECK_FALSE(fs::exists(run.folder.path() / "killed" / "model.safetensors"));
+    CHECK(run.train("adversarial", "killed", rest) == bytes);
+    CHECK((rest.begun_at == 2 && rest.epochs.size() == 3 && rest.epochs[0].number == 3));
+    CHECK(run.train("adversarial", "killed", again) == bytes);
+    CHECK((again.begun_at == 5 && again.epochs.empty()));
+    CHECK(bytes.find("light") != std::string::npos);  // the task's metadata
+  }
+
+  TEST_CASE("trained: --from goes on from a file as from the network in memory") {
+    Run run;
+    Killer watch;
+    (void)run.train("adversarial", "a", watch, "", 2);
+    const std::string from = (run.folder.path() / "a" / "model.safetensors").string();
+    const std::string b = run.train("adversarial", "b", watch, from, 1);
+    CHECK(b != run.train("adversarial", "c", watch, "", 3));  // the optimiser begins anew
+    CHECK(b == run.train("adversarial", "d", watch, from, 1));
+    // What a file may not be.
+    const std::string other = (run.folder.path() / "other.safetensors").string();
+    write_safetensors(other, make_model("flatten | dense 10", {12, 12, 1}).state());
+    CHECK_THROWS_WITH_AS(run.train("adversarial", "e", watch, other, 1), doctest::Contains("--from: "),
+                         Error);
+    CHECK_THROWS_WITH_AS(run.train("adversarial", "e", watch, other + ".none", 1),
+                         doctest::Contains("--from: "), Error);
+  }
+
+  TEST_CASE("trained: from scratch the weights begin as those of caltrop train") {
+    Run run;
+    Killer watch;
+    const std::unique_ptr<Defence> defence = defence_info("adversarial").make();
+    option<std::optional<int64_t>>(*defence, "epochs") = 3;
+    option<int64_t>(*defence, "batch") = 32;
+    option<double>(*defence, "share") = 0;
+    defence->resolve("smoke", {});
+    const DefenceTask task = run.trial.task();
+    const std::vector<TestSet> tests = make_test_sets(task, {.attacked = 20});
+    const Defended defended = defence->train(task, tests[0]);
+    Model plain(task.target.architecture(), task.train.shape(), task.train.backend());
+    plain.initialize(Initializer::he_uniform, task.seed);
+    Optimizer optimizer({}, plain.parameters());
+    CrossEntropy objective;
+    (void)fit(plain, optimizer, task.train, objective, {.epochs = 3, .batch = 32, .seed = task.seed});
+    const Tensor x = task.test.pixels(row_range(0, 60));
+    CHECK(same_bytes(defended.classifier->logits(x, {}).to_host(), plain.forward(x).to_host()));
+  }
+
+  TEST_CASE("trained: options that do not go together are refused") {
+    const auto refused = [](const auto& change) {
+      const std::unique_ptr<Defence> defence = defence_info("adversarial").make();
+      change(*defence);
+      const PoolRecipeOptions known;
+      return refusal([&] { defence->resolve("smoke", known); });
+    };
+    CHECK(refused([](Defence& d) {
+            option<std::string>(d, "schedule") = "steep";
+          }).starts_with("--schedule: "));
+    CHECK(refused([](Defence& d) { option<std::optional<double>>(d, "momentum") = 0.9; }) ==
+          "--momentum belongs to --optimizer sgd, not adam");
+    CHECK(refused([](Defence& d) {
+            option<std::string>(d, "from") = "a";
+            option<std::string>(d, "init") = "torch";
+          }) == "--init has no say over the weights of --from");
+    CHECK(refused([](Defence& d) { option<std::optional<int64_t>>(d, "steps") = 7; }) ==
+          "--steps belongs to --attack pgd: FGSM is one step");
+    CHECK(refused([](Defence& d) {
+            option<double>(d, "share") = 1;
+            option<std::string>(d, "bn") = "clean";
+          }) == "--bn clean: with --share 1 there are no clean images");
+  }
+
+  TEST_CASE("trained: the rule that a zoo network begins with is found by its line") {
+    for (const std::string& name : zoo_names()) {
+      const ZooEntry entry = zoo(name, 10);
+      CHECK(zoo_initializer(parse_architecture(entry.line)) == entry.initializer);
+    }
+    CHECK(zoo_initializer(parse_architecture(zoo_line("kim-3-bn", 7))) == "glorot_uniform");
+    CHECK(zoo_initializer(parse_architecture("flatten | dense 10")) == "he_uniform");
+  }
+}
+
+}  // namespace
+}  // namespace caltrop::test
