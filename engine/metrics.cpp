@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
+#include <numeric>
 
 #include "engine/error.h"
 
@@ -176,6 +177,39 @@ MeanAndDeviation over_seeds(const std::vector<double>& values) {
   for (const double value : values) squares += (value - result.mean) * (value - result.mean);
   result.deviation = std::sqrt(squares / static_cast<double>(values.size() - 1));
   return result;
+}
+
+PairedTest paired_test(std::span<const double> first, std::span<const double> second) {
+  if (first.size() != second.size())
+    fail("[metrics] expected pairs, got {} and {} values", first.size(), second.size());
+  std::vector<double> differences;
+  for (size_t i = 0; i < first.size(); ++i) differences.push_back(first[i] - second[i]);
+  PairedTest test{.difference = over_seeds(differences)};
+  const auto [mean, deviation, lowest, highest, n] = test.difference;
+  if (!deviation) return test;
+  if (lowest == highest) {  // t is 0 or infinite
+    test.p = mean == 0 ? 1 : 0;
+    return test;
+  }
+  test.effect = mean / *deviation;
+  const double t = std::fabs(*test.effect) * std::sqrt(static_cast<double>(n));
+  test.p =
+      2 * boost::math::cdf(boost::math::complement(boost::math::students_t(static_cast<double>(n - 1)), t));
+  return test;
+}
+
+std::vector<double> holm(std::span<const double> p) {
+  std::vector<size_t> order(p.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t k) { return p[k]; });
+  std::vector<double> corrected(p.size());
+  double before = 0;
+  for (size_t rank = 0; rank < order.size(); ++rank) {
+    const auto left = static_cast<double>(order.size() - rank);
+    before = std::clamp(left * p[order[rank]], before, 1.0);
+    corrected[order[rank]] = before;
+  }
+  return corrected;
 }
 
 }  // namespace caltrop

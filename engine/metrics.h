@@ -99,4 +99,16 @@ struct MeanAndDeviation {
 };
 MeanAndDeviation over_seeds(const std::vector<double>& values);
 
+// Two numbers of each seed, such as two networks' accuracies: Student's paired t-test, two-sided, and Cohen's effect
+// size of the differences, their mean over their deviation (d_z). What one seed, or no spread at all, cannot tell is
+// absent: p where there are fewer than two pairs, the effect also where all differences are the same.
+struct PairedTest {
+  MeanAndDeviation difference = {};  // first - second
+  std::optional<double> p = {}, effect = {};
+};
+PairedTest paired_test(std::span<const double> first, std::span<const double> second);
+
+// p values of a family of tests, corrected by Holm's step-down rule (Holm 1979), in the order given.
+std::vector<double> holm(std::span<const double> p);
+
 }  // namespace caltrop

@@ -99,6 +99,30 @@ TEST_SUITE("engine") {
           doctest::Approx(6.31375 * 0.353553 / std::sqrt(2.0)));
     CHECK_FALSE(over_seeds({5}).half_width());
   }
+
+  TEST_CASE("two numbers of each seed: the paired t-test, its effect, and Holm's correction") {
+    // Student's sleep data (1908), as R's t.test(extra ~ group, paired = TRUE) has them: t = -4.0621, p = 0.002833.
+    const std::vector<double> first = {0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0},
+                              second = {1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4};
+    const PairedTest sleep = paired_test(first, second);
+    CHECK(sleep.difference.mean == doctest::Approx(-1.58));
+    CHECK(sleep.effect.value_or(0) == doctest::Approx(-4.0621 / std::sqrt(10.0)).epsilon(1e-4));
+    CHECK(sleep.p.value_or(0) == doctest::Approx(0.002833).epsilon(1e-3));
+
+    const std::vector<double> one = {0.5}, same = {0.5, 0.75}, more = {0.75, 1.0};
+    CHECK_FALSE(paired_test(one, one).p);
+    CHECK(paired_test(same, same).p == 1.0);
+    CHECK(paired_test(more, same).p == 0.0);  // 0.25 with each seed
+    CHECK_FALSE(paired_test(more, same).effect);
+    CHECK_THROWS_AS(paired_test(one, same), Error);
+
+    const std::vector<double> corrected = holm(std::vector<double>{0.04, 0.01, 0.03, 0.5});
+    CHECK(corrected[1] == doctest::Approx(0.04));
+    CHECK(corrected[2] == doctest::Approx(0.09));
+    CHECK(corrected[0] == doctest::Approx(0.09));  // 2 * 0.04 is less than the one before
+    CHECK(corrected[3] == doctest::Approx(0.5));
+    CHECK(holm(std::vector<double>{0.9, 0.8}) == std::vector<double>{1.0, 1.0});
+  }
 }
 
 }  // namespace
