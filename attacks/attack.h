@@ -174,6 +174,7 @@ struct AttackBatch {
 struct AttackRow {
   int32_t prediction = 0;           // of the stored adversarial image: a verdict, see attacks/classifier.h
   bool success = false;             // prediction != the attacked label (targeted: == the target), within eps
+  bool alarm = false;               // its answer is no class, but a detector's alarm (AttackJob::alarm)
   bool within = true;               // false: no perturbation within eps was found (minimum-norm attacks)
   float loss = 0;                   // cross-entropy of the attacked label or target
   float confidence = 0;             // the probability of `prediction`

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -76,11 +77,38 @@ class InOrder {
   std::atomic<bool> over_ = false;
 };
 
+// What `answers` says of the clean images and of the attacked ones, instead of the classifier that was attacked.
+void judge_again(AttackResult& result, const AttackBatch& batch, const AttackOptions& options,
+                 const AttackJob& job) {
+  constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
+  std::vector<int64_t> numbers;
+  for (const AttackedImage& image : result.images)
+    numbers.insert(numbers.end(), static_cast<size_t>(result.sizes), image.index);
+  const std::vector<int32_t> clean = job.answers(batch.x, batch.indices),
+                             after = job.answers(result.adversarial, numbers);
+  for (size_t i = 0; i < result.images.size(); ++i) {
+    AttackedImage& image = result.images[i];
+    const int32_t attacked = options.targeted           ? image.target
+                             : options.predicted_labels ? clean[i]
+                                                        : image.label;
+    image.clean_prediction = clean[i];
+    image.clean_confidence = kNone;
+    for (int64_t s = 0; s < result.sizes; ++s) {
+      const size_t r = i * static_cast<size_t>(result.sizes) + static_cast<size_t>(s);
+      AttackRow& row = result.rows[r];
+      row.prediction = after[r];
+      row.confidence = kNone;
+      row.alarm = after[r] == job.alarm;
+      row.success = row.within && !row.alarm && (after[r] == attacked) == options.targeted;
+    }
+  }
+}
+
 }  // namespace
 
 void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   const bool right_before = image.clean_prediction == image.label,
-             right_after = row.prediction == image.label || !row.within;
+             right_after = row.prediction == image.label || row.alarm || !row.within;
   ++images;
   clean_correct += right_before;
   correct += right_after;
@@ -101,7 +129,7 @@ void AttackSummary::add(const AttackedImage& image, const AttackRow& row) {
   calibration.add(row.within ? row.confidence : image.clean_confidence, right_after);
 
   const auto label = static_cast<size_t>(image.label),
-             after = right_after ? label : static_cast<size_t>(row.prediction);
+             after = right_after && !row.alarm ? label : static_cast<size_t>(row.prediction);
   if (classes.size() <= label) classes.resize(label + 1);
   ClassCount& of_class = classes[label];
   ++of_class.images;
@@ -183,7 +211,9 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
     if (!job.clean.empty()) batch.clean = clean_logits(rows);
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
-    results.arrive(begin, craft_checked(classifier, batch, epsilons, options));
+    AttackResult result = craft_checked(classifier, batch, epsilons, options);
+    if (job.answers) judge_again(result, batch, options, job);
+    results.arrive(begin, std::move(result));
   };
   const int64_t suited = std::max<int64_t>(1, classifier.chunk() / static_cast<int64_t>(epsilons.size()));
   for_chunks(classifier.backend(), count, job.batch > 0 ? job.batch : suited, body, job.progress);

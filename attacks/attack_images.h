@@ -27,8 +27,8 @@ struct AttackSummary {
   float size = 0;  // eps
   int64_t images = 0;
   int64_t clean_correct = 0;                                  // right before the attack
-  int64_t correct = 0;                                        // right after it
-  int64_t robust = 0;                                         // right before and after
+  int64_t correct = 0;                                        // right after it, or found by a detector
+  int64_t robust = 0;                                         // ... and right before
   int64_t successes = 0;                                      // fooled (targeted: into the target)
   int64_t successes_of_correct = 0;                           // among those right before
   double loss = 0;                                            // sum over the images
@@ -114,6 +114,11 @@ struct AttackJob {
   // Ends behind the first image, in the order of `rows`, after which it is known of every size whether the robust accuracy
   // over all rows is at least this; what comes after it counts nowhere, passes neither.
   std::optional<double> until = {};
+  // Whoever answers where the classifier is attacked in its stead, of images (n,h,w,c) by their numbers: a class, or
+  // `alarm`, which is no answer that an attack wants. The rows' answers, and what counts as a success, are these then, and
+  // have no confidence. Empty: the classifier itself.
+  std::function<std::vector<int32_t>(const Tensor& x, const std::vector<int64_t>& images)> answers = {};
+  int32_t alarm = -1;
   int64_t batch = 0;  // images crafted together; 0: as many rows as suit the model
   AttackSink sink = {};
   Progress progress = {};  // images done

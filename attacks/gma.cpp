@@ -122,12 +122,13 @@ void GmaTally::add(int64_t image, int64_t size, int64_t attempt, const AttackedI
 
   if (fates_.size() <= at) fates_.resize(at + 1, Fate::unseen);
   if (result.robust.size() <= at) result.robust.resize(at + 1);
-  const bool right = clean.clean_prediction == clean.label && (row.prediction == clean.label || !row.within);
+  const bool holds = row.prediction == clean.label || row.alarm,
+             right = clean.clean_prediction == clean.label && (holds || !row.within);
   result.robust[at] = right && (attempt == 0 || result.robust[at]);
 
   Fate& fate = fates_[at];
   if (fate == Fate::unseen) fate = clean.clean_prediction == clean.label ? Fate::survived : Fate::wrong;
-  if (fate == Fate::survived && row.prediction != clean.label) fate = Fate::fell;
+  if (fate == Fate::survived && !holds) fate = Fate::fell;
 }
 
 std::vector<int64_t> GmaTally::unfooled() const {
@@ -154,15 +155,17 @@ GmaAnalysis GmaTally::analysis() const {
 
 namespace {
 
-GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<const GmaSize> sizes,
-                            const AttackOptions& options, AttackJob job) {
+GmaAnalysis analyze_nearest(const Classifier& classifier, const Images& images,
+                            std::span<const GmaSize> sizes, const AttackOptions& options, AttackJob job) {
   GmaTally tally(sizes, options.norm);
   job.sink = [&](int64_t first, const AttackResult& chunk) {
     for (size_t i = 0; i < chunk.images.size(); ++i) {
       const AttackedImage& image = chunk.images[i];
       const AttackRow& found = chunk.rows[i];
+      const bool alarm = job.answers && image.clean_prediction == job.alarm;
       const AttackRow unattacked{.prediction = image.clean_prediction,
-                                 .success = image.clean_prediction != image.label,
+                                 .success = image.clean_prediction != image.label && !alarm,
+                                 .alarm = alarm,
                                  .confidence = image.clean_confidence};
       const float length = options.norm == Norm::linf ? found.linf : found.l2;
       for (size_t s = 0; s < sizes.size(); ++s) {
@@ -173,7 +176,7 @@ GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<
   };
   job.until.reset();  // the sizes are read off one perturbation
   const float unbounded = std::numeric_limits<float>::infinity();
-  const AttackReport report = attack_images(model, images, std::span(&unbounded, 1), options, job);
+  const AttackReport report = attack_images(classifier, images, std::span(&unbounded, 1), options, job);
   GmaAnalysis done = tally.analysis();
   done.forward_passes = report.forward_passes;
   done.backward_passes = report.backward_passes;
@@ -182,10 +185,10 @@ GmaAnalysis analyze_nearest(const Model& model, const Images& images, std::span<
 
 }  // namespace
 
-GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
+GmaAnalysis gma_analyze(const Classifier& classifier, const Images& images, std::span<const GmaSize> sizes,
                         const AttackOptions& options, int64_t tries, const AttackJob& job) {
   if (tries < 1 || tries > 3) fail("--tries {} is out of range: Algorithm 2 attacks 1 to 3 times", tries);
-  if (is_minimum_norm(options.kind)) return analyze_nearest(model, images, sizes, options, job);
+  if (is_minimum_norm(options.kind)) return analyze_nearest(classifier, images, sizes, options, job);
   GmaTally tally(sizes, options.norm);
   int64_t forward = 0, backward = 0;
   for (int64_t attempt = 0; attempt < tries; ++attempt) {
@@ -217,7 +220,7 @@ GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<cons
         job.progress(attempt * static_cast<int64_t>(job.rows.size()) + done);
       };
     }
-    const AttackReport report = attack_images(model, images, eps, now, part);
+    const AttackReport report = attack_images(classifier, images, eps, now, part);
     forward += report.forward_passes;
     backward += report.backward_passes;
   }
@@ -225,6 +228,11 @@ GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<cons
   done.forward_passes = forward;
   done.backward_passes = backward;
   return done;
+}
+
+GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
+                        const AttackOptions& options, int64_t tries, const AttackJob& job) {
+  return gma_analyze(Network(model), images, sizes, options, tries, job);
 }
 
 }  // namespace caltrop

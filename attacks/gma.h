@@ -134,6 +134,8 @@ class GmaTally {
 // the same answer, so the others use a random start (BIM thereby becomes PGD) and other random streams.
 // An attack that seeks the smallest perturbation runs once, and an image falls at the sizes that its perturbation fits.
 // `job.sink` is not called; progress counts images over all tries.
+GmaAnalysis gma_analyze(const Classifier& classifier, const Images& images, std::span<const GmaSize> sizes,
+                        const AttackOptions& options, int64_t tries, const AttackJob& job);
 GmaAnalysis gma_analyze(const Model& model, const Images& images, std::span<const GmaSize> sizes,
                         const AttackOptions& options, int64_t tries, const AttackJob& job);
 

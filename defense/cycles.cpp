@@ -260,6 +260,36 @@ void Cycles::check(const DefenceTask& task) const {
   (void)pool_size(task);
 }
 
+DefenceCost Cycles::cost(const DefenceTask& task) const {
+  constexpr double kPasses = 3;  // a pass backward counts as two forward
+  const ImageShape& shape = task.train.shape();
+  const int64_t clean = task.train.count();
+  const auto set = [&](double share) {
+    return clean + attacked_count(clean, share, parse_share_of(options_.share_of));
+  };
+  int64_t images = 0;  // that a network goes through
+  for (const double share : shares()) images += set(share) * options_.epochs.value_or(1);
+  if (options_.bootstraps) images += set(bootstrap_cycle() / 100) * options_.bootstrap_epochs.value_or(1);
+  const auto files = static_cast<int64_t>(options_.cycles.size()) + (options_.bootstraps ? 1 : 0);
+  DefenceCost cost;
+  int64_t bytes = 0;  // of a network
+  for (const std::string& member : options_.members) {
+    const Architecture line = parse_architecture(line_of(task, member));
+    const auto macs = static_cast<double>(count_macs(line, shape));
+    bytes = 4 * count_parameters(line, shape);
+    cost.macs += kPasses * macs * static_cast<double>(images);
+    cost.answer = options_.bootstraps ? cost.answer + macs : macs;
+    cost.bytes += files * bytes;
+  }
+  cost.bytes += 3 * bytes;  // the checkpoint, with Adam's moments
+  const std::vector<PoolAttack> attacks = pool_recipe(task.known);
+  double passes = 0;
+  for (const PoolAttack& attack : attacks) passes += most_passes(attack.options);
+  cost.macs += kPasses * static_cast<double>(count_macs(task.target.architecture(), shape)) *
+               static_cast<double>(pool_size(task)) * passes / static_cast<double>(attacks.size());
+  return cost;
+}
+
 int64_t Cycles::pool_size(const DefenceTask& task) const {
   const int64_t clean = task.train.count();
   check_planned("--pool", options_.pool.value_or(0), clean);

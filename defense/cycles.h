@@ -40,6 +40,8 @@ class Cycles final : public Defence {
   std::vector<DefenceOption> options() override;
   void resolve(std::string_view scale, const PoolRecipeOptions& known) override;
   void check(const DefenceTask& task) const override;
+  // Without controls.
+  DefenceCost cost(const DefenceTask& task) const override;
   Defended train(const DefenceTask& task, const TestSet& watched) override;
 
   std::vector<VoteEpoch> vote_curve(const TestSet& watched) const override;

@@ -26,6 +26,10 @@ std::vector<int32_t> Defended::operator()(const Tensor& x) const {
   return answers_to(*this, x, row_range(0, x.dim(0)));
 }
 
+std::vector<int32_t> Defended::operator()(const Tensor& x, const std::vector<int64_t>& images) const {
+  return answers_to(*this, x, images);
+}
+
 std::vector<int32_t> Defended::operator()(const ImageSource& images) const {
   std::vector<int32_t> all(static_cast<size_t>(images.count()));
   for_chunks(images.backend(), images.count(), classifier->chunk(), [&](int64_t begin, int64_t end) {
@@ -45,7 +49,8 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
   const auto held = std::make_shared<Held>(Held{model, Network(*model)});
   return {.classifier = std::shared_ptr<const Classifier>(held, &held->network),
           .detects = classes > 0,
-          .parameters = count_parameters(model->architecture(), model->input())};
+          .parameters = count_parameters(model->architecture(), model->input()),
+          .model = model};
 }
 
 const std::vector<DefenceInfo>& defences() {

@@ -88,8 +88,12 @@ struct Defended {
   // What tables show: the defence itself, and whatever it is to be compared with. Empty: the defence alone.
   std::vector<Judge> judges = {};
   int64_t parameters = 0;
+  // The network that was trained, where it is one: another training can go on from its weights.
+  std::shared_ptr<const Model> model = {};
 
   std::vector<int32_t> operator()(const Tensor& x) const;
+  // `images`: the number of each in its set, which a classifier that draws takes what it draws from.
+  std::vector<int32_t> operator()(const Tensor& x, const std::vector<int64_t>& images) const;
   std::vector<int32_t> operator()(const ImageSource& images) const;
 };
 
@@ -110,6 +114,13 @@ struct LeftOut {
   int64_t alarms = 0, alarms_trained = 0, right = 0;  // of `clean`
 };
 
+// What a training takes, estimated.
+struct DefenceCost {
+  double macs = 0;    // multiply-accumulates, forward and backward, of crafting too; 0: not known
+  double answer = 0;  // ... of one answer of what is trained, forward; 0: as the target's
+  int64_t bytes = 0;  // of files that stay
+};
+
 class Defence {
  public:
   virtual ~Defence() = default;
@@ -119,7 +130,9 @@ class Defence {
   virtual void resolve(std::string_view /*scale*/, const PoolRecipeOptions& /*known*/) {}
   // An Error where the task cannot be done, before any work.
   virtual void check(const DefenceTask& /*task*/) const {}
-  // `watched`: a test set for learning curves; nothing may be chosen by it.
+  virtual DefenceCost cost(const DefenceTask& /*task*/) const { return {}; }
+  // `watched`: a test set for learning curves; nothing may be chosen by it. In a folder where the same training came to
+  // its end it trains no more and gives back what it was.
   virtual Defended train(const DefenceTask& task, const TestSet& watched) = 0;
 
   // After train(), for what is not one judge: the vote, epoch by epoch, and what controls show that leave kinds of
@@ -129,6 +142,10 @@ class Defence {
   // When everything is written: removes files that only going on with the training, or the vote's curve, would need.
   virtual void remove_working_files() const {}
 };
+// The option of a training that goes on from the weights of a file; a defence without it is of the network that it is
+// given as the target, which is trained before.
+inline constexpr const char* kFromOption = "from";
+inline constexpr const char* kInitOption = "init";  // ... how weights begin that are no file's
 inline const std::vector<std::string> kScales = {"smoke", "quick", "demo", "paper"};
 
 struct DefenceInfo {

@@ -104,14 +104,16 @@ void Calibration::add(double confidence, bool right) {
   bin.confidence += confidence;
 }
 
+int64_t Calibration::images() const {
+  int64_t images = 0;
+  for (const Bin& bin : bins) images += bin.images;
+  return images;
+}
+
 double Calibration::error() const {
   double apart = 0;
-  int64_t images = 0;
-  for (const Bin& bin : bins) {
-    apart += std::fabs(static_cast<double>(bin.right) - bin.confidence);
-    images += bin.images;
-  }
-  return images > 0 ? apart / static_cast<double>(images) : 0;
+  for (const Bin& bin : bins) apart += std::fabs(static_cast<double>(bin.right) - bin.confidence);
+  return images() > 0 ? apart / static_cast<double>(images()) : 0;
 }
 
 std::vector<double> confidences(std::span<const float> logits, int64_t classes) {

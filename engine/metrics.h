@@ -71,6 +71,7 @@ struct Calibration {
 
   // `confidence`: the probability of the class that it names, in [0,1]; what is no number is left out.
   void add(double confidence, bool right);
+  int64_t images() const;
   double error() const;  // 0 of no images
 };
 

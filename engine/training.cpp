@@ -235,13 +235,18 @@ Model train_network(const ZooEntry& network, const ImageSource& images, int64_t 
                     const Progress& progress) {
   Model model(parse_architecture(network.line), images.shape(), images.backend());
   model.initialize(parse_initializer(network.initializer), seed);
+  train_further(model, images, epochs, seed, {.progress = [&](int64_t, int64_t done) {
+                  if (progress) progress(done);
+                }});
+  return model;
+}
+
+void train_further(Model& model, const ImageSource& images, int64_t epochs, uint64_t seed,
+                   const TrainingCallbacks& callbacks) {
   Optimizer optimizer({}, model.parameters());
   const TrainingOptions how{.epochs = epochs, .seed = seed, .schedule = Schedule::parse("linear")};
   CrossEntropy objective;
-  fit(model, optimizer, images, objective, how, {.progress = [&](int64_t, int64_t done) {
-        if (progress) progress(done);
-      }});
-  return model;
+  fit(model, optimizer, images, objective, how, callbacks);
 }
 
 SafeTensorFile checkpoint(const Model& model, const Optimizer& optimizer, const Objective& objective) {

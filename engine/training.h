@@ -105,6 +105,10 @@ std::vector<EpochResult> fit(Model& model, Optimizer& optimizer, const ImageSour
 Model train_network(const ZooEntry& network, const ImageSource& images, int64_t epochs, uint64_t seed,
                     const Progress& progress = {});
 
+// The same from weights that are there, with an optimizer that begins anew.
+void train_further(Model& model, const ImageSource& images, int64_t epochs, uint64_t seed,
+                   const TrainingCallbacks& callbacks = {});
+
 // Everything that the next epoch depends on but its number, and back.
 SafeTensorFile checkpoint(const Model& model, const Optimizer& optimizer, const Objective& objective);
 void load_checkpoint(const SafeTensorFile& file, Model& model, Optimizer& optimizer, Objective& objective);

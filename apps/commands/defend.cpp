@@ -11,6 +11,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
 #include "apps/report/table.h"
+#include "apps/study/defence_run.h"
 
 namespace caltrop {
 namespace {
@@ -58,15 +59,7 @@ void DefendWatch::begin_training(int64_t done, int64_t epochs) {
 void DefendWatch::epoch(const WatchedEpoch& epoch) {
   const StageEpoch& trained = epoch.trained;
   const Score& all = epoch.tested.all;
-  Json line = {{"epoch", epoch.number},     {"model", epoch.model},
-               {"stage", epoch.stage},      {"stage_epoch", trained.epoch},
-               {"loss", trained.loss},      {"train_accuracy", trained.accuracy},
-               {"test_loss", all.loss},     {"test_accuracy", all.accuracy},
-               {"attacks", Json::object()}, {"stop_rule", trained.stop_rule}};
-  for (const auto& [attack, score] : epoch.tested.attacks)
-    line["attacks"][attack] = {{"test_loss", score.loss}, {"test_accuracy", score.accuracy}};
-  if (!epoch.reported.empty()) line["reported"] = epoch.reported;
-  log_->append(line);
+  log_->append(metrics_line(epoch));
   if (brief_ && trained.last) {
     console_.say("   {} {:<10}  training accuracy {:6.2f} %, test accuracy {:6.2f} %", epoch.model,
                  epoch.stage, 100 * trained.accuracy, 100 * all.accuracy);

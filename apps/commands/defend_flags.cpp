@@ -1,51 +1,15 @@
-#include <type_traits>
-
 #include "apps/commands/defend.h"
 #include "apps/core/flags.h"
+#include "apps/study/defence_options.h"
 
 namespace caltrop {
-namespace {
-
-// The flag of an option.
-void add_flag(Flags& flags, const DefenceOption& o) {
-  const Range range{.low = o.low, .high = o.high, .open_low = o.open_low};
-  std::visit(
-      [&](auto* value) {
-        using T = std::remove_pointer_t<decltype(value)>;
-        if constexpr (std::is_same_v<T, bool>) {
-          flags.toggle(o.name, *value, o.what);
-        } else if constexpr (std::is_same_v<T, int64_t>) {
-          flags.integer(o.name, *value, static_cast<int64_t>(o.low), static_cast<int64_t>(o.high),
-                        o.value_name, o.what);
-        } else if constexpr (std::is_same_v<T, std::optional<int64_t>>) {
-          flags.integer(o.name, *value, static_cast<int64_t>(o.low), static_cast<int64_t>(o.high),
-                        o.value_name, o.what, o.otherwise);
-        } else if constexpr (std::is_same_v<T, double>) {
-          flags.number(o.name, *value, range, o.value_name, o.what);
-        } else if constexpr (std::is_same_v<T, std::optional<double>>) {
-          flags.number(o.name, *value, range, o.value_name, o.what, o.otherwise);
-        } else if constexpr (std::is_same_v<T, std::vector<double>>) {
-          flags.numbers(o.name, *value, range, o.value_name, o.what, o.otherwise);
-        } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
-          flags.list(o.name, *value, o.choices, o.value_name, o.what, o.otherwise);
-        } else if (o.choices.empty()) {
-          flags.text(o.name, *value, o.value_name, o.what, o.otherwise);
-        } else {
-          flags.choice(o.name, *value, o.choices, o.what);
-        }
-      },
-      o.value);
-}
-
-}  // namespace
-
 void add_defend_flags(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
   options.info = info;
   options.defence = info.make();
   if (!info.pools) options.test_as_the_field_does();
   const auto add_group = [&](const char* title, const std::vector<DefenceOption>& group) {
     flags.group(title);
-    for (const DefenceOption& option : group) add_flag(flags, option);
+    add_defence_options(flags, group);
   };
   add_model_flags(flags, options.model, Weights::required);
   add_data_flags(flags, options.data, "train on the first N clean images; by --scale");

@@ -86,8 +86,7 @@ std::vector<StudyArm> arms_of(const StudyFile& study, const StudyImages& images,
       expect_outputs(opened.model, images.info, network.model.weights);
       facts["network"][network.name] = opened.facts.at("network");
       facts["inputs"]["weights_crc32"][network.name] = opened.facts.at("inputs").at("weights_crc32");
-      arms.push_back(
-          {.name = network.name, .trained = std::make_shared<const Model>(std::move(opened.model))});
+      arms.push_back({.name = network.name, .given = studied(std::move(opened.model))});
       continue;
     }
     const std::string line = asked_network(network.model, images.info.classes).line;
@@ -101,7 +100,9 @@ std::vector<StudyArm> arms_of(const StudyFile& study, const StudyImages& images,
                       .line = line,
                       .initializer = network.initializer,
                       .train_images = std::max<int64_t>(1, std::llround(share * all)),
-                      .epochs = network.epochs});
+                      .epochs = network.epochs,
+                      .trainings = network.trainings,
+                      .pool_stride = network.model.pool_stride});
     }
   }
   return arms;

@@ -48,24 +48,61 @@ void read_object(const Json& object, const std::function<void(Flags&)>& declare,
   if (!flags.parse(arguments)) fail("expected keys of a study, got a question for help");
 }
 
+// "adversarial:eps=0.1:epochs=4", or an object of the same: {"defence": "adversarial", "eps": 0.1, "epochs": 4}; without
+// `defence` a plain one.
+StudyTraining training_of(const Json& json) {
+  StudyTraining training;
+  if (json.is_string()) {
+    training = study_training(json.get<std::string>());
+  } else {
+    training.options = words_of(json, {"defence"});
+    const Json method = json.value("defence", Json(kPlainTraining));
+    if (!method.is_string()) fail("'defence' is no text");
+    training.method = method.get<std::string>();
+  }
+  (void)read_training(training);
+  return training;
+}
+
+std::vector<StudyTraining> read_trainings(const Json& json) {
+  std::vector<StudyTraining> trainings;
+  if (!json.is_array() || json.empty()) fail("train: expected a list of trainings");
+  for (size_t k = 0; k < json.size(); ++k) {
+    try {
+      trainings.push_back(training_of(json[k]));
+    } catch (const Error& problem) {
+      fail("train[{}]: {}", k, problem.what());
+    }
+  }
+  check_trainings(trainings);
+  return trainings;
+}
+
 StudyNetwork read_network(const Json& json) {
   StudyNetwork network;
-  read_object(json, [&](Flags& flags) {
-    flags.group("Network");
-    flags.text("name", network.name, "NAME", "in tables and files");
-    flags.text("model", network.model.model, "NAME", "of the zoo");
-    flags.text("arch", network.model.arch, "LINE", "by its line");
-    flags.exclusive({"model", "arch"});
-    add_pool_stride_flag(flags, network.model.pool_stride);
-    flags.text("weights", network.model.weights, "FILE", "trained already");
-    flags.choice("layout", network.model.layout, {"caltrop", "torch"}, "of the weights");
-    flags.choice("initializer", network.initializer,
-                 {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "torch"},
-                 "how weights begin");
-    flags.integer("epochs", network.epochs, 0, kMaxEpochs, "N", "of training");
-    flags.integer("train-images", network.train_images, 1, std::numeric_limits<int32_t>::max(), "N",
-                  "the first N training images", "all");
-  });
+  const bool trained = json.is_object() && json.contains("train");
+  if (trained) network.trainings = read_trainings(json["train"]);
+  read_object(json,
+              [&](Flags& flags) {
+                flags.group("Network");
+                flags.text("name", network.name, "NAME", "in tables and files");
+                flags.text("model", network.model.model, "NAME", "of the zoo");
+                flags.text("arch", network.model.arch, "LINE", "by its line");
+                flags.exclusive({"model", "arch"});
+                add_pool_stride_flag(flags, network.model.pool_stride);
+                flags.text("weights", network.model.weights, "FILE", "trained already");
+                flags.choice("layout", network.model.layout, {"caltrop", "torch"}, "of the weights");
+                flags.choice("initializer", network.initializer,
+                             {"he_uniform", "he_normal", "glorot_uniform", "glorot_normal", "torch"},
+                             "how weights begin");
+                if (!trained) flags.integer("epochs", network.epochs, 0, kMaxEpochs, "N", "of training");
+                flags.integer("train-images", network.train_images, 1, std::numeric_limits<int32_t>::max(),
+                              "N", "the first N training images", "all");
+                for (const char* key : {"epochs", "initializer", "train-images", "model", "arch"})
+                  if (!trained || key != std::string_view("epochs")) flags.exclusive({"weights", key});
+              },
+              {"train"});
+  if (trained && network.given()) fail("train: the network is given by 'weights'");
   if (network.given()) {
     const NamedFile file = named_files(
         {network.name.empty() ? network.model.weights : network.name + "=" + network.model.weights})[0];

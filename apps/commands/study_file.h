@@ -18,6 +18,7 @@ struct StudyNetwork {
   ModelOptions model;            // with `weights`: given
   std::string initializer = {};  // "" until read: the network's own
   int64_t epochs = 5;
+  std::vector<StudyTraining> trainings = {};  // instead
   std::optional<int64_t> train_images = {};
   bool given() const { return !model.weights.empty(); }
 };

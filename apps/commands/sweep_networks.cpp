@@ -98,7 +98,7 @@ NamedNetworks open_networks(const Crossed& crossed, CrossedOptions& options, con
                                                       std::move(trained.data.rows)});
   const auto add = [&](const NamedFile& named, Model model, const Json& facts) {
     expect_outputs(model, opened.images->info, named.file);
-    opened.arms.push_back({.name = named.name, .trained = std::make_shared<const Model>(std::move(model))});
+    opened.arms.push_back({.name = named.name, .given = studied(std::move(model))});
     opened.facts["network"][named.name] = facts.at("network");
     opened.facts["inputs"]["weights_crc32"][named.name] = facts.at("inputs").at("weights_crc32");
   };

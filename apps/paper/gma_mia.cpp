@@ -133,7 +133,7 @@ void draw(const PaperItem& figure, const std::string& scale, const StudyCell& ce
       visual_attacks({Norm::linf, Norm::l2}, cell.dataset, static_cast<uint64_t>(cell.seed));
   if (figure.number == 10)
     std::erase_if(attacks, [](const StudyAttack& attack) { return attack.name != "GMA"; });
-  const VisualInput input{.model = network.model,
+  const VisualInput input{.model = network.model(),
                           .images = network.data.test,
                           .class_names = network.data.info.class_names,
                           .title = fmt::format("{}: what it says", cell.title()),

@@ -66,6 +66,20 @@ void take_votes(const Json& result, std::vector<TrainedEpoch>& rows) {
 
 }  // namespace
 
+Json metrics_line(const WatchedEpoch& epoch) {
+  const StageEpoch& trained = epoch.trained;
+  const Score& all = epoch.tested.all;
+  Json line = {{"epoch", epoch.number},     {"model", epoch.model},
+               {"stage", epoch.stage},      {"stage_epoch", trained.epoch},
+               {"loss", trained.loss},      {"train_accuracy", trained.accuracy},
+               {"test_loss", all.loss},     {"test_accuracy", all.accuracy},
+               {"attacks", Json::object()}, {"stop_rule", trained.stop_rule}};
+  for (const auto& [attack, score] : epoch.tested.attacks)
+    line["attacks"][attack] = {{"test_loss", score.loss}, {"test_accuracy", score.accuracy}};
+  if (!epoch.reported.empty()) line["reported"] = epoch.reported;
+  return line;
+}
+
 DefenceRun read_defence_run(const Json& result) {
   DefenceRun run;
   try {

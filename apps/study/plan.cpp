@@ -17,37 +17,26 @@ constexpr int64_t kBytesOfFigure = 250'000;  // PNG, SVG, script and data of a s
 // Seconds for a million multiply-accumulates of an attack on a cell's network: BIM on a few images.
 double seconds_of(const StudyCell& cell, const StudyPlace& place) {
   const Images& images = cell.images->test;
-  std::shared_ptr<const Model> network = cell.arm.trained;
+  std::shared_ptr<const Studied> network = cell.arm.given;
   if (!network) {
     const std::string line =
         cell.arm.line.empty() ? zoo_line(cell.arm.name, cell.images->info.classes) : cell.arm.line;
-    auto fresh = std::make_shared<Model>(parse_architecture(line), images.shape(), place.backend);
-    fresh->initialize(Initializer::he_uniform, 0);
-    network = fresh;
+    Model fresh(parse_architecture(line), images.shape(), place.backend);
+    fresh.initialize(Initializer::he_uniform, 0);
+    network = studied(std::move(fresh));
   }
-  const Model& model = *network;
   AttackOptions bim = attack_defaults(AttackKind::bim);
   bim.steps = kTrialSteps;
   const float eps = 0.1f;
   const AttackJob job{.rows = row_range(0, std::min(kTrialImages, images.count()))};
   const auto run = [&] {
     const auto start = std::chrono::steady_clock::now();
-    attack_images(model, images, std::span(&eps, 1), bim, job);
+    attack_images(*network->defended.classifier, images, std::span(&eps, 1), bim, job);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   run();  // the caches are empty
-  const double macs = static_cast<double>(count_macs(model.architecture(), model.input()));
-  return run() * 1e6 / (3 * macs * static_cast<double>(job.rows.size()) * static_cast<double>(kTrialSteps));
-}
-
-// Of the files that a study leaves: what is stored of each image and size, networks, figures.
-int64_t bytes_of(const std::vector<StudyCell>& cells, const std::vector<StudyPart>& parts) {
-  int64_t bytes = kBytesOfFigure * static_cast<int64_t>(cells.size());
-  for (const StudyPart& part : parts) {
-    for (const StudyAttack& attack : part.cell.attacks)
-      if (attack.name == part.what) bytes += static_cast<int64_t>(attack.sizes.size()) * (part.images + 6000);
-  }
-  return bytes;
+  return run() * 1e6 /
+         (3 * network->macs * static_cast<double>(job.rows.size()) * static_cast<double>(kTrialSteps));
 }
 
 }  // namespace
@@ -64,18 +53,16 @@ Json say_plan(const std::vector<StudyCell>& cells, const StudyPlace& place) {
   const std::vector<StudyPart> parts = plan_of(cells, place);
   std::map<std::string, double> rates;  // by network
   double total = 0;
+  int64_t bytes = kBytesOfFigure * static_cast<int64_t>(cells.size());
   for (const StudyPart& part : parts) {
     const StudyCell& cell = part.cell;
     const auto [rate, unknown] = rates.try_emplace(cell.dataset + "/" + cell.arm.name);
     if (unknown) rate->second = seconds_of(cell, place);
-    int64_t sizes = 0;
-    for (const StudyAttack& attack : cell.attacks)
-      if (attack.name == part.what) sizes = static_cast<int64_t>(attack.sizes.size());
     const double seconds = rate->second * part.work;
     total += seconds;
-    table.row({cell.dataset, cell.arm.name, cell.seed, part.what, sizes, part.images, seconds});
+    bytes += part.bytes;
+    table.row({cell.dataset, cell.arm.name, cell.seed, part.what, part.sizes, part.images, seconds});
   }
-  const int64_t bytes = bytes_of(cells, parts);
   place.console.say(table);
   place.console.blank();
   place.console.say(

@@ -6,19 +6,18 @@
 #include <set>
 #include <tuple>
 
-#include "apps/commands/evaluation.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
+#include "apps/study/arm.h"
 #include "apps/study/attacks_file.h"
-#include "engine/checksum.h"
-#include "engine/training.h"
-#include "engine/zoo.h"
+#include "defense/attack_target.h"
+#include "engine/autograd.h"
 
 namespace caltrop {
 namespace {
 
-// Work as estimated, in millions of multiply-accumulates; a backward pass counts as two forward ones.
-constexpr double kPasses = 3, kUnit = 1e6;
+constexpr double kUnit = 1e6;             // of work: multiply-accumulates, as estimated
+constexpr int64_t kBytesOfCounts = 6000;  // stored of an attack at a size, beside a letter for each image
 
 // The data sets of a study, each read once.
 class StudyData {
@@ -58,67 +57,56 @@ class StudyData {
 struct PlannedCell {
   const StudyCell& cell;
   const StudyImages& images;
-  ZooEntry network = {};
-  int64_t trained = 0, attacked = 0;  // images
-  std::vector<int64_t> rows = {};     // the attacked ones
-  double macs = 0;
-  std::vector<bool> shared;  // of each attack: an earlier cell has done it
+  Arm arm;
+  std::vector<int64_t> rows;      // of the attacked images
+  std::vector<bool> shared = {};  // of each attack: an earlier cell has done it
 
-  PlannedCell(const StudyCell& planned, const StudyImages& of) : cell(planned), images(of) {
-    const StudyArm& arm = cell.arm;
-    if (arm.trained) {
-      network = {arm.name, to_string(arm.trained->architecture()), "", ""};
-    } else {
-      network = arm.line.empty() ? zoo(arm.name, images.info.classes)
-                                 : ZooEntry{arm.name, arm.line, arm.initializer, ""};
-      if (!images.train) fail("[study] {} needs training images", cell.title());
-    }
-    const auto some = [](int64_t wanted, int64_t all) {
-      return wanted > 0 ? std::min(wanted, all) : all;
-    };
-    if (!arm.trained) trained = some(arm.train_images, images.train->count());
-    rows = images.rows.empty() ? row_range(0, some(arm.attacked, images.test.count())) : images.rows;
-    attacked = static_cast<int64_t>(rows.size());
-    macs = static_cast<double>(count_macs(parse_architecture(network.line), images.test.shape()));
+  PlannedCell(const StudyCell& planned, const StudyImages& of, Backend& backend)
+      : cell(planned), images(of), arm(planned, of, backend) {
+    const int64_t all = images.test.count(), wanted = cell.arm.attacked;
+    rows = images.rows.empty() ? row_range(0, wanted > 0 ? std::min(wanted, all) : all) : images.rows;
   }
 
-  double training_work() const {
-    return kPasses * macs * static_cast<double>(trained * cell.arm.epochs) / kUnit;
-  }
+  int64_t attacked() const { return static_cast<int64_t>(rows.size()); }
   double attack_work(size_t which) const {
     const StudyAttack& attack = cell.attacks[which];
     return shared[which] ? 0
-                         : kPasses * macs * static_cast<double>(attacked) / kUnit *
+                         : kPasses * arm.macs() * static_cast<double>(attacked()) / kUnit *
                                expected_passes(attack.options, attack.sizes.size(), attack.tries);
+  }
+  double work() const {
+    double sum = 0;
+    for (const TrainingPart& part : arm.parts()) sum += part.macs / kUnit;
+    for (size_t k = 0; k < cell.attacks.size(); ++k) sum += attack_work(k);
+    return sum;
   }
 };
 
-std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData& data) {
+std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData& data, Backend& backend) {
   std::vector<PlannedCell> plan;
-  std::set<std::tuple<const Model*, const StudyImages*, std::string>> done;
+  std::set<std::tuple<const Studied*, const StudyImages*, std::string>> done;
   for (const StudyCell& cell : cells) {
     const StudyImages* images = data.of(cell);
     if (images == nullptr) continue;
-    PlannedCell& one = plan.emplace_back(cell, *images);
+    PlannedCell& one = plan.emplace_back(cell, *images, backend);
     for (const StudyAttack& attack : cell.attacks) {
-      const bool first = done.insert({cell.arm.trained.get(), images, attack.name}).second;
-      one.shared.push_back(!first && cell.arm.trained && !draws(attack.options));
+      const bool first = done.insert({cell.arm.given.get(), images, attack.name}).second;
+      one.shared.push_back(!first && cell.arm.given && !draws(attack.options));
     }
   }
   return plan;
 }
 
 // Everything that decides what an attack does to a network.
-Json about(const StudyAttack& attack, const AttackOptions& how, int64_t images, const std::string& weights,
-           const Json& data) {
-  return {{"version", kAttackVersion},
-          {"weights", weights},
-          {"data", data},
-          {"images", images},
-          {"attack", to_text(how)},
-          {"sizes", eps_of(attack.sizes)},
-          {"tries", attack.tries},
-          {"until", attack.until ? Json(*attack.until) : Json()}};
+Json about(const PlannedCell& plan, const StudyAttack& attack, const AttackOptions& how,
+           const std::string& weights) {
+  Json json = {{"version", kAttackVersion},       {"weights", weights},
+               {"data", plan.images.fingerprint}, {"images", plan.attacked()},
+               {"attack", to_text(how)},          {"sizes", eps_of(attack.sizes)},
+               {"tries", attack.tries},           {"until", attack.until ? Json(*attack.until) : Json()}};
+  if (attack.draws > 1) json["draws"] = attack.draws;
+  for (const StudyTraining& training : plan.cell.arm.trainings) json["trainings"].push_back(training.text());
+  return json;
 }
 
 // One line for the whole. What was there before counts as done before the line begins, so that the rate and the time
@@ -152,33 +140,39 @@ class WholeProgress {
   std::optional<ProgressLine> line_;
 };
 
-// The network that is given, that of the folder, or else a new one.
-std::shared_ptr<const Model> network_of(const PlannedCell& plan, const StudyPlace& place,
-                                        const Progress& progress) {
-  const StudyCell& cell = plan.cell;
-  if (cell.arm.trained) return cell.arm.trained;
-  const Images& images = *plan.images.train;
-  const std::string file = cell.stem + ".safetensors";
-  auto model = std::make_shared<Model>(parse_architecture(plan.network.line), images.shape(), place.backend);
-  if (place.folder.has(file)) {
-    model->load(read_safetensors(place.folder.file(file)));
-  } else {
-    const auto train = [&](const Images& some) {
-      return train_network(plan.network, some, cell.arm.epochs, static_cast<uint64_t>(cell.seed), progress);
-    };
-    const bool all = plan.trained == images.count();
-    *model = all ? train(images) : train(images.at(row_range(0, plan.trained)));
-    SafeTensorFile weights = model->state();
-    DataOptions known;
-    known.dataset = plan.images.info.name;
-    describe_data(weights, known);
-    write_safetensors(place.folder.file(file), weights);
-  }
-  place.console.say("{} {}: {} parameters, {} training images, {} epochs: test accuracy {}", cell.dataset,
-                    cell.arm.name, count_parameters(model->architecture(), model->input()), plan.trained,
-                    cell.arm.epochs, in_words(evaluate(*model, plan.images.test).metrics));
-  return model;
+std::vector<float> logits_of(const Classifier& classifier, const Images& images) {
+  std::vector<float> logits(static_cast<size_t>(images.count() * classifier.outputs()));
+  for_chunks(images.backend(), images.count(), classifier.chunk(), [&](int64_t begin, int64_t end) {
+    const NoGrad values_only;
+    const std::vector<int64_t> rows = row_range(begin, end);
+    const std::vector<float> part = classifier.logits(images.pixels(rows), {.images = rows}).to_host();
+    std::ranges::copy(part, logits.begin() + begin * classifier.outputs());
+  });
+  return logits;
 }
+
+// What a cell attacks, which need not be made again where the folder has all that was asked of it.
+class Opened {
+ public:
+  Opened(const PlannedCell& plan, const StudyPlace& place, PartProgress progress)
+      : plan_(plan), place_(place), progress_(std::move(progress)), weights_(plan.arm.weights(place)) {
+    if (weights_.empty()) weights_ = shared()->weights;
+  }
+
+  const std::string& weights() const { return weights_; }
+  const std::shared_ptr<const Studied>& shared() {
+    if (!studied_) studied_ = plan_.arm.open(place_, progress_);
+    return studied_;
+  }
+  const Studied& studied() { return *shared(); }
+
+ private:
+  const PlannedCell& plan_;
+  const StudyPlace& place_;
+  PartProgress progress_;
+  std::string weights_;
+  std::shared_ptr<const Studied> studied_;
+};
 
 // Runs cells one after the other; what several of them need is kept from one to the next.
 class Runner {
@@ -188,12 +182,15 @@ class Runner {
   CellResult run(const PlannedCell& plan) {
     const StudyCell& cell = plan.cell;
     const std::string label = cell.dataset + " " + cell.arm.name;
-    progress_.begin(label + " training", plan.training_work());
-    const std::shared_ptr<const Model> model =
-        network_of(plan, place_, progress_.at(plan.trained * cell.arm.epochs));
+    Opened arm(plan, place_, [&](const TrainingPart& part) {
+      constexpr double kWhole = 1e6;
+      progress_.begin(label + " " + part.name, part.macs / kUnit);
+      return [at = progress_.at(static_cast<int64_t>(kWhole))](double share) {
+        at(static_cast<int64_t>(kWhole * share));
+      };
+    });
     CellResult result{.cell = cell};
     if (cell.attacks.empty()) return result;
-    meet(model, plan.images);
     const Json stored = stored_attacks(cell, place_.folder);
     Json done = Json::array();
     for (size_t k = 0; k < cell.attacks.size(); ++k) {
@@ -201,14 +198,19 @@ class Runner {
       progress_.begin(label + " " + attack.name, plan.attack_work(k));
       AttackOptions how = attack.options;
       how.seed = draws(how) || attack.tries > 1 ? static_cast<uint64_t>(cell.seed) : 0;
-      const Json recipe = about(attack, how, plan.attacked, weights_, plan.images.fingerprint);
+      const Json recipe = about(plan, attack, how, arm.weights());
       Json one = found(stored, recipe);
       const bool there = !one.is_null();
       if (!there) one = found(shared_, recipe);
       if (one.is_null()) {
-        AttackJob job{.rows = plan.rows, .clean = clean_, .until = attack.until, .batch = place_.batch};
-        job.progress = progress_.at(plan.attacked * attack.tries);
-        one = to_json(gma_analyze(*model, plan.images.test, attack.sizes, how, attack.tries, job), recipe);
+        const Studied& studied = arm.studied();
+        const AttackTarget target(studied.defended, plan.images.test.labels(), attack.draws);
+        AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
+        if (target.plain()) job.clean = clean_logits(arm.shared(), plan.images);
+        target.judges(job);
+        job.progress = progress_.at(plan.attacked() * attack.tries);
+        one = to_json(
+            gma_analyze(target.classifier(), plan.images.test, attack.sizes, how, attack.tries, job), recipe);
       }
       result.attacks.push_back(analysis_of(one, attack));
       shared_.push_back(one);
@@ -222,6 +224,7 @@ class Runner {
                                                     {"seed", cell.seed},
                                                     {"attacks", done}});
     }
+    plan.arm.remove_working_files(place_);
     return result;
   }
 
@@ -236,29 +239,25 @@ class Runner {
   }
 
   // What is asked of a network but once.
-  void meet(const std::shared_ptr<const Model>& model, const StudyImages& images) {
-    if (model == model_ && &images == images_) return;
-    model_ = model;
-    images_ = &images;
-    weights_ = checksum_of(*model);
-    clean_ = predict(*model, images.test);
+  std::span<const float> clean_logits(const std::shared_ptr<const Studied>& studied,
+                                      const StudyImages& images) {
+    if (studied != studied_ || &images != images_) {
+      studied_ = studied;
+      images_ = &images;
+      clean_ = logits_of(*studied->defended.classifier, images.test);
+    }
+    return clean_;
   }
 
   const StudyPlace& place_;
   WholeProgress progress_;
-  std::shared_ptr<const Model> model_;  // kept, so that no other takes its address
+  std::shared_ptr<const Studied> studied_;  // kept, so that no other takes its address
   const StudyImages* images_ = nullptr;
-  std::string weights_;
   std::vector<float> clean_;
   Json shared_ = Json::array();
 };
 
 }  // namespace
-
-std::string checksum_of(const Model& model) {
-  const std::string bytes = serialize_safetensors(model.state(), "a network");
-  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
-}
 
 std::string StudyAttack::asked_size(size_t which) const {
   return asked.empty() ? size_of(sizes.at(which).eps).asked : asked.at(which);
@@ -302,19 +301,21 @@ StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place) {
   options.data_dir = cell.data_dir;
   TrainingData data = load_training_data(options, place.backend, place.console);
   StudyImages images{std::move(data.info), std::move(data.train), std::move(data.test), {}};
-  Model model = *network_of({cell, images}, place, {});
-  return {{std::move(images.info), std::move(*images.train), std::move(images.test)}, std::move(model)};
+  std::shared_ptr<const Studied> network = study_network(cell, images, place);
+  return {{std::move(images.info), std::move(*images.train), std::move(images.test)}, std::move(network)};
+}
+
+std::shared_ptr<const Studied> study_network(const StudyCell& cell, const StudyImages& images,
+                                             const StudyPlace& place) {
+  return Arm(cell, images, place.backend).open(place);
 }
 
 StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& place) {
   // Every data set is read before the first network is trained.
   StudyData data(place);
-  const std::vector<PlannedCell> plan = planned(cells, data);
+  const std::vector<PlannedCell> plan = planned(cells, data, place.backend);
   double work = 0;
-  for (const PlannedCell& one : plan) {
-    work += one.training_work();
-    for (size_t k = 0; k < one.cell.attacks.size(); ++k) work += one.attack_work(k);
-  }
+  for (const PlannedCell& one : plan) work += one.work();
   StudyResults results{{}, data.skipped()};
   Runner runner(place, work);
   for (const PlannedCell& one : plan) results.cells.push_back(runner.run(one));
@@ -324,10 +325,15 @@ StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& pl
 std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyPlace& place) {
   StudyData data(place);
   std::vector<StudyPart> parts;
-  for (const PlannedCell& one : planned(cells, data)) {
-    if (one.trained > 0) parts.push_back({one.cell, "training", one.trained, one.training_work()});
-    for (size_t k = 0; k < one.cell.attacks.size(); ++k)
-      parts.push_back({one.cell, one.cell.attacks[k].name, one.attacked, one.attack_work(k)});
+  for (const PlannedCell& one : planned(cells, data, place.backend)) {
+    for (const TrainingPart& part : one.arm.parts())
+      parts.push_back({one.cell, part.name, 0, one.arm.training_images(), part.macs / kUnit, part.bytes});
+    for (size_t k = 0; k < one.cell.attacks.size(); ++k) {
+      const StudyAttack& attack = one.cell.attacks[k];
+      const auto sizes = static_cast<int64_t>(attack.sizes.size());
+      parts.push_back({one.cell, attack.name, sizes, one.attacked(), one.attack_work(k),
+                       sizes * (one.attacked() + kBytesOfCounts)});
+    }
   }
   return parts;
 }

@@ -8,7 +8,8 @@
 // A paper's experiment is one Study or several, and a page that shows their results (docs/adding_a_study.md).
 //
 // In the run folder:
-//   STEM.safetensors    the trained network. STEM is DATASET-ARM, with -seed-N where there are several seeds
+//   STEM.safetensors    the trained network (apps/study/arm.h has what several trainings leave). STEM is DATASET-ARM, with
+//                       -seed-N where there are several seeds
 //   STEM-attacks.json   what attacks did to it so far, each with all that decides it ("about")
 // A run that was cut off goes on behind the last network or attack that was finished, and ends with the same bytes;
 // what comes from other weights, images or options is made again. A network is asked about the clean images once, and an
@@ -23,6 +24,8 @@
 #include <vector>
 
 #include "apps/core/setup.h"
+#include "apps/study/studied.h"
+#include "apps/study/training.h"
 #include "attacks/gma.h"
 #include "engine/metrics.h"
 
@@ -34,10 +37,6 @@ class RunFolder;
 // Stands in what is stored of attacks, so that it is made again where attacks have changed: to be raised then.
 inline constexpr int kAttackVersion = 3;
 
-// CRC-32 of a network's tensors, in hexadecimal: what was asked of it holds for no other. Not that of its file, which
-// has metadata too.
-std::string checksum_of(const Model& model);
-
 struct StudyAttack {
   std::string name;                     // in tables: "pgd"
   AttackOptions options;                // but for the seed, which is the cell's
@@ -47,6 +46,7 @@ struct StudyAttack {
   // Ends where it is known of every size whether the robust accuracy is at least this; not of attacks that seek the
   // smallest perturbation.
   std::optional<double> until = {};
+  int64_t draws = 1;  // over which gradients of a classifier that draws are averaged (EOT)
 
   std::string asked_size(size_t which) const;
 };
@@ -57,7 +57,10 @@ struct StudyArm {
   std::string line = {}, initializer = "he_uniform";  // as engine/architecture.h and Initializer read them
   int64_t train_images = 0, epochs = 1;               // 0 images: all
   int64_t attacked = 0;                               // test images; 0: all
-  std::shared_ptr<const Model> trained = {};          // given: nothing is trained or written
+  std::shared_ptr<const Studied> given = {};          // then nothing is trained or written
+  // One after the other, instead of `epochs` of plain training.
+  std::vector<StudyTraining> trainings = {};
+  int64_t pool_stride = 2;  // of networks of the zoo that a defence trains
 };
 
 // Images that are given, where they are not searched by the data set's name.
@@ -117,7 +120,8 @@ MeanAndDeviation over_cells(const std::vector<CellResult>& results, std::string_
 
 struct StudiedNetwork {
   TrainingData data;
-  Model model;
+  std::shared_ptr<const Studied> network;
+  const Model& model() const { return *network->defended.model; }
 };
 
 // Where a study runs.
@@ -128,8 +132,10 @@ struct StudyPlace {
   int64_t batch = 0;  // images attacked together, 0 for what suits the network; results do not depend on it
 };
 
-// The network of a cell: that of the folder, or else trained and written there.
+// What a cell attacks: of the folder, or else trained and kept there. The first of its images are read by name.
 StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place);
+std::shared_ptr<const Studied> study_network(const StudyCell& cell, const StudyImages& images,
+                                             const StudyPlace& place);
 
 struct StudyResults {
   std::vector<CellResult> cells = {};
@@ -143,9 +149,11 @@ StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& pl
 // earlier seed has done already is no work.
 struct StudyPart {
   const StudyCell& cell;
-  std::string what;  // "training" or the attack's name
+  std::string what;   // "training", a training of several, or the attack's name
+  int64_t sizes = 0;  // of an attack
   int64_t images = 0;
   double work = 0;  // 0: shared with an earlier seed
+  int64_t bytes = 0;
 };
 std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyPlace& place);
 

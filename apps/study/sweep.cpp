@@ -77,8 +77,8 @@ class Gathering {
     }
     at->point.ended = at->point.ended || images < result.planned();
     // What no seed can change has one value.
-    if (cell.arm.trained && !at->robust.empty() && !draws) return;
-    if (!cell.arm.trained || at->clean.empty()) at->clean.push_back(share_of(clean_correct, images));
+    if (cell.arm.given && !at->robust.empty() && !draws) return;
+    if (!cell.arm.given || at->clean.empty()) at->clean.push_back(share_of(clean_correct, images));
     at->robust.push_back(share_of(robust, images));
     at->success.push_back(share_of(successes, images));
     at->success_of_correct.push_back(share_of(successes_of_correct, clean_correct));
@@ -119,6 +119,11 @@ Cell reached_words(const AttackSummary& summary, const std::optional<double>& un
   if (!until) return {};
   const std::optional<bool> reached = at_least(summary, *until, images);
   return reached ? Cell(std::string(*reached ? "yes" : "no")) : Cell();
+}
+
+// Absent where answers have no confidence: a vote's, an alarm's.
+Cell error_of(const Calibration& calibration) {
+  return calibration.images() > 0 ? Cell(calibration.error()) : Cell();
 }
 
 // Of all images: by an attack that saw all.
@@ -190,8 +195,8 @@ Table results_table(const std::vector<CellResult>& results) {
         table.row({cell.dataset, cell.arm.name, cell.attacks[k].name, to_string(attack.norm),
                    cell.attacks[k].asked_size(s), decimal(one.size), cell.seed, one.images, one.clean_correct,
                    one.robust, one.clean_accuracy(), one.robust_accuracy(), interval.low, interval.high,
-                   one.success_rate(), one.success_rate_of_correct(), one.clean_calibration.error(),
-                   one.calibration.error(), cell_of(until), reached_words(one, until, result.planned()),
+                   one.success_rate(), one.success_rate_of_correct(), error_of(one.clean_calibration),
+                   error_of(one.calibration), cell_of(until), reached_words(one, until, result.planned()),
                    // Read off one smallest perturbation, which many sizes are below.
                    is_minimum_norm(cell.attacks[k].options.kind) ? Cell() : Cell(one.mean_loss()),
                    one.mean_linf(), one.mean_l2(), one.box_violations + one.ball_violations,

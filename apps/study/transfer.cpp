@@ -5,7 +5,7 @@
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/size.h"
-#include "engine/autograd.h"
+#include "defense/attack_target.h"
 
 namespace caltrop {
 namespace {
@@ -27,13 +27,15 @@ void for_each_number_of(Row& row, const Visit& visit) {
 Json about(const StudyArm& source, const std::vector<StudyArm>& arms, const std::vector<StudyAttack>& attacks,
            const StudyImages& images, int64_t seed) {
   Json json = {{"version", kAttackVersion},
-               {"source", checksum_of(*source.trained)},
+               {"source", source.given->weights},
                {"data", images.fingerprint},
                {"seed", seed}};
-  for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, checksum_of(*arm.trained)});
+  for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, arm.given->weights});
   for (const StudyAttack& attack : attacks)
     json["attacks"].push_back(
         {{"name", attack.name}, {"attack", to_text(attack.options)}, {"sizes", attack.asked}});
+  for (size_t k = 0; k < attacks.size(); ++k)
+    if (attacks[k].draws > 1) json["attacks"][k]["draws"] = attacks[k].draws;
   return json;
 }
 
@@ -53,10 +55,15 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
   options.seed = static_cast<uint64_t>(seed);
   AttackJob job{.rows = images.rows};
   job.progress = progress;
+  const AttackTarget attacked(source.given->defended, images.test.labels(), attack.draws);
+  attacked.judges(job);
   job.sink = [&](int64_t, const AttackResult& chunk) {
-    const NoGrad values_only;
+    std::vector<int64_t> numbers;
+    for (const AttackedImage& image : chunk.images) numbers.insert(numbers.end(), sizes.size(), image.index);
     for (size_t t = 0; t < arms.size(); ++t) {
-      const std::vector<int32_t> said = argmax(arms[t].trained->forward(chunk.adversarial)).to_host();
+      const Defended& judge = arms[t].given->defended;
+      const std::vector<int32_t> said = judge(chunk.adversarial, numbers);
+      const int32_t alarm = judge.detects ? static_cast<int32_t>(judge.classifier->outputs()) - 1 : -1;
       for (size_t row = 0; row < chunk.rows.size(); ++row) {
         const size_t i = row / sizes.size(), s = row % sizes.size();
         const AttackedImage& image = chunk.images[i];
@@ -64,7 +71,7 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
         // Where nothing was found within the size the image is not attacked.
         const int32_t before = clean[t][static_cast<size_t>(image.index)],
                       after = chunk.rows[row].within ? said[row] : before;
-        const bool right = before == image.label, holds = right && after == image.label;
+        const bool right = before == image.label, holds = right && (after == image.label || after == alarm);
         const bool fools = image.clean_prediction == image.label && chunk.rows[row].success;
         ++count.images;
         count.clean_correct += right;
@@ -75,7 +82,7 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
       }
     }
   };
-  attack_images(*source.trained, images.test, sizes, options, job);
+  attack_images(attacked.classifier(), images.test, sizes, options, job);
   return rows;
 }
 
@@ -127,8 +134,7 @@ std::vector<Transferred> run_transfer(const std::vector<StudyArm>& arms,
                                       const std::vector<StudyAttack>& attacks, const StudyImages& images,
                                       int64_t seed, const StudyPlace& place) {
   std::vector<std::vector<int32_t>> clean;
-  for (const StudyArm& arm : arms)
-    clean.push_back(argmax_rows(predict(*arm.trained, images.test), arm.trained->outputs()));
+  for (const StudyArm& arm : arms) clean.push_back(arm.given->defended(images.test));
   const auto of_attack = static_cast<int64_t>(images.rows.size()),
              whole = of_attack * static_cast<int64_t>(arms.size() * attacks.size());
   int64_t done = 0;

@@ -14,7 +14,7 @@ struct Transferred {
   float eps = 0;
   int64_t images = 0;
   int64_t clean_correct = 0;        // by the target, before
-  int64_t robust = 0;               // by the target, before and after
+  int64_t robust = 0;               // by the target, before, and after it right or found
   int64_t fooled_source = 0;        // right for the source when clean, and wrong now
   int64_t fooled_both = 0;          // of those, right for the target when clean, and wrong now
   int64_t fooled_source_right = 0;  // of those that fool the source: right for the target when clean
@@ -25,7 +25,8 @@ struct Transferred {
   double transfer_rate() const;            // of those that fool the source and were right for the target
 };
 
-// Crafts with each attack on each arm, whose networks are given, and asks all of them. In the order of source, attack,
+// Crafts with each attack on each arm, all of which are given, and asks all of them; an alarm is a right answer to an
+// attacked image. In the order of source, attack,
 // size, target. Each source is kept in the folder as SOURCE-transfer.json with all that decides it, so that a run that was
 // cut off goes on behind it.
 std::vector<Transferred> run_transfer(const std::vector<StudyArm>& arms,

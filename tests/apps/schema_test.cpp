@@ -44,7 +44,8 @@ TEST_SUITE("apps") {
     const std::string net = "net1/model.safetensors", both = net + ",net2/model.safetensors";
     place.write("study.json",
                 R"({"schema": "study/1", "datasets": ["mnist"], "seeds": 2, "eps": ["8/255", 0.1],
-      "networks": [{"name": "small", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "epochs": 1}],
+      "networks": [{"name": "small", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "epochs": 1},
+                   {"name": "other", "arch": "flatten | dense 10", "train": ["plain:epochs=1"]}],
       "attacks": ["fgsm", {"attack": "pgd", "steps": 2}]})");
     const std::vector<std::vector<std::string>> runs = {
         {"attack", "pgd", "--steps", "2", "--eps", "8/255", "--weights", net, "--limit", "9", "--out", "pgd"},
@@ -79,7 +80,7 @@ TEST_SUITE("apps") {
       seen[document.value("schema", "")] = document;
     }
     CHECK(files > 25);
-    CHECK(seen.size() == 12);  // as many as docs/schemas holds
+    CHECK(seen.size() == 13);  // as many as docs/schemas holds
     // A field that is lacking, of another type or beyond its range is found.
     Plain summary = seen.at("attack/2");
     summary.erase("tolerance");

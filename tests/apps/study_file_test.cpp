@@ -20,7 +20,141 @@ constexpr const char* kStudy = R"({
   "attacks": ["fgsm", {"name": "PGD", "attack": "pgd", "steps": 2, "random_start": "no"},
               {"attack": "deepfool", "norm": "l2", "eps": "0.5:1:0.5"}]})";
 
+constexpr const char* kTrainings = R"({
+  "datasets": [{"dataset": "mnist", "limit": 30}],
+  "networks": [{"name": "once", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train": ["plain:epochs=1"]},
+               {"name": "again", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10",
+                "train": [{"epochs": 1}, {"epochs": 2}]},
+               {"name": "hardened", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10",
+                "train": [{"defence": "adversarial", "eps": 0.1, "epochs": 1}, "plain:epochs=1", "adversarial:epochs=1"]},
+               {"name": "voting", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train_images": 120,
+                "train": ["plain:epochs=2", {"defence": "mia", "scale": "smoke", "models": "eat-2,eat-2", "cycles": "40",
+                          "attacks": "fgsm", "norm": "linf", "big_sizes": [0.1, 0.2], "bootstrap_epochs": 3}]}],
+  "eps": [0.05, 0.2], "attacks": ["fgsm", {"attack": "deepfool", "norm": "l2", "eps": [1]}]})";
+
 TEST_SUITE("apps") {
+  TEST_CASE("study: trainings one after the other, and a defence that votes and raises alarms") {
+    const Workplace place;
+    place.write("study.json", kTrainings);
+    const auto run = [&](const std::string& out, const std::vector<std::string>& more) {
+      std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
+      words.insert(words.end(), more.begin(), more.end());
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      return contents(place.file(out));
+    };
+    const Files whole = run("whole", {});
+    const auto tensors = [&](const std::string& name) {
+      return read_safetensors(place.file("whole/" + name)).tensors;
+    };
+    // A training of one epoch is that of 'caltrop train'; one more goes on from what is kept of it.
+    REQUIRE(place
+                .caltrop(tiny_training({"--arch", "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10",
+                                        "--epochs", "1", "--out", "same"}))
+                .status == 0);
+    const auto once = read_safetensors(place.file("same/model.safetensors")).tensors;
+    CHECK(tensors("mnist-once-seed-0.safetensors") == once);
+    CHECK(tensors("mnist-again-seed-0/1-plain/model.safetensors") == once);
+    CHECK(tensors("mnist-again-seed-0/2-plain/model.safetensors") ==
+          tensors("mnist-again-seed-0.safetensors"));
+    CHECK_FALSE(tensors("mnist-again-seed-0.safetensors") == once);
+    const std::string& metrics = whole.at("mnist-again-seed-0/2-plain/metrics.jsonl");
+    CHECK(std::ranges::count(metrics, '\n') == 2);
+    CHECK(Json::parse(metrics.substr(0, metrics.find('\n')))["test_accuracy"].is_number());
+
+    // A defence trains what it does by itself, and what comes after goes on from that.
+    REQUIRE(place
+                .caltrop({"defend",          "adversarial",
+                          "--weights",       "same/model.safetensors",
+                          "--data-dir",      small_data() + "/mnist",
+                          "--limit",         "500",
+                          "--eps",           "0.1",
+                          "--epochs",        "1",
+                          "--scale",         "smoke",
+                          "--test-attacked", "5",
+                          "--unseen",        "0",
+                          "--adaptive",      "0",
+                          "--out",           "hand",
+                          "--quiet"})
+                .status == 0);
+    const auto hand = read_safetensors(place.file("hand/model.safetensors")).tensors,
+               first = tensors("mnist-hardened-seed-0/1-adversarial/model.safetensors"),
+               second = tensors("mnist-hardened-seed-0/2-plain/model.safetensors");
+    CHECK(first == hand);
+    CHECK_FALSE(second == first);
+    CHECK(tensors("mnist-hardened-seed-0/3-adversarial/model.safetensors") ==
+          tensors("mnist-hardened-seed-0.safetensors"));
+    CHECK(std::ranges::count(whole.at("mnist-hardened-seed-0/3-adversarial/metrics.jsonl"), '\n') == 1);
+
+    CHECK_FALSE(whole.contains("mnist-voting-seed-0.safetensors"));  // there is no single network
+    CHECK(whole.contains("mnist-voting-seed-0/2-mia/eat-2.2-bootstrap.safetensors"));
+    for (const auto& [name, bytes] : whole) CHECK(name.find("crafted") == std::string::npos);
+    const Json trained = Json::parse(whole.at("mnist-voting-seed-0-trained.json"));
+    CHECK(trained["detects"] == true);
+    CHECK(trained["trainings"][0] == "plain:epochs=2");
+    for (const Json& row : Json::parse(whole.at("results.json"))["rows"]) {
+      const bool votes = row["network"] == "voting";
+      CAPTURE(row.dump());
+      CHECK(row["n"] == 30);
+      CHECK(row["robust"] <= row["clean_correct"]);
+      if (votes) CHECK(row["clean_correct"] == trained["right"]);
+      CHECK(row["calibration_error"].is_null() == (votes || row["attack"] == "all"));
+    }
+    const Json stored = Json::parse(whole.at("mnist-voting-seed-0-attacks.json"))["attacks"][0];
+    CHECK(stored["about"]["trainings"].size() == 2);
+    CHECK(stored["about"]["weights"] == trained["weights"]);
+
+    // Killed while it is defended, and when one attack on it is done; the same for one thread.
+    int kills = 0;
+    for (const char* seen : {"killed/mnist-voting-seed-0/2-mia/checkpoint.safetensors",
+                             "killed/mnist-voting-seed-0-attacks.json"}) {
+      const pid_t process =
+          place.start({"study", "study.json", "--quiet", "--out", "killed", "--threads", "1", "--resume"});
+      while (::access(place.file(seen).c_str(), F_OK) != 0 &&
+             ::access(place.file("killed/report.html").c_str(), F_OK) != 0)
+        ::usleep(200);
+      kills += stop(process) ? 1 : 0;
+    }
+    CHECK(kills >= 1);
+    check_equal(whole, run("killed", {"--resume"}));
+
+    const Json plan = Json::parse(place.output({"study", "study.json", "--dry-run", "--json", "-"}));
+    double seconds = 0;
+    for (const Json& part : plan["parts"])
+      if (part["part"].get<std::string>().starts_with("mia")) seconds = part["seconds"].get<double>();
+    CHECK(seconds > 0);
+    int64_t bytes = 0;
+    for (const auto& [name, content] : whole)
+      if (name.ends_with(".safetensors")) bytes += static_cast<int64_t>(content.size());
+    CHECK(plan["bytes"] > bytes);
+
+    const auto refused = [&](const std::string& from, const std::string& to, const std::string& says) {
+      std::string text = kTrainings;
+      const size_t at = text.find(from);
+      REQUIRE(at != std::string::npos);
+      place.write("study.json", text.replace(at, from.size(), to));
+      const Outcome outcome = place.caltrop({"study", "study.json", "--out", "never"});
+      CAPTURE(outcome.error);
+      CHECK(outcome.status == 1);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(says) != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    };
+    refused("plain:epochs=1", "plane:epochs=1",
+            "networks[0]: train[0]: plane: expected a training, one of plain");
+    refused("plain:epochs=1", "plain:epochs=0",
+            "train[0]: plain:epochs=0: --epochs: expected a whole number");
+    refused("[\"plain:epochs=1\"]", "[]", "networks[0]: train: expected a list of trainings");
+    refused("[\"plain:epochs=1\"]", "[\"plain\"], \"epochs\": 3", "networks[0]: unknown option --epochs");
+    refused("\"plain:epochs=2\", ", "", "networks[3]: mia:scale=smoke");
+    refused("\"bootstrap_epochs\": 3}", "\"bootstrap_epochs\": 3}, \"plain\"", "nothing can go on from mia");
+    refused("\"cycles\": \"40\"", "\"cycles\": \"40,30\"", "train[1]: mia:scale=smoke");
+    refused(
+        "\"arch\": \"conv 2 3x3 | relu | maxpool 4 | flatten | dense 10\", \"train\": [\"plain:epochs=1\"]",
+        "\"weights\": \"same/model.safetensors\", \"epochs\": 3", "networks[0]: --weights excludes --epochs");
+  }
+
   TEST_CASE("study: trains, attacks, resumes with the same bytes; the guide's script reads it") {
     const Workplace place;
     REQUIRE(place.caltrop(tiny_training({"--out", "net"})).status == 0);

@@ -1,0 +1,340 @@
+#include "apps/study/arm.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <optional>
+
+#include "apps/core/console.h"
+#include "apps/core/run_folder.h"
+#include "apps/study/defence_run.h"
+#include "engine/checksum.h"
+#include "engine/training.h"
+
+namespace caltrop {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecordSchema = "study-trained/1";
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kCraftedFolder = "crafted";
+
+fs::path folder_of(const StudyCell& cell, size_t number, const StudyPlace& place) {
+  return place.folder.file(cell.stem) / fmt::format("{}-{}", number + 1, cell.arm.trainings[number].method);
+}
+
+// A network as a file has it.
+Model stored(const fs::path& file, const ImageShape& shape, Backend& backend) {
+  const SafeTensorFile weights = read_safetensors(file);
+  const auto line = weights.metadata.find("arch");
+  if (line == weights.metadata.end()) fail("{}: expected the network's line in its metadata", file.string());
+  Model model(parse_architecture(line->second), shape, backend);
+  model.load(weights);
+  return model;
+}
+
+std::map<std::string, std::string> metadata_of(const StudyImages& images) {
+  SafeTensorFile file;
+  DataOptions known;
+  known.dataset = images.info.name;
+  describe_data(file, known);
+  return file.metadata;
+}
+
+void write_network(const fs::path& file, const Model& model, const StudyImages& images) {
+  SafeTensorFile weights = model.state();
+  const auto more = metadata_of(images);
+  weights.metadata.insert(more.begin(), more.end());
+  write_safetensors(file, weights);
+}
+
+// Clean test images alone.
+TestSet clean_test(const Images& test, int64_t classes) {
+  AttackedPool none;
+  none.pixels = test.pixels(std::vector<int64_t>{});
+  return {"clean", test, std::move(none), static_cast<int32_t>(classes)};
+}
+
+// Keeps metrics.jsonl of one training, and passes its progress on.
+class TrainingWatch final : public Watch {
+ public:
+  TrainingWatch(fs::path file, Console& console, std::function<void(double)> done)
+      : file_(std::move(file)), console_(console), done_(std::move(done)) {}
+
+  void begin(const std::string&, int64_t images, int64_t) override { images_ = images; }
+  void at(const std::string&, int64_t done) override {
+    if (log_ && done_ && images_ > 0) done_(static_cast<double>(done) / static_cast<double>(images_));
+  }
+  void begin_training(int64_t done, int64_t) override { log_.emplace(file_, done); }
+  void epoch(const WatchedEpoch& epoch) override { log_->append(metrics_line(epoch)); }
+  void note(const std::string& text) override { console_.note("{}", text); }
+  void warn(const std::string& text) override { console_.warn("{}", text); }
+
+ private:
+  fs::path file_;
+  Console& console_;
+  std::function<void(double)> done_;
+  std::optional<MetricsLog> log_;
+  int64_t images_ = 0;
+};
+
+// A defence has its target, its images and all else by reference.
+struct Task {
+  ReadTraining read;
+  Crafter crafter;
+  DefenceTask task;
+
+  Task(const StudyCell& cell, ReadTraining training, const Model& target, const StudyImages& images,
+       const Images& train, const fs::path& folder, Watch& watch)
+      : read(std::move(training)),
+        crafter(target, folder.empty() ? fs::path() : folder / kCraftedFolder,
+                {images.info.name, {checksum_of(target), checksum_of(target)}}, watch),
+        task{.target = target,
+             .train = train,
+             .test = images.test,
+             .classes = images.info.classes,
+             .known = read.settings->recipe(static_cast<uint64_t>(cell.seed)),
+             .pool = read.settings->pool(),
+             .crafter = crafter,
+             .folder = folder,
+             .metadata = metadata_of(images),
+             .pool_stride = cell.arm.pool_stride,
+             .seed = static_cast<uint64_t>(cell.seed),
+             .watch = watch} {}
+};
+
+// Plain training from `from` on, or from the network's own first weights.
+Model train_plain(Model model, const StudyCell& cell, const StudyImages& images, const Images& train,
+                  int64_t epochs, Watch& watch) {
+  watch.begin_training(0, epochs);
+  watch.begin("training", epochs * train.count(), 0);
+  const std::vector<int32_t>& labels = images.test.labels();
+  const auto after = [&](const EpochResult& result) {
+    const std::vector<float> logits = predict(model, images.test);
+    const Scores scores = scores_of(cross_entropies(logits, labels, model.outputs()),
+                                    argmax_rows(logits, model.outputs()), labels, images.test.count(), {});
+    watch.epoch({.model = cell.arm.name,
+                 .stage = kPlainTraining,
+                 .number = result.epoch,
+                 .trained = {.epoch = result.epoch,
+                             .loss = result.loss,
+                             .accuracy = result.accuracy,
+                             .last = result.epoch == epochs},
+                 .tested = scores});
+    return true;
+  };
+  train_further(model, train, epochs, static_cast<uint64_t>(cell.seed),
+                {.progress = [&](int64_t, int64_t done) { watch.at(cell.arm.name, done); }, .epoch = after});
+  return model;
+}
+
+// CRC-32 over all weights in a folder, of several networks.
+std::string checksum_of(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  std::ranges::sort(files);
+  std::string bytes;
+  for (const fs::path& file : files) {
+    std::ifstream stream(file, std::ios::binary);
+    bytes.append(std::istreambuf_iterator<char>(stream), {});
+  }
+  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+}
+
+}  // namespace
+
+Arm::Arm(const StudyCell& cell, const StudyImages& images, Backend& backend)
+    : cell_(cell), images_(images), backend_(backend) {
+  const StudyArm& arm = cell.arm;
+  if (arm.given) {
+    macs_ = arm.given->macs;
+    return;
+  }
+  network_ = arm.line.empty() ? zoo(arm.name, images.info.classes)
+                              : ZooEntry{arm.name, arm.line, arm.initializer, ""};
+  if (!images.train) fail("[study] {} needs training images", cell.title());
+  const int64_t all = images.train->count();
+  training_images_ = arm.train_images > 0 ? std::min(arm.train_images, all) : all;
+  const Architecture line = parse_architecture(network_.line);
+  macs_ = static_cast<double>(count_macs(line, images.test.shape()));
+  if (!arm.trainings.empty()) {
+    plan_sequence();
+    return;
+  }
+  parts_.push_back({"training", kPasses * macs_ * static_cast<double>(training_images_ * arm.epochs),
+                    4 * count_parameters(line, images.test.shape())});
+}
+
+void Arm::plan_sequence() {
+  const StudyArm& arm = cell_.arm;
+  check_trainings(arm.trainings);
+  const Model target = fresh();
+  const Images& train = *images_.train;
+  std::optional<Images> some;
+  if (training_images_ < train.count()) some = training_set();
+  const int64_t bytes = 4 * count_parameters(target.architecture(), target.input());
+  for (const StudyTraining& training : arm.trainings) {
+    ReadTraining read = read_training(training);
+    const double epoch = kPasses * macs_ * static_cast<double>(training_images_);
+    TrainingPart part{training.text(), epoch * static_cast<double>(read.epochs), bytes};
+    if (read.defence) {
+      Watch silent;
+      const Task task(cell_, std::move(read), target, images_, some ? *some : train, {}, silent);
+      task.read.defence->check(task.task);
+      const DefenceCost cost = task.read.defence->cost(task.task);
+      if (cost.macs > 0) part.macs = cost.macs;
+      if (cost.bytes > 0) part.bytes = cost.bytes;
+      if (cost.answer > 0) macs_ = cost.answer;
+    }
+    parts_.push_back(std::move(part));
+  }
+  parts_.back().bytes += bytes;  // STEM.safetensors
+}
+
+Model Arm::fresh() const {
+  Model model(parse_architecture(network_.line), images_.test.shape(), backend_);
+  model.initialize(parse_initializer(network_.initializer), static_cast<uint64_t>(cell_.seed));
+  return model;
+}
+
+Images Arm::training_set() const {
+  return images_.train->at(row_range(0, training_images_));
+}
+
+std::string Arm::weights(const StudyPlace& place) const {
+  if (cell_.arm.given) return cell_.arm.given->weights;
+  if (cell_.arm.trainings.empty() || !place.folder.has(record())) return "";
+  return place.folder.read_json(record()).value("weights", "");
+}
+
+std::shared_ptr<const Studied> Arm::open(const StudyPlace& place, const PartProgress& progress) const {
+  if (cell_.arm.given) return cell_.arm.given;
+  return cell_.arm.trainings.empty() ? open_plain(place, progress) : open_sequence(place, progress);
+}
+
+std::shared_ptr<const Studied> Arm::open_plain(const StudyPlace& place, const PartProgress& progress) const {
+  const auto done = progress ? progress(parts_[0]) : nullptr;
+  const Images& all = *images_.train;
+  std::shared_ptr<const Studied> trained;
+  if (place.folder.has(file())) {
+    Model model = fresh();
+    model.load(read_safetensors(place.folder.file(file())));
+    trained = studied(std::move(model));
+  } else {
+    const int64_t epochs = cell_.arm.epochs;
+    const auto train = [&](const Images& some) {
+      return train_network(network_, some, epochs, static_cast<uint64_t>(cell_.seed), [&](int64_t images) {
+        if (done) done(static_cast<double>(images) / static_cast<double>(training_images_ * epochs));
+      });
+    };
+    Model model = training_images_ == all.count() ? train(all) : train(training_set());
+    write_network(place.folder.file(file()), model, images_);
+    trained = studied(std::move(model));
+  }
+  place.console.say("{} {}: {} parameters, {} training images, {} epochs: test accuracy {}", cell_.dataset,
+                    cell_.arm.name, trained->defended.parameters, training_images_, cell_.arm.epochs,
+                    accuracy_in_words(right_answers(trained->defended, images_.test), images_.test.count()));
+  return trained;
+}
+
+StudyTraining Arm::begun(size_t number, const fs::path& before) const {
+  StudyTraining training = cell_.arm.trainings[number];
+  const std::vector<DefenceOption> options = read_training(training).defence->options();
+  const auto set = [&](const char* name, const std::string& value) {
+    const auto is = [&](const std::string& option) {
+      return option.starts_with(std::string(name) + "=");
+    };
+    if (std::ranges::find(options, name, &DefenceOption::name) != options.end() &&
+        std::ranges::none_of(training.options, is))
+      training.options.push_back(fmt::format("{}={}", name, value));
+  };
+  const bool from = std::ranges::any_of(training.options, [](const std::string& option) {
+    return option.starts_with(std::string(kFromOption) + "=");
+  });
+  if (number > 0) {
+    set(kFromOption, fs::absolute(before).string());
+  } else if (!from) {
+    set(kInitOption, network_.initializer);
+  }
+  return training;
+}
+
+std::shared_ptr<const Studied> Arm::open_sequence(const StudyPlace& place,
+                                                  const PartProgress& progress) const {
+  const std::vector<StudyTraining>& trainings = cell_.arm.trainings;
+  const ImageShape& shape = images_.test.shape();
+  std::optional<Images> some;
+  if (training_images_ < images_.train->count()) some = training_set();
+  const Images& train = some ? *some : *images_.train;
+  auto network = std::make_shared<const Model>(fresh());
+  fs::path before;  // the file of `network`, where a training ended with it
+  Defended defended;
+  for (size_t k = 0; k < trainings.size(); ++k) {
+    const auto done = progress ? progress(parts_[k]) : nullptr;
+    const fs::path folder = folder_of(cell_, k, place), file = folder / kModelFile;
+    const bool last = k + 1 == trainings.size(), there = fs::exists(file);
+    ReadTraining read = read_training(trainings[k]);
+    if (there && (!last || !read.defence)) {
+      network = std::make_shared<const Model>(stored(file, shape, backend_));
+      defended = defended_by(network);
+    } else {
+      fs::create_directories(folder);
+      TrainingWatch watch(folder / "metrics.jsonl", place.console, done);
+      if (read.defence) {
+        read = read_training(begun(k, before));
+        const Task task(cell_, std::move(read), *network, images_, train, folder, watch);
+        task.read.defence->check(task.task);
+        defended = task.read.defence->train(task.task, clean_test(images_.test, images_.info.classes));
+        task.read.defence->remove_working_files();
+        if (!last && !defended.model)
+          fail("[study] nothing can go on from {}, which leaves no single network", trainings[k].text());
+        if (defended.model) network = defended.model;
+      } else {
+        Model copy(network->architecture(), shape, backend_);
+        copy.load(network->state());
+        network = std::make_shared<const Model>(
+            train_plain(std::move(copy), cell_, images_, train, read.epochs, watch));
+        defended = defended_by(network);
+      }
+      if (defended.model && !fs::exists(file)) write_network(file, *network, images_);
+    }
+    before = file;
+  }
+
+  const bool one = defended.model != nullptr;
+  const fs::path last = folder_of(cell_, trainings.size() - 1, place);
+  auto trained = std::make_shared<Studied>(
+      Studied{std::move(defended), one ? caltrop::checksum_of(*network) : checksum_of(last), macs_});
+  if (!place.folder.has(record())) {
+    if (one) write_network(place.folder.file(file()), *network, images_);
+    Json texts = Json::array();
+    for (const StudyTraining& training : trainings) texts.push_back(training.text());
+    place.folder.write_json(record(), {{"schema", kRecordSchema},
+                                       {"dataset", cell_.dataset},
+                                       {"network", cell_.arm.name},
+                                       {"seed", cell_.seed},
+                                       {"trainings", texts},
+                                       {"training_images", training_images_},
+                                       {"parameters", trained->defended.parameters},
+                                       {"detects", trained->defended.detects},
+                                       {"weights", trained->weights},
+                                       {"n", images_.test.count()},
+                                       {"right", right_answers(trained->defended, images_.test)}});
+  }
+  const Json said = place.folder.read_json(record());
+  std::string words;
+  for (const StudyTraining& training : trainings) words += (words.empty() ? "" : ", ") + training.text();
+  place.console.say("{} {}: {} parameters, {} training images, {}: test accuracy {}", cell_.dataset,
+                    cell_.arm.name, trained->defended.parameters, training_images_, words,
+                    accuracy_in_words(said.at("right").get<int64_t>(), said.at("n").get<int64_t>()));
+  return trained;
+}
+
+void Arm::remove_working_files(const StudyPlace& place) const {
+  for (size_t k = 0; k < cell_.arm.trainings.size(); ++k)
+    fs::remove_all(folder_of(cell_, k, place) / kCraftedFolder);
+}
+
+}  // namespace caltrop

@@ -1,0 +1,25 @@
+#include "defense/attack_target.h"
+
+#include "attacks/adaptive.h"
+#include "defense/evading.h"
+
+namespace caltrop {
+
+AttackTarget::AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws)
+    : defended_(defended), classifier_(defended.classifier.get()) {
+  const auto behind = [&](std::unique_ptr<Classifier> layer) {
+    classifier_ = layers_.emplace_back(std::move(layer)).get();
+  };
+  if (defended.detects) behind(std::make_unique<Evading>(*classifier_, labels));
+  if (draws > 1 && defended.classifier->random()) behind(std::make_unique<Averaged>(*classifier_, draws));
+}
+
+void AttackTarget::judges(AttackJob& job) const {
+  if (!defended_.answers && !defended_.detects) return;
+  job.answers = [this](const Tensor& x, const std::vector<int64_t>& images) {
+    return defended_(x, images);
+  };
+  if (defended_.detects) job.alarm = static_cast<int32_t>(defended_.classifier->outputs()) - 1;
+}
+
+}  // namespace caltrop
