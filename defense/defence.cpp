@@ -4,6 +4,10 @@
 
 #include "defense/cycles.h"
 #include "defense/training/adversarial.h"
+#include "defense/training/alp.h"
+#include "defense/training/fast.h"
+#include "defense/training/free.h"
+#include "defense/training/trades.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
@@ -54,7 +58,8 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
 }
 
 const std::vector<DefenceInfo>& defences() {
-  static const std::vector<DefenceInfo> all = {eat_info(), mia_info(), adversarial_info()};
+  static const std::vector<DefenceInfo> all = {eat_info(),  mia_info(),  adversarial_info(), trades_info(),
+                                               free_info(), fast_info(), alp_info()};
   return all;
 }
 

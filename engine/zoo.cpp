@@ -10,13 +10,16 @@
 namespace caltrop {
 namespace {
 
-enum class Family : uint8_t { paper, kim, vgg, resnet };
+enum class Family : uint8_t { paper, kim, vgg, resnet, robust };
+
+constexpr const char* kDefaultInitializer = "he_uniform";
 
 struct Plan {
   std::string name;
   Family family = Family::paper;
   std::string line;  // "{pool}" and "{outputs}" stand for what the caller chooses
   std::string description;
+  std::string initializer = kDefaultInitializer;
 };
 
 enum class Regularizer : uint8_t { none, batch_norm, dropout };
@@ -111,7 +114,8 @@ std::vector<Plan> make_plans() {
                                                      {Regularizer::batch_norm, "-bn", ", batch norm"},
                                                      {Regularizer::dropout, "-dropout", ", dropout"}}) {
       plans.push_back({fmt::format("kim-{}{}", depth, suffix), Family::kim, kim_line(depth, regularizer),
-                       fmt::format("Control model of Kim 2025, {} convolutions{}", depth, words)});
+                       fmt::format("Control model of Kim 2025, {} convolutions{}", depth, words),
+                       "glorot_uniform"});
     }
   }
   plans.push_back({"vgg7", Family::vgg,
@@ -131,6 +135,16 @@ std::vector<Plan> make_plans() {
   plans.push_back({"resnet50", Family::resnet,
                    resnet_line(64, {{64, 3, ""}, {128, 4, ""}, {256, 6, ""}, {512, 3, ""}}, true),
                    "ResNet-50 of He et al. 2016, stem for small images"});
+  plans.push_back(
+      {"wong", Family::robust,
+       "conv 16 4x4 stride 2 pad 1 | relu | conv 32 4x4 stride 2 pad 1 | relu | flatten | dense 100 | relu | "
+       "dense {outputs}",
+       "Network of Wong et al. 2020 (fast adversarial training)", "torch"});
+  plans.push_back(
+      {"madry", Family::robust,
+       "conv 32 5x5 pad 2 | relu | maxpool 2 | conv 64 5x5 pad 2 | relu | maxpool 2 | flatten | dense 1024 | "
+       "relu | dense {outputs}",
+       "Network of Madry et al. 2018"});
   return plans;
 }
 
@@ -153,13 +167,6 @@ std::vector<std::string> zoo_names() {
   return names;
 }
 
-namespace {
-constexpr const char* kDefaultInitializer = "he_uniform";
-std::string initializer_of(Family family) {
-  return family == Family::kim ? "glorot_uniform" : kDefaultInitializer;
-}
-}  // namespace
-
 ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) {
   const auto plan =
       std::find_if(plans().begin(), plans().end(), [&](const Plan& known) { return known.name == name; });
@@ -177,7 +184,7 @@ ZooEntry zoo(std::string_view name, int64_t outputs, const ZooOptions& options) 
   }
   ZooEntry entry{.name = plan->name,
                  .line = plan->line,
-                 .initializer = initializer_of(plan->family),
+                 .initializer = plan->initializer,
                  .description = plan->description};
   replace_all(entry.line, "{pool}", options.pool_stride == 2 ? "maxpool 2" : "maxpool 2 stride 1");
   replace_all(entry.line, "{outputs}", std::to_string(outputs));
@@ -198,7 +205,7 @@ std::string zoo_initializer(const Architecture& line) {
       std::string known = plan.line;
       replace_all(known, "{pool}", pool);
       replace_all(known, "{outputs}", outputs);
-      if (to_string(parse_architecture(known)) == text) return initializer_of(plan.family);
+      if (to_string(parse_architecture(known)) == text) return plan.initializer;
     }
   }
   return kDefaultInitializer;

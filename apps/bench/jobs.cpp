@@ -8,6 +8,7 @@
 #include "attacks/attack_images.h"
 #include "attacks/gma.h"
 #include "defense/mia.h"
+#include "defense/training/adversarial.h"
 #include "engine/autograd.h"
 #include "engine/inference.h"
 #include "engine/training.h"
@@ -21,6 +22,8 @@ constexpr double kMostUnderApgd = 0.90;   // a size that leaves images to the la
 constexpr double kMostUnderPgd = 0.10;    // eps 0.3 leaves an undefended network nothing
 constexpr double kLogitTolerance = 1e-4;  // of the largest logit, fused against composed
 constexpr double kMostLoss = 30;  // over two mini-batches: the first step of Adam throws a deep network off
+constexpr float kTrainingSize = 0.3f;    // of adversarial training
+constexpr double kMostTrainingLoss = 5;  // guessing among ten costs 2.303, and first steps more
 constexpr int64_t kCheckedImages = 256;
 
 Images first(const Images& images, int64_t count) {
@@ -65,6 +68,48 @@ TimedWork training(BenchBed& bed, const std::string& name, int64_t images) {
                        100 * accuracy, 100 * kLeastAccuracy);
                 }
                 return fmt::format("test accuracy {:.2f} %", 100 * accuracy);
+              }};
+}
+
+// Adversarial training on the first `images` training images; `name` is "RECIPE NETWORK".
+TimedWork adversarial_training(BenchBed& bed, const std::string& name, int64_t images) {
+  const size_t space = name.find(' ');
+  const std::string network = name.substr(space + 1);
+  AdversarialOptions recipe{.share = 1, .craft = {.eps = kTrainingSize}};
+  if (name.substr(0, space) == "pgd7") {
+    recipe.craft.steps = 7;
+    recipe.craft.step_size = kTrainingSize / 4;
+    recipe.craft.start = CraftStart::uniform;
+  } else {
+    recipe.craft.step_size = 1.25f * kTrainingSize;
+    recipe.craft.start = CraftStart::unboxed;
+  }
+  struct State {
+    Model model;
+    Images images;
+    std::optional<Optimizer> optimizer = {};
+    EpochResult result = {};
+  };
+  const auto state = std::make_shared<State>(State{bed.network(network), first(bed.data.train, images)});
+  return {.prepare =
+              [state, network, &bed] {
+                state->model = bed.network(network);
+                state->optimizer.emplace(OptimizerOptions{}, state->model.parameters());
+              },
+          .run =
+              [state, recipe, &bed] {
+                AdversarialTraining objective(recipe);
+                state->result = fit(state->model, *state->optimizer, state->images, objective,
+                                    {.epochs = 1, .seed = bed.seed})
+                                    .back();
+              },
+          .check =
+              [state, name] {
+                const double loss = state->result.loss;
+                if (!(loss < kMostTrainingLoss)) {
+                  fail("[bench] {} met a loss of {:.3g}; expected below {}", name, loss, kMostTrainingLoss);
+                }
+                return fmt::format("mean loss {:.3f}", loss);
               }};
 }
 
@@ -217,6 +262,13 @@ const std::vector<BenchJob>& bench_jobs() {
       {"train_vgg16", "the same on 256 images, VGG16", training, "vgg16", 256},
       {"train_resnet32", "the same on 1,280 images, ResNet32", training, "resnet32", 1280},
       {"train_resnet50", "the same on 128 images, ResNet50", training, "resnet50", 128},
+      {"pgd7_train_target", "PGD-7 training on 6,400 images in batches of 128, eps 0.3, Target",
+       adversarial_training, "pgd7 target", 6400},
+      {"pgd7_train_kim2", "the same, Kim-2", adversarial_training, "pgd7 kim-2", 6400},
+      {"fast_train_target", "fast adversarial training on 6,400 images, Target", adversarial_training,
+       "fast target", 6400},
+      {"fast_train_kim2", "the same, Kim-2", adversarial_training, "fast kim-2", 6400},
+      {"train_kim2", "Adam on 6,400 images in batches of 128, Kim-2", training, "kim-2", 6400},
       {"inference_target", "logits of 10,000 images, Target", inference, "target", 10000},
       {"inference_eat1", "logits of 10,000 images, EAT-1", inference, "eat-1", 10000},
       {"inference_eat2", "logits of 10,000 images, EAT-2", inference, "eat-2", 10000},

@@ -2,13 +2,11 @@
 
 #include <cmath>
 
-#include "attacks/attack_info.h"
+#include "defense/training/craft_flags.h"
 #include "engine/error.h"
 
 namespace caltrop {
 namespace {
-
-constexpr int64_t kPgdSteps = 40;
 
 // Losses of two parts of a mini-batch in their order; there is no op that joins tracked tensors, but a product with ones
 // and zeros does.
@@ -45,12 +43,6 @@ class AdversarialDefence final : public TrainedDefence {
          .what = "whose moments batch norm takes in training: of clean and attacked images together, of "
                  "each apart, or of clean ones alone, by whose running moments attacked ones then go",
          .choices = {"mixed", "apart", "clean"}});
-    all.push_back(
-        {.name = "craft-mode",
-         .value = &craft_mode_,
-         .what = "batch norm while attacks are made: by running moments, or by those of the mini-batch, "
-                 "which then move the running ones",
-         .choices = {"eval", "train"}});
     return all;
   }
 
@@ -61,7 +53,6 @@ class AdversarialDefence final : public TrainedDefence {
 
   std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
     AdversarialOptions options{.share = share_, .craft = craft_.craft()};
-    options.craft.training_mode = craft_mode_ == "train";
     options.batch_norm = batch_norm_ == "mixed"   ? BatchNormSees::mixed
                          : batch_norm_ == "apart" ? BatchNormSees::apart
                                                   : BatchNormSees::clean;
@@ -71,7 +62,7 @@ class AdversarialDefence final : public TrainedDefence {
  private:
   CraftFlags craft_;
   double share_ = 0.5;
-  std::string batch_norm_ = "mixed", craft_mode_ = "eval";
+  std::string batch_norm_ = "mixed";
 };
 
 }  // namespace
@@ -103,52 +94,6 @@ BatchLoss AdversarialTraining::loss(const Model& model, const MiniBatch& batch) 
   const Tensor of_attacked = model.forward(attacked, how), of_clean = model.forward(clean, batch.forward);
   return {joined(cross_entropy(of_attacked, labels), cross_entropy(of_clean, rows_of(batch.labels, k, n))),
           rows_joined(of_attacked, of_clean)};
-}
-
-std::vector<DefenceOption> CraftFlags::options() {
-  return {
-      {.name = "eps",
-       .value = &eps,
-       .what = "L-inf size of the attacks in training",
-       .value_name = "E",
-       .low = 0,
-       .high = 1,
-       .open_low = true},
-      {.name = "attack", .value = &attack, .what = "one step of FGSM, or PGD", .choices = {"fgsm", "pgd"}},
-      {.name = "steps",
-       .value = &steps,
-       .what = "of PGD",
-       .value_name = "N",
-       .otherwise = fmt::format("{}", kPgdSteps),
-       .low = 1,
-       .high = 100000},
-      {.name = "step-size",
-       .value = &step_size,
-       .what = "of each step",
-       .value_name = "A",
-       .otherwise = "as 'caltrop attack': eps of FGSM; of PGD eps / 4, but 4 eps / steps of more than 16",
-       .low = 0,
-       .high = 2,
-       .open_low = true},
-      {.name = "start",
-       .value = &start,
-       .what = "where attacks begin: at the image or at random around it [image for fgsm, random for pgd]",
-       .choices = {"image", "random"}}};
-}
-
-void CraftFlags::resolve() {
-  if (attack == "fgsm" && steps.value_or(1) != 1) fail("--steps belongs to --attack pgd: FGSM is one step");
-  if (start.empty()) start = attack == "pgd" ? "random" : "image";
-}
-
-CraftOptions CraftFlags::craft() const {
-  CraftOptions craft{.eps = static_cast<float>(eps),
-                     .steps = attack == "pgd" ? steps.value_or(kPgdSteps) : 1};
-  AttackOptions rule = attack_defaults(parse_attack(attack));
-  rule.steps = craft.steps;
-  craft.step_size = step_size ? static_cast<float>(*step_size) : step_size_of(rule, craft.eps);
-  craft.start = start == "random" ? CraftStart::uniform : CraftStart::image;
-  return craft;
 }
 
 DefenceInfo adversarial_info() {

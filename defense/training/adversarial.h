@@ -5,10 +5,7 @@
 //   Madry et al. 2018                  PGD images alone: --share 1 --attack pgd
 #pragma once
 
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
+#include <cstdint>
 
 #include "defense/training/craft.h"
 #include "defense/training/trained.h"
@@ -43,17 +40,5 @@ class AdversarialTraining final : public Objective {
 };
 
 DefenceInfo adversarial_info();
-
-// The flags of attacks made inside a training step, and what they stand for.
-struct CraftFlags {
-  double eps = 0.3;
-  std::string attack = "fgsm", start;
-  std::optional<int64_t> steps;
-  std::optional<double> step_size;
-
-  std::vector<DefenceOption> options();
-  void resolve();  // an Error where they contradict one another
-  CraftOptions craft() const;
-};
 
 }  // namespace caltrop

@@ -8,6 +8,7 @@
 
 #include "defense/cycles.h"
 #include "defense/evaluation.h"
+#include "defense/training/trained.h"
 #include "engine/autograd.h"
 #include "engine/training.h"
 #include "tests/defense/trial.h"
@@ -15,66 +16,56 @@
 namespace caltrop::test {
 namespace {
 
-// Fast adversarial training (Wong, Rice & Kolter 2020): each mini-batch is attacked with one step of FGSM from its
-// images, and the network learns the attacked ones.
-class FastAdversarial final : public Objective {
+// Input-gradient regularisation (Ross & Doshi-Velez 2018; in L1 as Simon-Gabriel et al. 2019): what FGSM of size eps
+// would add to the loss, to first order, is added to it.
+class SmallSlopes final : public Objective {
  public:
-  explicit FastAdversarial(float eps) : eps_(eps) {}
+  explicit SmallSlopes(float eps) : eps_(eps) {}
 
   BatchLoss loss(const Model& model, const MiniBatch& batch) override {
     const Tensor x = variable(batch.x);
-    const Tensor climbed = batch.x + sign(grad(sum(cross_entropy(model.forward(x), batch.labels)), x)) * eps_;
-    const Tensor zero = Tensor::zeros(x.backend(), {}), one = Tensor::full(x.backend(), {}, -1.0f);
-    const Tensor attacked = (-maximum(-maximum(climbed, zero), one)).detach();  // within the box
-    const Tensor logits = model.forward(attacked, batch.forward);
-    return {cross_entropy(logits, batch.labels), logits};
+    const Tensor logits = model.forward(x, batch.forward);
+    const Tensor losses = cross_entropy(logits, batch.labels);
+    const Tensor slope = grad(sum(losses), x, {.create_graph = true});
+    const Tensor added = sum(abs(slope), {1, 2, 3}) * eps_;
+    return {losses + added, logits, {added}};
   }
+  std::vector<std::string> reports() const override { return {"added"}; }
 
  private:
   float eps_;
 };
 
-class FastTraining final : public Defence {
+class SlopeRegularization final : public TrainedDefence {
  public:
-  std::vector<DefenceOption> options() override {
+  SlopeRegularization()
+      : TrainedDefence("small-slopes", {.epochs = 40, .batch = 32, .rule = {.rate = 0.002f}}) {}
+
+ protected:
+  std::vector<DefenceOption> own_options() override {
     return {{.name = "eps",
              .value = &eps_,
-             .what = "L-inf size of the attacks in training",
+             .what = "L-inf size of the attack whose effect is made small",
              .value_name = "E",
              .low = 0,
              .high = 1,
-             .open_low = true},
-            {.name = "epochs",
-             .value = &epochs_,
-             .what = "passes over the images",
-             .value_name = "N",
-             .low = 1,
-             .high = 1000}};
+             .open_low = true}};
   }
-
-  Defended train(const DefenceTask& task, const TestSet&) override {
-    const auto model =
-        std::make_shared<Model>(task.target.architecture(), task.train.shape(), task.train.backend());
-    model->initialize(Initializer::he_normal, task.seed);
-    Optimizer optimizer({.rate = 0.002f}, model->parameters());
-    FastAdversarial objective(static_cast<float>(eps_));
-    (void)fit(*model, optimizer, task.train, objective, {.epochs = epochs_, .batch = 32, .seed = task.seed});
-    return defended_by(model);
+  std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
+    return std::make_unique<SmallSlopes>(static_cast<float>(eps_));
   }
 
  private:
   double eps_ = 0.1;
-  int64_t epochs_ = 40;
 };
 
-DefenceInfo fast_info() {
-  return {.name = "fast",
-          .summary = "adversarial training with one step of FGSM",
+DefenceInfo small_slopes_info() {
+  return {.name = "small-slopes",
+          .summary = "train for small gradients of the loss with respect to pixels",
           .about = "",
-          .source = "Wong, Rice & Kolter 2020",
-          .make = []() -> std::unique_ptr<Defence> {
-            return std::make_unique<FastTraining>();
-          }};
+          .source = "Ross & Doshi-Velez 2018; Simon-Gabriel et al. 2019",
+          .make = []() -> std::unique_ptr<Defence> { return std::make_unique<SlopeRegularization>(); },
+          .pools = false};
 }
 
 std::string read_text(const std::string& path) {
@@ -100,10 +91,10 @@ TEST_SUITE("defense") {
     const DefenceTask task = trial.task();
     const std::vector<TestSet> tests = make_test_sets(task, {.attacked = 60});
     REQUIRE(tests.size() == 3);
-    const std::unique_ptr<Defence> defence = fast_info().make();
-    REQUIRE(defence->options().size() == 2);
+    const std::unique_ptr<Defence> defence = small_slopes_info().make();
+    REQUIRE(defence->options()[0].name == "eps");
     CHECK(*std::get<double*>(defence->options()[0].value) == 0.1);  // defaults lie where options point
-    defence->resolve("smoke", task.known);
+    defence->resolve("paper", task.known);
     defence->check(task);
     const Defended defended = defence->train(task, tests[0]);
     CHECK((!defended.detects && defended.parameters == 144 * 24 + 24 + 24 * 10 + 10));

@@ -7,46 +7,15 @@
 #include <vector>
 
 #include "engine/autograd.h"
-#include "tests/defense/trial.h"
+#include "tests/defense/training/batch.h"
 
 namespace caltrop::test {
 namespace {
-
-// A mini-batch of the first `count` images, as fit() hands it over.
-struct Batch {
-  std::vector<int64_t> rows;
-  MiniBatch batch;
-
-  Batch(const Images& images, int64_t count, uint64_t step, int64_t first = 0)
-      : rows(row_range(first, first + count)) {
-    batch.x = images.pixels(rows);
-    batch.labels = Labels(images.backend(), images.labels_of(rows));
-    batch.rows = rows;
-    batch.forward = {.training = true, .seed = 5, .step = step};
-  }
-};
-
-Tensor attacked(const Model& model, const Batch& of, CraftOptions options) {
-  StepCraft craft(options);
-  craft.prepare(of.batch, of.batch.x.dim(0));
-  return craft.attack(
-      model, of.batch.x, [&](const Tensor& z) { return cross_entropy(z, of.batch.labels); },
-      of.batch.forward);
-}
 
 std::vector<float> library(const Model& model, const Images& images, int64_t count,
                            const AttackOptions& options, float eps) {
   const std::vector<float> sizes = {eps};
   return craft(model, batch_of(images, 0, count), sizes, options).adversarial.to_host();
-}
-
-std::vector<float> gradients_of(const BatchLoss& loss, const Model& model) {
-  std::vector<float> all;
-  for (const Tensor& g : grad({mean(loss.losses)}, model.parameters())) {
-    const std::vector<float> values = g.to_host();
-    all.insert(all.end(), values.begin(), values.end());
-  }
-  return all;
 }
 
 TEST_SUITE("defense") {

@@ -84,6 +84,23 @@ TEST_SUITE("defense") {
     CHECK(bytes.find("light") != std::string::npos);  // the task's metadata
   }
 
+  TEST_CASE("trained: what an objective keeps is part of a checkpoint") {
+    for (const char* kind : {"free", "fast", "trades", "alp"}) {
+      CAPTURE(kind);
+      Run run;
+      Killer whole, first, rest;
+      const std::string bytes = run.train(kind, "whole", whole, "", 3);
+      first.left = 1;
+      CHECK_THROWS_WITH_AS(run.train(kind, "killed", first, "", 3), "killed", Error);
+      CHECK(run.train(kind, "killed", rest, "", 3) == bytes);
+      CHECK((rest.begun_at == 1 && rest.epochs.size() == 2));
+      for (size_t k = 0; k < 2; ++k) CHECK(rest.epochs[k].reported == whole.epochs[k + 1].reported);
+      CHECK(whole.epochs[0].reported.size() == (std::string(kind) == "free"   ? 0
+                                                : std::string(kind) == "fast" ? 1
+                                                                              : 2));
+    }
+  }
+
   TEST_CASE("trained: --from goes on from a file as from the network in memory") {
     Run run;
     Killer watch;
