@@ -52,16 +52,17 @@ struct Pace {
 
 class AutoPgd {
  public:
-  AutoPgd(Workbench& bench, const Rows& rows, int64_t attempt)
+  AutoPgd(Workbench& bench, const Rows& rows, const Try& attempt)
       : bench_(bench),
         options_(bench.options()),
         open_(rows),
         places_(all_places(rows.count())),
-        step_((static_cast<uint64_t>(attempt) % 64) * static_cast<uint64_t>(options_.steps + 1)) {
+        step_((static_cast<uint64_t>(attempt.number) % 64) * static_cast<uint64_t>(options_.steps + 1)) {
     // Gradients always climb here: a targeted attack negates its loss.
     climbing_ = options_;
     climbing_.targeted = false;
-    x_ = bench.boundary_start(rows, attempt);
+    x_ = rows.start && !attempt.again ? bench.project(options_.norm, rows, rows.start)
+                                      : bench.boundary_start(rows, attempt.number);
     found_ = nothing_found(Tensor::uninitialized(bench.backend(), x_.shape()));
     for (const float eps : rows.eps) paces_.push_back({2.0f * eps, 0, 0, 0});
   }
@@ -211,7 +212,7 @@ class AutoPgd {
 
 Found apgd(Workbench& bench, const Rows& rows, const Try& attempt) {
   const NoGrad values_only;
-  return AutoPgd(bench, rows, attempt.number).run();
+  return AutoPgd(bench, rows, attempt).run();
 }
 
 }  // namespace caltrop

@@ -59,7 +59,11 @@ Found ascend(Workbench& bench, const Rows& rows, const Try& attempt) {
   for (const float eps : rows.eps) step_sizes.push_back(step_size_of(options, eps));
 
   const Tensor x = Tensor::uninitialized(backend, rows.origin.shape());
-  assign(x, options.random_start ? bench.random_start(rows, attempt.number) : rows.origin);
+  if (rows.start && !attempt.again) {
+    assign(x, bench.project(options.norm, rows, rows.start));
+  } else {
+    assign(x, options.random_start ? bench.random_start(rows, attempt.number) : rows.origin);
+  }
   const bool has_momentum = info_of(options.kind).reads_option("decay");
   const Tensor momentum = has_momentum ? Tensor::zeros(backend, x.shape()) : Tensor();
   const GradientCounts counts(backend, rows.count());

@@ -40,6 +40,10 @@ void check_batch(const Classifier& classifier, const AttackBatch& batch, const A
   }
   if (batch.clean && batch.clean.shape() != Shape{n, classifier.outputs()})
     fail("[attack] expected logits ({},{}), got {}", n, classifier.outputs(), to_string(batch.clean.shape()));
+  if (batch.start && batch.start.shape() != batch.x.shape())
+    fail("[attack] expected starts {}, got {}", to_string(batch.x.shape()), to_string(batch.start.shape()));
+  if (batch.start && !info_of(options.kind).starts)
+    fail("[attack] {} begins where its rule says: no start can be given", to_string(options.kind));
   check_classes("labels", batch.labels, n, classifier.outputs());
   if (options.targeted) check_classes("targets", batch.targets, n, classifier.outputs());
 }
@@ -87,7 +91,8 @@ class Crafter {
              repeat(batch_.indices, epsilons_.size()),
              repeat(clean.attacked, epsilons_.size()),
              {},
-             {}};
+             {},
+             batch_.start ? repeat(batch_.start, result_.sizes) : Tensor()};
     for (size_t i = 0; i < batch_.indices.size(); ++i)
       rows_.eps.insert(rows_.eps.end(), epsilons_.begin(), epsilons_.end());
     // An image that is wrong by itself is left as it is, but by an ascent.
@@ -107,7 +112,8 @@ class Crafter {
     const Phase looking("clean");
     Workbench bench(classifier_, options_);
     Clean clean{options_.targeted ? batch_.targets : batch_.labels, {}, {}};
-    const bool shares_gradient = info_.ascent && !options_.random_start && !classifier_.random();
+    const bool shares_gradient =
+        info_.ascent && !options_.random_start && !batch_.start && !classifier_.random();
     if (batch_.clean) {
       clean.logits = batch_.clean;
     } else if (!shares_gradient || options_.predicted_labels) {

@@ -126,9 +126,9 @@ float default_eps(Norm norm);
 float default_eps(AttackKind kind, Norm norm);
 // Whether it draws random numbers: another seed, other images.
 bool draws(const AttackOptions& options);
-// Passes through the network for one image and size, forward and backward counted as one: an estimate of the most, for
-// who plans; images that are fooled leave most attacks early.
-double most_passes(const AttackOptions& options);
+// Passes through a network of so many classes for one image and size, one of a forward and a backward each: an estimate of
+// the most, for who plans; images that are fooled leave most attacks early.
+double most_passes(const AttackOptions& options, int64_t classes = 10);
 // The length of a step under `eps` and these options.
 float step_size_of(const AttackOptions& options, float eps);
 
@@ -168,6 +168,7 @@ struct AttackBatch {
   std::vector<int32_t> labels;   // true classes
   std::vector<int32_t> targets;  // wanted classes, when targeted; else empty
   Tensor clean = {};             // (n,outputs) the logits of x where they are known; else empty
+  Tensor start = {};             // (n,h,w,c) where the first try begins, drawn into the ball; else empty
 };
 
 // One image under one eps.

@@ -47,7 +47,10 @@ class InOrder {
       // Image by image: a chunk's own sum would depend on where it ends.
       report_.forward_passes += ready.images[i].forward_passes;
       report_.backward_passes += ready.images[i].backward_passes;
-      if (!known()) continue;
+      const auto own = std::span(ready.rows)
+                           .subspan(i * static_cast<size_t>(ready.sizes), static_cast<size_t>(ready.sizes));
+      const bool last = job_.last && job_.last(ready.images[i], own);
+      if (!last && !known()) continue;
       over_ = true;
       ready.images.resize(i + 1);
       ready.rows.resize((i + 1) * static_cast<size_t>(ready.sizes));
@@ -188,6 +191,8 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
   if (options.targeted && job.targets.size() != job.rows.size()) {
     fail("[attack] expected {} targets, got {}", count, job.targets.size());
   }
+  if (!job.starts.empty() && job.starts.size() != job.rows.size() * static_cast<size_t>(images.image_size()))
+    fail("[attack] expected starts of {} values, got {}", count * images.image_size(), job.starts.size());
   AttackReport report;
   for (const float eps : epsilons) report.sizes.push_back({.size = eps});
   InOrder results(report, job);
@@ -210,6 +215,13 @@ AttackReport attack_images(const Classifier& classifier, const Images& images,
     AttackBatch batch{images.pixels(rows), {rows.begin(), rows.end()}, {}, {}};
     for (const int64_t row : rows) batch.labels.push_back(images.labels()[static_cast<size_t>(row)]);
     if (!job.clean.empty()) batch.clean = clean_logits(rows);
+    if (!job.starts.empty()) {
+      const auto size = static_cast<size_t>(images.image_size());
+      batch.start = Tensor::from(
+          classifier.backend(), batch.x.shape(),
+          std::span(job.starts)
+              .subspan(static_cast<size_t>(begin) * size, static_cast<size_t>(end - begin) * size));
+    }
     if (options.targeted) batch.targets.assign(job.targets.begin() + begin, job.targets.begin() + end);
     AttackResult result = craft_checked(classifier, batch, epsilons, options);
     if (job.answers) judge_again(result, batch, options, job);

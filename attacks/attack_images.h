@@ -108,12 +108,16 @@ std::optional<bool> at_least(const AttackSummary& summary, double share, int64_t
 struct AttackJob {
   std::vector<int64_t> rows = {};     // which images of the set, in this order
   std::vector<int32_t> targets = {};  // one for each of `rows`, when targeted
+  // Where the first try begins, in the box: the pixels of each of `rows` after one another; empty: as the attack has it.
+  std::vector<float> starts = {};
   // The logits of every image of the set where the network has been asked already, (images,outputs) row-major; else
   // empty. Never of a classifier that draws.
   std::span<const float> clean = {};
   // Ends behind the first image, in the order of `rows`, after which it is known of every size whether the robust accuracy
   // over all rows is at least this; what comes after it counts nowhere, passes neither.
   std::optional<double> until = {};
+  // The same by who is asked after each image, in the order of `rows`, one at a time, with its rows: whether it was the last.
+  std::function<bool(const AttackedImage& image, std::span<const AttackRow> rows)> last = {};
   // Whoever answers where the classifier is attacked in its stead, of images (n,h,w,c) by their numbers: a class, or
   // `alarm`, which is no answer that an attack wants. The rows' answers, and what counts as a success, are these then, and
   // have no confidence. Empty: the classifier itself.

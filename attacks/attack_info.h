@@ -30,6 +30,7 @@ struct AttackInfo {
   bool gradients = true;  // whether it needs them
   // Climbs cross-entropy with every row in every try, fooled or not; sizes share their first gradient.
   bool ascent = false;
+  bool starts = false;        // can begin where it is told (AttackBatch::start)
   bool random_start = false;  // unless told otherwise
   bool draws = false;         // random numbers whatever the options
   // Goes for the likeliest other classes in turn, AttackOptions::target_classes of them: Rows::goals.

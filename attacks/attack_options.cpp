@@ -136,17 +136,30 @@ bool draws(const AttackOptions& options) {
   return std::any_of(stages.begin(), stages.end(), [](const AttackOptions& stage) { return draws(stage); });
 }
 
-double most_passes(const AttackOptions& options) {
+double most_passes(const AttackOptions& options, int64_t classes) {
   const AttackInfo& info = info_of(options.kind);
   double passes = 0;
   if (info.stages) {
-    for (const AttackOptions& stage : info.stages(options)) passes += most_passes(stage);
+    for (const AttackOptions& stage : info.stages(options)) passes += most_passes(stage, classes);
     return passes;
   }
   passes = static_cast<double>(options.steps * options.restarts);
   if (options.kind == AttackKind::cw) passes *= static_cast<double>(options.cw.rounds);
-  if (info.by_class) passes *= static_cast<double>(options.target_classes);
-  return info.gradients ? passes : passes / 3;  // a pass backward is two forward
+  if (info.by_class) passes *= static_cast<double>(std::min(options.target_classes, classes - 1));
+  // A pass backward is two forward; DeepFool and FAB take a gradient for each class, FAB looks at the result too.
+  const auto in_passes = [&](int64_t forward, int64_t backward) {
+    return passes * static_cast<double>(forward + 2 * backward) / 3;
+  };
+  switch (options.kind) {
+    case AttackKind::deepfool:
+      return in_passes(1, std::min(options.deepfool.candidates, classes) - 1);
+    case AttackKind::fab:
+      return in_passes(2, classes);
+    case AttackKind::fab_t:
+      return in_passes(2, 1);
+    default:
+      return in_passes(1, info.gradients ? 1 : 0);
+  }
 }
 
 float step_size_of(const AttackOptions& options, float eps) {

@@ -62,8 +62,9 @@ void put(const Tensor& to, int64_t place, const Tensor& from, int64_t row) {
 }
 
 Rows take(const Rows& rows, std::span<const int64_t> places) {
-  return {take(rows.origin, places), take(rows.indices, places), take(rows.labels, places),
-          take(rows.goals, places), take(rows.eps, places)};
+  return {take(rows.origin, places), take(rows.indices, places),
+          take(rows.labels, places), take(rows.goals, places),
+          take(rows.eps, places),    rows.start ? take(rows.start, places) : Tensor()};
 }
 
 void assign(const Tensor& to, const Tensor& from) {

@@ -19,6 +19,7 @@ struct Rows {
   std::vector<int32_t> labels;   // the attacked label, or when targeted the target
   std::vector<int32_t> goals;    // of apgd-t and fab-t: the class to reach; else empty
   std::vector<float> eps;        // infinity: no bound
+  Tensor start = {};             // (r,h,w,c) where a first try begins; empty: as the attack has it
   int64_t count() const { return static_cast<int64_t>(indices.size()); }
 };
 

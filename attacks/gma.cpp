@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/named.h"
@@ -90,8 +91,9 @@ double GmaSizeResult::accuracy() const {
   return lowest;
 }
 
-double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries) {
-  return most_passes(options) * (is_minimum_norm(options.kind) ? 1.0 : static_cast<double>(sizes * tries));
+double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries, int64_t classes) {
+  return most_passes(options, classes) *
+         (is_minimum_norm(options.kind) ? 1.0 : static_cast<double>(sizes * tries));
 }
 
 std::optional<GmaAnalysis::Fooling> GmaAnalysis::fooling() const {
@@ -158,23 +160,33 @@ namespace {
 GmaAnalysis analyze_nearest(const Classifier& classifier, const Images& images,
                             std::span<const GmaSize> sizes, const AttackOptions& options, AttackJob job) {
   GmaTally tally(sizes, options.norm);
+  // What is left of a row at a size: the image as it is where the perturbation does not fit.
+  const auto at_size = [&](const AttackedImage& image, const AttackRow& found, size_t s) {
+    const float length = options.norm == Norm::linf ? found.linf : found.l2;
+    if (length <= sizes[s].eps) return found;
+    const bool alarm = job.answers && image.clean_prediction == job.alarm;
+    return AttackRow{.prediction = image.clean_prediction,
+                     .success = image.clean_prediction != image.label && !alarm,
+                     .alarm = alarm,
+                     .confidence = image.clean_confidence};
+  };
   job.sink = [&](int64_t first, const AttackResult& chunk) {
     for (size_t i = 0; i < chunk.images.size(); ++i) {
-      const AttackedImage& image = chunk.images[i];
-      const AttackRow& found = chunk.rows[i];
-      const bool alarm = job.answers && image.clean_prediction == job.alarm;
-      const AttackRow unattacked{.prediction = image.clean_prediction,
-                                 .success = image.clean_prediction != image.label && !alarm,
-                                 .alarm = alarm,
-                                 .confidence = image.clean_confidence};
-      const float length = options.norm == Norm::linf ? found.linf : found.l2;
-      for (size_t s = 0; s < sizes.size(); ++s) {
-        tally.add(first + static_cast<int64_t>(i), static_cast<int64_t>(s), 0, image,
-                  length <= sizes[s].eps ? found : unattacked);
-      }
+      for (size_t s = 0; s < sizes.size(); ++s)
+        tally.add(first + static_cast<int64_t>(i), static_cast<int64_t>(s), 0, chunk.images[i],
+                  at_size(chunk.images[i], chunk.rows[i], s));
     }
   };
-  job.until.reset();  // the sizes are read off one perturbation
+  std::vector<AttackSummary> seen;  // at each size, of the images so far
+  for (const GmaSize& size : sizes) seen.push_back({.size = size.eps});
+  if (const std::optional<double> until = std::exchange(job.until, {})) {
+    const auto all = static_cast<int64_t>(job.rows.size());
+    job.last = [&, until, all](const AttackedImage& image, std::span<const AttackRow> found) {
+      for (size_t s = 0; s < sizes.size(); ++s) seen[s].add(image, at_size(image, found[0], s));
+      return std::ranges::all_of(
+          seen, [&](const AttackSummary& summary) { return at_least(summary, *until, all).has_value(); });
+    };
+  }
   const float unbounded = std::numeric_limits<float>::infinity();
   const AttackReport report = attack_images(classifier, images, std::span(&unbounded, 1), options, job);
   GmaAnalysis done = tally.analysis();

@@ -77,7 +77,7 @@ struct GmaSizeResult {
 };
 
 // Passes through a network, forward and backward counted as one, that gma_analyze() takes for an image; an estimate.
-double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries);
+double expected_passes(const AttackOptions& options, size_t sizes, int64_t tries, int64_t classes = 10);
 
 struct GmaAnalysis {
   Norm norm = Norm::linf;

@@ -284,7 +284,7 @@ DefenceCost Cycles::cost(const DefenceTask& task) const {
   cost.bytes += 3 * bytes;  // the checkpoint, with Adam's moments
   const std::vector<PoolAttack> attacks = pool_recipe(task.known);
   double passes = 0;
-  for (const PoolAttack& attack : attacks) passes += most_passes(attack.options);
+  for (const PoolAttack& attack : attacks) passes += most_passes(attack.options, task.classes);
   cost.macs += kPasses * static_cast<double>(count_macs(task.target.architecture(), shape)) *
                static_cast<double>(pool_size(task)) * passes / static_cast<double>(attacks.size());
   return cost;

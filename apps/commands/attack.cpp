@@ -1,13 +1,13 @@
 // caltrop attack: one attack of the suite on the images of a data set.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
 
 #include "apps/commands/attack_flags.h"
-#include "apps/commands/attack_report.h"
-#include "apps/commands/evaluation.h"
+#include "apps/commands/per_image.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -15,8 +15,11 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/attack_report.h"
+#include "apps/report/evaluation.h"
 #include "apps/report/table.h"
 #include "attacks/adaptive.h"
+#include "attacks/attack_info.h"
 #include "attacks/diagnosis.h"
 #include "data/attacked_set.h"
 
@@ -37,6 +40,7 @@ struct AttackCommand {
   std::string subset = "test";
   std::optional<Size> eps;
   std::optional<int64_t> target, save_images;
+  std::string target_file, start;
   int64_t batch = 0;
 };
 
@@ -64,6 +68,17 @@ void declare(Flags& flags, AttackCommand& options) {
                "attack the true label, or what the network says");
   flags.integer("target", options.target, 0, 1 << 20, "CLASS",
                 "push the images of the other classes towards this one; success is to arrive", "untargeted");
+  flags.text(
+      "target-file", options.target_file, "FILE",
+      "push each image towards a class of its own: an NPY array of integers, one for each attacked image, or "
+      "an NPZ file with index and target",
+      "untargeted");
+  flags.exclusive({"target", "target-file"});
+  flags.text(
+      "start", options.start, "FILE",
+      "begin at these points, drawn into the ball: an adversarial.npz, or an NPY array (n,h,w,c) of pixels "
+      "from 0 to 1; fgsm, bim, pgd, mim, apgd-ce, apgd-dlr, apgd-t",
+      "as the attack has it");
   flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
                 "store the first N attacked images", "all");
   flags.group("Defence in front of the network");
@@ -178,17 +193,28 @@ class Kept {
                 {"backward_passes", "backward", Column::Kind::count}}};
 };
 
-// All images; with a target those of other classes: one of the target class has nowhere to go and would count as
+// All images; with targets those that are of another class: one of the target class has nowhere to go and would count as
 // a success.
-AttackJob job_of(const AttackCommand& options, const EvaluationData& data, Console& console) {
-  const Images& images = data.images;
+AttackJob job_of(const AttackCommand& options, const Trained& trained, Console& console) {
+  const EvaluationData& data = trained.data;
   AttackJob job{.rows = data.rows, .batch = options.batch};
-  if (!options.target) return job;
-  std::erase_if(job.rows,
-                [&](int64_t i) { return images.labels()[static_cast<size_t>(i)] == *options.target; });
-  if (job.rows.empty()) fail("--target {}: every image is of this class already", *options.target);
-  console.note("{} images of class {} are left out", data.rows.size() - job.rows.size(), *options.target);
-  job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  if (options.target) job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
+  if (!options.target_file.empty())
+    job.targets = read_targets(options.target_file, job.rows, trained.model.outputs());
+  size_t kept = 0;
+  for (size_t k = 0; k < job.targets.size(); ++k) {
+    if (data.images.labels()[static_cast<size_t>(job.rows[k])] == job.targets[k]) continue;
+    job.rows[kept] = job.rows[k];
+    job.targets[kept++] = job.targets[k];
+  }
+  if (!job.targets.empty()) {
+    const std::string flag = options.target ? fmt::format("--target {}", *options.target) : "--target-file";
+    if (kept == 0) fail("{}: every image is of this class already", flag);
+    console.note("{} images are left out: they are of the class of {}", job.rows.size() - kept, flag);
+    job.rows.resize(kept);
+    job.targets.resize(kept);
+  }
+  if (!options.start.empty()) job.starts = read_starts(options.start, job.rows, data.images.shape());
   return job;
 }
 
@@ -196,9 +222,16 @@ void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
   const ChosenAttack chosen =
-      choose_attack(options.attack, flags, options.eps, options.target.has_value(), options.common.seed);
+      choose_attack(options.attack, flags, options.eps, options.target || !options.target_file.empty(),
+                    options.common.seed);
   const AttackOptions& attack = chosen.options;
   choose_draws(options, attack);
+  if (!options.start.empty() && !info_of(attack.kind).starts)
+    usage_error(
+        "--start is for attacks that can begin anywhere, fgsm, bim, pgd, mim, apgd: {} does not read it",
+        options.attack.kind);
+  for (std::string* path : {&options.target_file, &options.start})
+    if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
   options.eps = chosen.asked;
   const std::vector<float> sizes = {chosen.eps};
   Backend& backend = open_backend(options.common, console);
@@ -208,7 +241,10 @@ void run(AttackCommand& options, const Flags& flags) {
   if (options.target && *options.target >= trained.model.outputs()) {
     fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
   }
-  AttackJob job = job_of(options, trained.data, console);
+  AttackJob job = job_of(options, trained, console);
+  Json facts = trained.facts;
+  if (!options.target_file.empty()) facts["inputs"]["target_file_crc32"] = file_crc32(options.target_file);
+  if (!options.start.empty()) facts["inputs"]["start_crc32"] = file_crc32(options.start);
   const auto count = static_cast<int64_t>(job.rows.size());
 
   FrontDefence defence{.levels = options.quantize,
@@ -231,7 +267,7 @@ void run(AttackCommand& options, const Flags& flags) {
   const std::string out = folder_or_free(
       options.common.out,
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
-  const RunConfig config = make_config(flags, trained.facts);
+  const RunConfig config = make_config(flags, facts);
   const RunFolder folder(out, config, options.common.resume);
   Kept kept(images, options.save_images.value_or(count));
   job.sink = [&](int64_t, const AttackResult& chunk) {

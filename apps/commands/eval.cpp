@@ -4,15 +4,15 @@
 #include <filesystem>
 #include <functional>
 
-#include "apps/commands/attack_report.h"
 #include "apps/commands/eval_attacked.h"
-#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/attack_report.h"
+#include "apps/report/evaluation.h"
 #include "apps/report/table.h"
 #include "data/npz.h"
 #include "data/verification.h"

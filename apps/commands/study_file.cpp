@@ -98,10 +98,11 @@ StudyNetwork read_network(const Json& json) {
                 if (!trained) flags.integer("epochs", network.epochs, 0, kMaxEpochs, "N", "of training");
                 flags.integer("train-images", network.train_images, 1, std::numeric_limits<int32_t>::max(),
                               "N", "the first N training images", "all");
-                for (const char* key : {"epochs", "initializer", "train-images", "model", "arch"})
+                for (const char* key : {"epochs", "initializer", "train-images"})
                   if (!trained || key != std::string_view("epochs")) flags.exclusive({"weights", key});
               },
               {"train"});
+  if (!network.given() && json.contains("layout")) fail("layout: it is of weights that are given");
   if (trained && network.given()) fail("train: the network is given by 'weights'");
   if (network.given()) {
     const NamedFile file = named_files(
@@ -127,34 +128,44 @@ StudyDataset read_dataset(const Json& json) {
   return dataset;
 }
 
+// What attacks have of the study where they say none of their own.
 struct Common {
   std::string norm = "linf";
   std::vector<Size> sizes;
+  std::optional<double> until;
+
+  void declare(Flags& flags) {
+    flags.choice("norm", norm, {"linf", "l2", "l1"}, "");
+    flags.sizes("eps", sizes, {.low = 0, .high = kMaxSize}, "SIZES", "");
+    flags.number("until-robust", until, {.low = 0, .high = 1}, "SHARE", "", "all images");
+  }
 };
 
 StudyAttack read_attack(const Json& json, const Common& common) {
   Common own = common;
   if (json.is_string()) {
     if (own.sizes.empty()) fail("eps is missing: the sizes");
-    return parse_attack_spec(json.get<std::string>(), own.norm, own.sizes);
+    StudyAttack attack = parse_attack_spec(json.get<std::string>(), own.norm, own.sizes);
+    attack.until = own.until;
+    return attack;
   }
   if (!json.is_object()) fail("expected a name or an object, got {}", short_text(json));
   Json shared = Json::object();
-  for (const char* key : {"norm", "eps"})
+  for (const char* key : {"norm", "eps", "until_robust", "until-robust"})
     if (json.contains(key)) shared[key] = json[key];
-  read_object(shared, [&](Flags& flags) {
-    flags.choice("norm", own.norm, {"linf", "l2", "l1"}, "");
-    flags.sizes("eps", own.sizes, {.low = 0, .high = kMaxSize}, "SIZES", "");
-  });
+  read_object(shared, [&](Flags& flags) { own.declare(flags); });
   const Json attack = json.value("attack", Json());
   if (!attack.is_string()) fail("'attack' is missing: the name of an attack");
   if (own.sizes.empty()) fail("eps is missing: the sizes");
-  const std::vector<std::string> words = words_of(json, {"name", "attack", "norm", "eps"});
+  const std::vector<std::string> words =
+      words_of(json, {"name", "attack", "norm", "eps", "until_robust", "until-robust"});
   std::string name = attack.get<std::string>();
   for (const std::string& word : words) name += ":" + word;
   if (json.contains("name")) name = json["name"].is_string() ? json["name"].get<std::string>() : "";
   if (name.empty()) fail("'name' is no text");
-  return study_attack(name, attack.get<std::string>(), words, own.norm, own.sizes);
+  StudyAttack read = study_attack(name, attack.get<std::string>(), words, own.norm, own.sizes);
+  read.until = own.until;
+  return read;
 }
 
 // Each element of a list by `read`, whose problems are said with its place.
@@ -186,8 +197,7 @@ StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
       fail("expected the schema study/1, got {}", short_text(json["schema"]));
     read_object(json,
                 [&](Flags& flags) {
-                  flags.choice("norm", common.norm, {"linf", "l2", "l1"}, "");
-                  flags.sizes("eps", common.sizes, {.low = 0, .high = kMaxSize}, "SIZES", "");
+                  common.declare(flags);
                   flags.integer("seeds", seeds, 1, 1000, "N", "");
                   flags.integer("seed", first, 0, std::numeric_limits<int64_t>::max() - 1000, "N", "");
                   flags.numbers("shares", study.shares, {.low = 0, .high = 1, .open_low = true}, "SHARES",

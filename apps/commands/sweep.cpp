@@ -34,11 +34,11 @@ void declare(Flags& flags, SweepOptions& options) {
   flags.group("Sweep");
   add_crossed_flags(flags, options.crossed, "trained networks (safetensors)");
   flags.integer("seeds", options.seeds, 1, 1000, "N", "seeds: --seed, --seed + 1, ...");
-  flags.number("until-robust", options.until, {.low = 0, .high = 1}, "SHARE",
-               "end an attack on a network as soon as it is known of each size whether the robust accuracy "
-               "is at least "
-               "this; not cw, deepfool, fab",
-               "all images");
+  flags.number(
+      "until-robust", options.until, {.low = 0, .high = 1}, "SHARE",
+      "end an attack on a network as soon as it is known of each size whether the robust accuracy is at "
+      "least this",
+      "all images");
   flags.group("Sweep", Scope::local);
   flags.toggle("dry-run", options.dry_run,
                "say what would run, how long it takes and how much it stores, and end");

@@ -86,8 +86,17 @@ NamedNetworks open_networks(const Crossed& crossed, CrossedOptions& options, con
   DataOptions& data = options.data;
   const std::string& subset = options.subset;
   NamedNetworks opened;
-  ModelOptions first = options.model;
-  first.weights = files.at(0).file;
+  std::vector<ModelOptions> models;
+  bool all_say = true;
+  for (const NamedFile& named : files) {
+    models.push_back(options.model);
+    models.back().weights = named.file;
+    all_say = all_say && says_network(models.back());
+  }
+  // Of several, --model and --arch are for those that do not say.
+  for (ModelOptions& model : models)
+    if (!all_say && says_network(model)) model.model.clear(), model.arch.clear();
+  ModelOptions& first = models[0];
   Trained trained = open_trained(first, data, subset, flags, backend, console);
   opened.facts = trained.data.info.facts;
   opened.images =
@@ -104,10 +113,8 @@ NamedNetworks open_networks(const Crossed& crossed, CrossedOptions& options, con
   };
   add(files[0], std::move(trained.model), trained.facts);
   for (size_t k = 1; k < files.size(); ++k) {
-    ModelOptions other = options.model;
-    other.weights = files[k].file;
     OpenedNetwork network =
-        open_network(other, opened.images->test.shape(), opened.images->info.classes, backend);
+        open_network(models[k], opened.images->test.shape(), opened.images->info.classes, backend);
     if (!flags.given("dataset") && !network.dataset.empty() && network.dataset != data.dataset)
       fail("{} was trained on {}, {} on {}; give --dataset to attack both on the same images", files[k].file,
            network.dataset, files[0].file, data.dataset);

@@ -2,7 +2,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "apps/commands/evaluation.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -10,6 +9,7 @@
 #include "apps/core/run_folder.h"
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/evaluation.h"
 #include "data/split.h"
 #include "engine/early_stopping.h"
 #include "engine/training.h"

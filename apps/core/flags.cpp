@@ -12,10 +12,6 @@
 namespace caltrop {
 namespace {
 
-bool is_fact(std::string_view key) {
-  return std::ranges::count(config_fact_keys(), key) > 0;
-}
-
 // CLI11's own numbers may be octal or nan, so that they are read here.
 auto integer_reader(int64_t low, int64_t high) {
   return [low, high](const std::string& text) {
@@ -142,7 +138,7 @@ void Flags::add(const std::string& name, Value& value, const std::vector<std::st
                             ->default_str(shown_default.empty() ? fallback : shown_default)
                             ->group(group_);
   const std::string word = name.substr(name.starts_with("--") ? 2 : 0);
-  flags_.push_back({word, is_fact(word) ? name : word, option, scope_, [&value] {
+  flags_.push_back({word, is_config_fact(word) ? name : word, option, scope_, [&value] {
                       return in_json(value);
                     }});
 }
@@ -302,7 +298,8 @@ void Flags::check_outputs() const {
            std::filesystem::absolute(a).lexically_normal() == std::filesystem::absolute(b).lexically_normal();
   };
   const std::vector<const char*> outputs = {"json", "logits", "features"};
-  std::vector<const char*> others = {"weights", "config", "attacked", "indices", "file"};
+  std::vector<const char*> others = {"weights",     "config", "attacked", "indices",
+                                     "target-file", "start",  "file"};
   for (const char* output : outputs) {
     for (const std::filesystem::path& to : files_of(output)) {
       for (const char* other : others) {
@@ -316,89 +313,6 @@ void Flags::check_outputs() const {
     }
     others.push_back(output);
   }
-}
-
-// --config, or with --resume the one that the run in --out began with.
-std::filesystem::path Flags::config_file() const {
-  if (on_command_line("config")) return find("config")->get().get<std::string>();
-  if (!on_command_line("resume") || !on_command_line("out")) return {};
-  const auto own = std::filesystem::path(find("out")->get().get<std::string>()) / "config.json";
-  std::error_code error;
-  return std::filesystem::exists(own, error) ? own : std::filesystem::path();
-}
-
-// Values go to CLI11 as the text that the command line would have had, so that a file and the command line
-// mean and allow the same.
-void Flags::read_config(const std::filesystem::path& path) {
-  const std::string where = path.string();
-  Json known = Json::object();
-  for (const Flag& flag : flags_) known[flag.key] = nullptr;
-  const Json config = current_config(read_json(path), known, where);
-  facts_ = Json::object();
-  const auto text_of = [](const Json& value) {
-    return value.is_string() ? value.get<std::string>() : value.dump();
-  };
-  for (const auto& [key, value] : config.items()) {
-    if (key == "command" && value != command_) {
-      fail("{}: it configures 'caltrop {}', not 'caltrop {}'", where,
-           value.is_string() ? shown(value.get<std::string>()) : "?", command_);
-    }
-    if (is_fact(key)) {
-      facts_[key] = value;
-      continue;
-    }
-    const auto flag = std::ranges::find(flags_, key, &Flag::key);
-    if (flag == flags_.end() || key == "config") {
-      std::vector<std::string> keys = config_fact_keys();
-      for (const Flag& known : flags_) keys.push_back(known.key);
-      fail("{}: unknown key '{}'{}", where, shown(key), did_you_mean(key, keys));
-    }
-    const auto is_typed = [this](const CLI::Option* option) {
-      return typed(option);
-    };
-    if (is_typed(flag->option) || std::ranges::any_of(flag->option->get_excludes(), is_typed)) continue;
-    std::vector<std::string> parts;
-    for (const Json& part : value.is_array() ? value : Json::array({value})) {
-      if (!part.is_primitive() || part.is_null())
-        fail("{}: --{}: expected a value or a list of values, got {}", where, flag->name, short_text(value));
-      parts.push_back(text_of(part));
-    }
-    try {
-      flag->option->add_result(fmt::format("{}", fmt::join(parts, ",")));
-      flag->option->run_callback();
-    } catch (const CLI::ParseError& problem) {
-      fail("{}: {}", where, shown(problem.what(), 2000));
-    }
-  }
-}
-
-Json Flags::recipe() const {
-  Json result = Json::object();
-  for (const Flag& flag : flags_) {
-    if (flag.scope != Scope::recipe) continue;
-    if (Json value = flag.get(); !value.is_null()) result[flag.key] = std::move(value);
-  }
-  return result;
-}
-
-const std::vector<std::string>& config_fact_keys() {
-  static const std::vector<std::string> keys = {"schema", "command", "version", "commit",
-                                                "study",  "data",    "network", "inputs"};
-  return keys;
-}
-
-Json current_config(Json config, const Json& known, const std::string& where) {
-  if (!config.is_object()) fail("{}: expected a JSON object, got {}", where, config.type_name());
-  if (const Json schema = config.value("schema", Json(kConfigSchema)); schema != kConfigSchema)
-    fail("{}: expected the schema {}, got {}", where, kConfigSchema, short_text(schema));
-  if (config.contains("schema")) return config;
-  // In files of config/1 a flag of a fact's name has taken its place.
-  for (const std::string& fact : config_fact_keys()) {
-    if (!config.contains(fact) || !known.contains("--" + fact)) continue;
-    config["--" + fact] = config[fact];
-    config.erase(fact);
-  }
-  return config;
 }
 
 }  // namespace caltrop

@@ -149,6 +149,7 @@ class Flags {
 // Keys of config.json that record facts and are no flags. A flag of such a name has its dashes in its key: the
 // --version of autoattack.
 const std::vector<std::string>& config_fact_keys();
+bool is_config_fact(std::string_view key);
 
 // "config/2": "schema" in config.json. Files of "config/1" have none.
 inline constexpr const char* kConfigSchema = "config/2";

@@ -255,6 +255,10 @@ SafeTensorFile read_weights(ModelOptions& options) {
   return read_safetensors(options.weights);
 }
 
+bool says_network(ModelOptions& options) {
+  return stated_network(read_weights(options), options.weights).has_value();
+}
+
 Model stored_network(const SafeTensorFile& file, const ModelOptions& options, ImageShape input,
                      int64_t classes, Backend& backend) {
   const std::optional<StatedNetwork> stated = stated_network(file, options.weights);

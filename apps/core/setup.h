@@ -59,6 +59,8 @@ void expect_outputs(const Model& model, const DataInfo& data, const std::string&
 
 // A weights file as it stands; `options.weights` is absolute from there on.
 SafeTensorFile read_weights(ModelOptions& options);
+// Whether its metadata name a network.
+bool says_network(ModelOptions& options);
 // Its network: the one that the metadata name, or else --model or --arch for images of `input` and this many classes;
 // where both are there they must agree. The layout is the metadata's or that of --layout; "auto" takes a file that
 // names no network to be PyTorch's.

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/attack_report.h"
 #include "apps/report/page.h"
 
 namespace caltrop {

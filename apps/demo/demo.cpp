@@ -1,9 +1,7 @@
 // caltrop demo: the main job in a few minutes: train a network, attack it, defend it, and read what happened.
 #include <algorithm>
 
-#include "apps/commands/attack_report.h"
 #include "apps/commands/defend_report.h"
-#include "apps/commands/evaluation.h"
 #include "apps/core/build_info.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
@@ -15,6 +13,8 @@
 #include "apps/demo/defended.h"
 #include "apps/demo/page.h"
 #include "apps/demo/result.h"
+#include "apps/report/attack_report.h"
+#include "apps/report/evaluation.h"
 #include "apps/report/table.h"
 #include "engine/training.h"
 #include "engine/zoo.h"

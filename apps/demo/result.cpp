@@ -1,7 +1,7 @@
 #include "apps/demo/result.h"
 
-#include "apps/commands/attack_report.h"
 #include "apps/commands/defend_report.h"
+#include "apps/report/attack_report.h"
 
 namespace caltrop {
 

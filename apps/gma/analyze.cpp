@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -13,6 +12,7 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/gma/flags.h"
+#include "apps/report/attack_report.h"
 #include "apps/report/table.h"
 #include "attacks/gma/replay.h"
 #include "data/gma_set.h"

@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <map>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -12,6 +11,7 @@
 #include "apps/core/setup.h"
 #include "apps/core/text_layout.h"
 #include "apps/gma/flags.h"
+#include "apps/report/attack_report.h"
 #include "attacks/attack_images.h"
 #include "data/gma_set.h"
 #include "engine/text.h"

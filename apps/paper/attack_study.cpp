@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/attack_report.h"
 #include "apps/report/figure.h"
 #include "apps/report/table.h"
 #include "apps/study/report.h"

@@ -11,12 +11,12 @@ namespace {
 // F1 and accuracy under GMA, PGD, FGSM and CW, in per cent, digit for digit: some cells are the same in both
 // tables.
 using Row = std::array<double, 8>;
-using Rows = std::array<Row, 12>;  // EAT model 1, 2, 3, each after cycles 1 to 4
+using Grid = std::array<Row, 12>;  // EAT model 1, 2, 3, each after cycles 1 to 4
 
 constexpr Row kTable3Mnist = {99.87, 99.85, 99.82, 99.33, 99.89, 99.80, 99.20, 99.89};
 constexpr Row kTable3Fashion = {99.89, 99.76, 99.87, 99.79, 99.88, 99.87, 99.89, 99.89};
 
-constexpr Rows kTable5 = {{{72.80, 72.00, 74.66, 74.63, 73.87, 73.54, 72.55, 73.35},
+constexpr Grid kTable5 = {{{72.80, 72.00, 74.66, 74.63, 73.87, 73.54, 72.55, 73.35},
                            {74.62, 73.89, 73.77, 73.67, 74.26, 74.68, 74.27, 74.17},
                            {81.57, 81.66, 80.71, 80.65, 82.60, 82.56, 82.10, 81.61},
                            {82.68, 81.67, 81.24, 80.54, 83.24, 82.64, 83.42, 82.12},
@@ -28,7 +28,7 @@ constexpr Rows kTable5 = {{{72.80, 72.00, 74.66, 74.63, 73.87, 73.54, 72.55, 73.
                            {76.66, 78.10, 79.42, 76.57, 78.72, 78.52, 77.62, 76.92},
                            {95.82, 95.80, 94.67, 94.87, 94.23, 94.30, 95.53, 95.66},
                            {98.69, 98.55, 96.38, 96.17, 96.00, 95.26, 95.64, 96.27}}};
-constexpr Rows kTable6 = {{{71.30, 71.21, 74.66, 74.63, 73.87, 73.54, 72.55, 73.35},
+constexpr Grid kTable6 = {{{71.30, 71.21, 74.66, 74.63, 73.87, 73.54, 72.55, 73.35},
                            {73.67, 73.64, 73.71, 73.65, 73.25, 73.45, 73.25, 73.15},
                            {83.28, 83.26, 83.27, 83.25, 83.65, 83.53, 83.29, 83.26},
                            {84.68, 84.56, 84.42, 84.12, 84.32, 84.20, 84.50, 84.35},
@@ -118,7 +118,7 @@ PrintedRow printed_vote(const std::string& dataset) {
 PrintedRow printed_network(const std::string& dataset, const std::string& model, size_t cycle) {
   const auto member = std::ranges::find(kPaperMembers, model);
   if (member == kPaperMembers.end()) fail("[paper] the paper has no {}", model);
-  const Rows& rows = dataset == "mnist" ? kTable5 : kTable6;
+  const Grid& rows = dataset == "mnist" ? kTable5 : kTable6;
   return by_attack(rows.at(4 * static_cast<size_t>(member - kPaperMembers.begin()) + cycle));
 }
 

@@ -70,9 +70,10 @@ struct PlannedCell {
   int64_t attacked() const { return static_cast<int64_t>(rows.size()); }
   double attack_work(size_t which) const {
     const StudyAttack& attack = cell.attacks[which];
-    return shared[which] ? 0
-                         : kPasses * arm.macs() * static_cast<double>(attacked()) / kUnit *
-                               expected_passes(attack.options, attack.sizes.size(), attack.tries);
+    return shared[which]
+               ? 0
+               : kPasses * arm.macs() * static_cast<double>(attacked()) / kUnit *
+                     expected_passes(attack.options, attack.sizes.size(), attack.tries, images.info.classes);
   }
   double work() const {
     double sum = 0;
@@ -156,15 +157,14 @@ class Opened {
  public:
   Opened(const PlannedCell& plan, const StudyPlace& place, PartProgress progress)
       : plan_(plan), place_(place), progress_(std::move(progress)), weights_(plan.arm.weights(place)) {
-    if (weights_.empty()) weights_ = shared()->weights;
+    if (weights_.empty()) weights_ = studied()->weights;
   }
 
   const std::string& weights() const { return weights_; }
-  const std::shared_ptr<const Studied>& shared() {
+  const std::shared_ptr<const Studied>& studied() {
     if (!studied_) studied_ = plan_.arm.open(place_, progress_);
     return studied_;
   }
-  const Studied& studied() { return *shared(); }
 
  private:
   const PlannedCell& plan_;
@@ -192,43 +192,59 @@ class Runner {
     CellResult result{.cell = cell};
     if (cell.attacks.empty()) return result;
     const Json stored = stored_attacks(cell, place_.folder);
-    Json done = Json::array();
+    std::vector<Json> recipes, kept;
+    for (const StudyAttack& attack : cell.attacks) {
+      recipes.push_back(about(plan, attack, options_of(cell, attack), arm.weights()));
+      kept.push_back(found(stored, recipes.back()));
+    }
     for (size_t k = 0; k < cell.attacks.size(); ++k) {
       const StudyAttack& attack = cell.attacks[k];
       progress_.begin(label + " " + attack.name, plan.attack_work(k));
-      AttackOptions how = attack.options;
-      how.seed = draws(how) || attack.tries > 1 ? static_cast<uint64_t>(cell.seed) : 0;
-      const Json recipe = about(plan, attack, how, arm.weights());
-      Json one = found(stored, recipe);
-      const bool there = !one.is_null();
-      if (!there) one = found(shared_, recipe);
-      if (one.is_null()) {
-        const Studied& studied = arm.studied();
-        const AttackTarget target(studied.defended, plan.images.test.labels(), attack.draws);
-        AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
-        if (target.plain()) job.clean = clean_logits(arm.shared(), plan.images);
-        target.judges(job);
-        job.progress = progress_.at(plan.attacked() * attack.tries);
-        one = to_json(
-            gma_analyze(target.classifier(), plan.images.test, attack.sizes, how, attack.tries, job), recipe);
-      }
-      result.attacks.push_back(analysis_of(one, attack));
-      shared_.push_back(one);
-      Json named = {{"name", attack.name}};
-      named.update(one);
-      done.push_back(std::move(named));
-      if (there) continue;
-      place_.folder.write_json(attacks_file(cell), {{"schema", kAttacksSchema},
-                                                    {"dataset", cell.dataset},
-                                                    {"network", cell.arm.name},
-                                                    {"seed", cell.seed},
-                                                    {"attacks", done}});
+      const bool there = !kept[k].is_null();
+      if (!there) kept[k] = found(shared_, recipes[k]);
+      if (kept[k].is_null()) kept[k] = to_json(attacked(plan, attack, arm), recipes[k]);
+      result.attacks.push_back(analysis_of(kept[k], attack));
+      shared_.push_back(kept[k]);
+      if (!there) write(cell, kept);
     }
     plan.arm.remove_working_files(place_);
     return result;
   }
 
  private:
+  static AttackOptions options_of(const StudyCell& cell, const StudyAttack& attack) {
+    AttackOptions options = attack.options;
+    options.seed = draws(options) || attack.tries > 1 ? static_cast<uint64_t>(cell.seed) : 0;
+    return options;
+  }
+
+  GmaAnalysis attacked(const PlannedCell& plan, const StudyAttack& attack, Opened& arm) {
+    const Images& images = plan.images.test;
+    const AttackTarget target(arm.studied()->defended, images.labels(), attack.draws);
+    AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
+    if (target.plain()) job.clean = clean_logits(arm.studied(), plan.images);
+    target.judges(job);
+    job.progress = progress_.at(plan.attacked() * attack.tries);
+    return gma_analyze(target.classifier(), images, attack.sizes, options_of(plan.cell, attack), attack.tries,
+                       job);
+  }
+
+  // Those that are done, also behind one that had to be made again.
+  void write(const StudyCell& cell, const std::vector<Json>& kept) const {
+    Json done = Json::array();
+    for (size_t k = 0; k < kept.size(); ++k) {
+      if (kept[k].is_null()) continue;
+      Json named = {{"name", cell.attacks[k].name}};
+      named.update(kept[k]);
+      done.push_back(std::move(named));
+    }
+    place_.folder.write_json(attacks_file(cell), {{"schema", kAttacksSchema},
+                                                  {"dataset", cell.dataset},
+                                                  {"network", cell.arm.name},
+                                                  {"seed", cell.seed},
+                                                  {"attacks", std::move(done)}});
+  }
+
   static Json found(const Json& among, const Json& recipe) {
     const auto at =
         std::ranges::find_if(among, [&](const Json& one) { return one.value("about", Json()) == recipe; });

@@ -43,8 +43,7 @@ struct StudyAttack {
   std::vector<GmaSize> sizes;           // GMA's, or those of plain_sizes()
   int64_t tries = 1;                    // of Algorithm 2 (attacks/gma.h), 1 to 3
   std::vector<std::string> asked = {};  // the sizes as they were asked for; empty: as fp32 has them
-  // Ends where it is known of every size whether the robust accuracy is at least this; not of attacks that seek the
-  // smallest perturbation.
+  // Ends where it is known of every size whether the robust accuracy is at least this.
   std::optional<double> until = {};
   int64_t draws = 1;  // over which gradients of a classifier that draws are averaged (EOT)
 

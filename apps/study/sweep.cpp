@@ -54,7 +54,7 @@ std::vector<Together> together(const CellResult& result) {
 // The values of a point over the cells, as they come.
 struct Gathered {
   SweepPoint point;
-  std::vector<double> clean, robust, success, success_of_correct;
+  std::vector<double> clean, clean_correct, robust, success, success_of_correct;
 };
 
 // By network, then norm, then attack, "all" behind the others, each in the order in which they first come.
@@ -72,13 +72,16 @@ class Gathering {
     };
     auto at = std::ranges::find_if(all_, same);
     if (at == all_.end()) {
-      all_.push_back({{cell.dataset, cell.arm.name, attack, norm, asked, eps, images}, {}, {}, {}, {}});
+      all_.push_back({{cell.dataset, cell.arm.name, attack, norm, asked, eps, images}, {}, {}, {}, {}, {}});
       at = std::prev(all_.end());
     }
     at->point.ended = at->point.ended || images < result.planned();
     // What no seed can change has one value.
     if (cell.arm.given && !at->robust.empty() && !draws) return;
-    if (!cell.arm.given || at->clean.empty()) at->clean.push_back(share_of(clean_correct, images));
+    if (!cell.arm.given || at->clean.empty()) {
+      at->clean.push_back(share_of(clean_correct, images));
+      at->clean_correct.push_back(static_cast<double>(clean_correct));
+    }
     at->robust.push_back(share_of(robust, images));
     at->success.push_back(share_of(successes, images));
     at->success_of_correct.push_back(share_of(successes_of_correct, clean_correct));
@@ -88,6 +91,7 @@ class Gathering {
     std::vector<SweepPoint> points;
     for (Gathered& one : all_) {
       one.point.clean = over_seeds(one.clean);
+      one.point.clean_correct = over_seeds(one.clean_correct).mean;
       one.point.robust = over_seeds(one.robust);
       one.point.success = over_seeds(one.success);
       one.point.success_of_correct = over_seeds(one.success_of_correct);
@@ -243,6 +247,7 @@ Table summary_table(const std::vector<SweepPoint>& points) {
   using Kind = Column::Kind;
   Table table(columns_behind_point({{"seeds", "seeds", Kind::count},
                                     {"n", "images", Kind::count},
+                                    {"clean_correct", "right", Kind::general, 6},
                                     {"clean_accuracy", "clean", Kind::percent},
                                     {"clean_accuracy_sd", "", Kind::deviation},
                                     {"robust_accuracy", "robust", Kind::percent},
@@ -253,9 +258,9 @@ Table summary_table(const std::vector<SweepPoint>& points) {
                                     {"success_rate_of_correct", "of right", Kind::percent}}));
   for (const SweepPoint& p : points) {
     table.row({p.dataset, p.network, p.attack, to_string(p.norm), p.asked, fp32_json(p.eps).get<double>(),
-               static_cast<int64_t>(p.robust.n), p.images, p.clean.mean, cell_of(p.clean.deviation),
-               p.robust.mean, cell_of(p.robust.deviation), p.robust.lowest, p.robust.highest, p.success.mean,
-               p.success_of_correct.mean});
+               static_cast<int64_t>(p.robust.n), p.images, p.clean_correct, p.clean.mean,
+               cell_of(p.clean.deviation), p.robust.mean, cell_of(p.robust.deviation), p.robust.lowest,
+               p.robust.highest, p.success.mean, p.success_of_correct.mean});
   }
   return table;
 }

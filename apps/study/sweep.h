@@ -28,6 +28,7 @@ struct SweepPoint {
   bool ended =
       false;  // early by --until-robust, on one seed at least: its shares are of the first images alone
   MeanAndDeviation clean = {}, robust = {}, success = {}, success_of_correct = {};  // shares
+  double clean_correct = 0;  // images, as a mean over the seeds: the last one's denominator
 };
 inline constexpr const char* kAllAttacks = "all";
 std::vector<SweepPoint> points_of(const std::vector<CellResult>& results);

@@ -4,11 +4,11 @@
 #include <map>
 #include <set>
 
-#include "apps/commands/attack_report.h"
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/core/size.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/attack_report.h"
 #include "apps/report/figure.h"
 #include "apps/report/latex.h"
 #include "apps/report/page.h"

@@ -58,6 +58,7 @@ class AdversarialDefence final : public TrainedDefence {
                                                   : BatchNormSees::clean;
     return std::make_unique<AdversarialTraining>(options);
   }
+  double passes() const override { return 1 + share_ * static_cast<double>(craft_.craft().steps); }
 
  private:
   CraftFlags craft_;

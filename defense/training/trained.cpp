@@ -259,6 +259,19 @@ void TrainedDefence::check(const DefenceTask& task) const {
   check_own(task);
 }
 
+DefenceCost TrainedDefence::cost(const DefenceTask& task) const {
+  constexpr double kForwards = 3;  // a pass backward counts as two forward
+  const Architecture line = architecture(task);
+  const ImageShape& shape = task.train.shape();
+  int64_t epochs = 0, files = 0;
+  for (const TrainingStage& stage : stages(task)) epochs += stage.epochs, ++files;
+  const auto macs = static_cast<double>(count_macs(line, shape));
+  constexpr int64_t kCheckpoint = 3;  // the weights and Adam's moments
+  return {.macs = kForwards * passes() * macs * static_cast<double>(epochs * task.train.count()),
+          .answer = macs,
+          .bytes = 4 * count_parameters(line, shape) * (files + kCheckpoint)};
+}
+
 Defended TrainedDefence::train(const DefenceTask& task, const TestSet& watched) {
   const StageOptions how{name_, rule(), batch_, Schedule::parse(schedule_)};
   return defended(task, Stages(task, watched, stages(task), how, [&] { return first_network(task); }).run());

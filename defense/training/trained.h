@@ -58,6 +58,7 @@ class TrainedDefence : public Defence {
   std::vector<DefenceOption> options() final;  // own_options(), then those of every training
   void resolve(std::string_view scale, const PoolRecipeOptions& known) final;
   void check(const DefenceTask& task) const final;
+  DefenceCost cost(const DefenceTask& task) const final;
   Defended train(const DefenceTask& task, const TestSet& watched) final;
 
  protected:
@@ -77,6 +78,9 @@ class TrainedDefence : public Defence {
   virtual std::vector<TrainingStage> stages(const DefenceTask& task) const;
   // What is defended, of the networks of all stages: by default the last one, as it is.
   virtual Defended defended(const DefenceTask& task, const StageModels& trained) const;
+
+  // Passes of each image through the network in an epoch, forward and backward, those of attacks inside it too.
+  virtual double passes() const { return 1; }
 
   // The network that is trained: the target's, unless the defence adds layers to it.
   virtual Architecture architecture(const DefenceTask& task) const { return task.target.architecture(); }

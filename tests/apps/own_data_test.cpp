@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <sstream>
 
-#include "tests/apps/program.h"
+#include "data/attacked_set.h"
+#include "data/npz.h"
+#include "tests/apps/attacked.h"
 
 namespace caltrop::test {
 namespace {
@@ -28,6 +30,17 @@ struct OneNetwork : Workplace {
     return images;
   }
 };
+
+// A .npy file by its parts.
+std::string npy_of(const std::string& type, const std::string& shape, const std::string& bytes) {
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}", type, shape);
+  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
+  header += '\n';
+  std::string file("\x93NUMPY\x01\x00", 8);
+  file += static_cast<char>(header.size() & 255);
+  file += static_cast<char>(header.size() >> 8);
+  return file + header + bytes;
+}
 
 TEST_SUITE("apps") {
   TEST_CASE("--indices and --offset choose images, which keep their numbers and their random streams") {
@@ -104,6 +117,79 @@ TEST_SUITE("apps") {
         {"eval", "--weights", "net/model.safetensors", "--data-dir", "tests", "--split", "50:50"});
     CHECK(split.status == 1);
     CHECK(split.error.find("lacks train-images") != std::string::npos);
+  }
+
+  TEST_CASE("attack: classes and starting points of single images from files") {
+    const Attacked place;
+    const std::vector<std::string> few = {"attack", "pgd", "--steps", "3", "--eps", "0.1", "--limit", "8"};
+    const auto with = [&](const std::vector<std::string>& more) {
+      std::vector<std::string> words = few;
+      words.insert(words.end(), more.begin(), more.end());
+      return words;
+    };
+    place.folder(few, "first");
+    const AttackedSet first = read_attacked_set(place.file("first/adversarial.npz"));
+    // Each to the class after its own, but the third image, which is there already.
+    std::vector<int64_t> index = first.index;
+    std::vector<int32_t> target;
+    for (const int32_t label : first.label) target.push_back((label + 1) % 10);
+    target[2] = first.label[2];
+    std::ranges::reverse(index);
+    std::ranges::reverse(target);
+    NpzWriter file(place.file("targets.npz"));
+    file.add("index", {8}, index);
+    file.add("target", {8}, target);
+    file.close();
+    place.folder(with({"--target-file", "targets.npz"}), "pushed");
+    const AttackedSet pushed = read_attacked_set(place.file("pushed/adversarial.npz"));
+    CHECK(pushed.images() == 7);
+    CHECK(std::ranges::count(pushed.index, 2) == 0);
+    for (size_t k = 0; k < pushed.index.size(); ++k)
+      CHECK((pushed.success[k] == 1) == (pushed.prediction[k] == (pushed.label[k] + 1) % 10));
+    const Json config = Json::parse(place.read("pushed/config.json"));
+    CHECK(config["inputs"]["target_file_crc32"].is_string());
+
+    // From where another attack ended, in as many steps again: no image is lost.
+    place.folder(with({"--start", "first/adversarial.npz", "--random-start", "no"}), "on");
+    const Json before = Json::parse(place.read("first/summary.json")),
+               on = Json::parse(place.read("on/summary.json"));
+    CHECK(on["mean_loss"].get<double>() >= before["mean_loss"].get<double>());
+    CHECK(on["ball_violations"] == 0);
+
+    const auto refused = [&](const std::vector<std::string>& more, const std::string& says) {
+      std::vector<std::string> words = with(more);
+      words.insert(words.end(), {"--out", "never"});
+      const Outcome outcome = place.attack(words);
+      CAPTURE(outcome.error);
+      CHECK(outcome.status != 0);
+      CHECK(is_one_line(outcome.error));
+      CHECK(outcome.error.find(says) != std::string::npos);
+      CHECK_FALSE(std::filesystem::exists(place.file("never")));
+    };
+    refused({"--target-file", "targets.npz", "--offset", "3"},
+            "targets.npz: image 8 is attacked, but not there");
+    refused({"--target-file", "targets.npz", "--target", "1"}, "excludes");
+    refused({"--target-file", "nowhere.npy"}, "nowhere.npy");
+    refused({"--target-file", "first/adversarial.npz"},
+            "expected the arrays index and target, found no target");
+    target[0] = 10;
+    NpzWriter wrong(place.file("wrong.npz"));
+    wrong.add("index", {8}, index);
+    wrong.add("target", {8}, target);
+    wrong.close();
+    refused({"--target-file", "wrong.npz"}, "expected classes from 0 to 9, got 10 for image 7");
+    refused({"--start", "targets.npz"}, "targets.npz");
+    place.write("start.npy", npy_of("<f4", "(8, 28, 28, 1)", std::string(8 * 784 * 4, '\x7f')));
+    refused({"--start", "start.npy"}, "start.npy: expected pixels from 0 to 1");
+    place.write("start.npy", npy_of("<f4", "(7, 28, 28, 1)", std::string(7 * 784 * 4, '\0')));
+    refused({"--start", "start.npy"}, "expected an array (8,28,28,1), got (7,28,28,1)");
+    place.write("targets.npy", npy_of("<i8", "(3,)", std::string(24, '\0')));
+    refused({"--target-file", "targets.npy"}, "expected a class for each of 8 images, got an array of 3");
+    std::vector<std::string> square = {"attack", "square",  "--limit",
+                                       "3",      "--start", "first/adversarial.npz"};
+    const Outcome no = place.attack(square);
+    CHECK(no.status == 2);
+    CHECK(no.error.find("square does not read it") != std::string::npos);
   }
 }
 

@@ -119,6 +119,14 @@ TEST_SUITE("apps") {
     CHECK(again["attacks"][0]["sizes"][0]["tries"][0]["correct"] == 19);
     CHECK(again["attacks"][1] == Json::parse(whole.at("mnist-wide-seed-0-attacks.json"))["attacks"][1]);
 
+    // One that has to be made again takes none of those behind it along.
+    place.write("cut/mnist-wide-seed-0-attacks.json", whole.at("mnist-wide-seed-0-attacks.json"));
+    stored = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
+    stored["attacks"][0]["about"]["weights"] = "00000000";
+    place.write("cut/mnist-wide-seed-0-attacks.json", stored.dump(2) + "\n");
+    run_example(cut, study, true);
+    CHECK(contents(cut) == whole);
+
     for (const auto& [text, says] :
          {std::pair("{\"attacks\": [{}]", "expected JSON"), std::pair("{}", "damaged")}) {
       place.write("cut/mnist-wide-seed-0-attacks.json", text);

@@ -7,6 +7,7 @@
 
 #include "apps/report/latex.h"
 #include "apps/study/sweep.h"
+#include "engine/safetensors.h"
 #include "tests/apps/program.h"
 
 namespace caltrop::test {
@@ -100,6 +101,8 @@ TEST_SUITE("apps") {
     CHECK(fgsm->at("robust_accuracy_sd").is_null());
     CHECK(pgd->at("seeds") == 2);
     CHECK(pgd->at("robust_accuracy_sd").is_number());
+    CHECK(pgd->at("clean_correct").get<double>() ==
+          doctest::Approx(30 * pgd->at("clean_accuracy").get<double>()));
 
     // By class: sums over the classes are the whole.
     const Json stored = Json::parse(files.at("mnist-one-seed-0-attacks.json"));
@@ -194,6 +197,30 @@ TEST_SUITE("apps") {
       after.erase(own);
     }
     check_equal(before, after);
+  }
+
+  TEST_CASE("sweep: --arch is for the weights that do not say their network") {
+    const Swept place;
+    SafeTensorFile bare = read_safetensors(place.file("two/model.safetensors"));
+    const std::string line = bare.metadata.at("arch");
+    bare.metadata.clear();
+    write_safetensors(place.file("bare.safetensors"), bare);
+    std::vector<std::string> words = place.sweep("out", {"--arch", line, "--dataset", "mnist"});
+    *std::next(std::ranges::find(words, "--weights")) = "one/model.safetensors,bare.safetensors";
+    const Outcome outcome = place.caltrop(words);
+    CAPTURE(outcome.error);
+    REQUIRE(outcome.status == 0);
+    const Json rows = Json::parse(place.read("out/results.json"))["rows"];
+    REQUIRE(place.caltrop(place.sweep("named")).status == 0);
+    const Json named = Json::parse(place.read("named/results.json"))["rows"];
+    const Json where = {{"attack", "fgsm"}, {"size_asked", "0.05"}, {"seed", 0}};
+    Json bare_where = where, b_where = where;
+    bare_where["network"] = "bare", b_where["network"] = "b";
+    CHECK(row_of(rows, bare_where)->at("robust") == row_of(named, b_where)->at("robust"));
+    // Where all say theirs, another one is a contradiction.
+    const Outcome refused = place.caltrop(place.sweep("never", {"--arch", "flatten | dense 10"}));
+    CHECK(refused.status == 1);
+    CHECK(refused.error.find("holds the network") != std::string::npos);
   }
 
   TEST_CASE("sweep: --until-robust ends where the answer is known, whatever the threads and the batch") {

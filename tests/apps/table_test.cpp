@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "apps/commands/evaluation.h"
 #include "apps/core/text_layout.h"
+#include "apps/report/evaluation.h"
 
 namespace caltrop {
 namespace {

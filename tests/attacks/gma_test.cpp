@@ -116,6 +116,36 @@ TEST_SUITE("attacks") {
     CHECK(expected_passes(cw, 30, 3) == 400);  // once for all sizes
   }
 
+  TEST_CASE("an attack that seeks the smallest perturbation ends when the answer of each size is known") {
+    const Model model = small_model(4);
+    const Images images = random_images(model.input(), 40, 10, 4);
+    AttackOptions deepfool = attack_defaults(AttackKind::deepfool);
+    deepfool.norm = Norm::l2;
+    std::vector<GmaSize> sizes(2);
+    sizes[0].eps = 0.05f, sizes[1].eps = 3.0f;
+    const AttackJob whole{.rows = row_range(0, 40)};
+    const GmaAnalysis all = gma_analyze(model, images, sizes, deepfool, 1, whole);
+    for (const double share : {0.3, 0.5}) {
+      GmaAnalysis some[2];
+      for (const int64_t batch : {1, 7}) {
+        const AttackJob job{.rows = whole.rows, .until = share, .batch = batch};
+        GmaAnalysis& now = some[batch > 1];
+        now = gma_analyze(model, images, sizes, deepfool, 1, job);
+        for (size_t s = 0; s < 2; ++s) {
+          const AttackSummary &cut = now.sizes[s].tries.at(0), &full = all.sizes[s].tries.at(0);
+          CHECK(cut.images < 40);
+          CHECK(at_least(cut, share, 40) == std::optional(full.robust_accuracy() >= share));
+        }
+      }
+      CHECK(some[0].images == some[1].images);
+      CHECK(some[0].backward_passes == some[1].backward_passes);
+    }
+    // A gradient for each class that DeepFool looks at: 1 forward and 9 backward, of 3 a pass.
+    CHECK(expected_passes(deepfool, 2, 1, 10) == doctest::Approx(50 * 19.0 / 3));
+    CHECK(expected_passes(attack_defaults(AttackKind::fab), 2, 1, 5) == doctest::Approx(100 * 12.0 / 3));
+    CHECK(expected_passes(attack_defaults(AttackKind::square), 2, 1) == doctest::Approx(2 * 5000 / 3.0));
+  }
+
   TEST_CASE("an attack that seeks the smallest perturbation runs once for all sizes") {
     const Model model = small_model(4);
     const Images images = random_images(model.input(), 20, 10, 4);

@@ -246,6 +246,60 @@ TEST_SUITE("attacks") {
     }
   }
 
+  TEST_CASE("a start that is given is where the first try begins, drawn into the ball and the box") {
+    const Model blind(parse_architecture("flatten | dense 10"), {12, 12, 1},
+                      cpu_backend());  // no gradient anywhere
+    const Images images = random_images({12, 12, 1}, 6, 10);
+    AttackJob job{.rows = {4, 1, 0, 5}};
+    Random random(3, Purpose::test);
+    for (int64_t k = 0; k < 4 * 144; ++k)
+      job.starts.push_back(static_cast<float>(random.below(1000)) / 999.0f);
+    for (const AttackKind kind : {AttackKind::fgsm, AttackKind::pgd, AttackKind::mim}) {
+      CAPTURE(to_string(kind));
+      const std::vector<float> sizes = {0.1f, 1.0f};
+      job.batch = kind == AttackKind::pgd ? 3 : 0;
+      job.sink = [&](int64_t first, const AttackResult& chunk) {
+        const std::vector<float> made = chunk.adversarial.to_host();
+        for (size_t i = 0; i < chunk.images.size(); ++i) {
+          const int64_t row = chunk.images[i].index;
+          const std::vector<float> clean = images.pixels(std::span(&row, 1)).to_host();
+          for (size_t p = 0; p < 144; ++p) {
+            const float start = job.starts[(static_cast<size_t>(first) + i) * 144 + p];
+            const float near = std::clamp(start, clean[p] - 0.1f, clean[p] + 0.1f);
+            CHECK(std::fabs(made[(2 * i) * 144 + p] - near) <= 1e-6f);
+            CHECK(std::fabs(made[(2 * i + 1) * 144 + p] - start) <= 1e-6f);
+          }
+        }
+      };
+      attack_images(blind, images, sizes, attack_of(kind, Norm::linf, kind == AttackKind::pgd), job);
+    }
+    job.sink = {};
+    const float eps = 0.1f;
+    const auto refused = [&](AttackKind kind) {
+      return refusal([&] { attack_images(blind, images, std::span(&eps, 1), attack_defaults(kind), job); });
+    };
+    CHECK(refused(AttackKind::square).find("square begins where its rule says") != std::string::npos);
+    // APGD goes on from what another attack found, and so ends no worse.
+    const Model model = small_model(2);
+    job.rows = row_range(0, 6);
+    job.starts.clear();
+    std::vector<float> found;
+    AttackJob before{.rows = job.rows};
+    before.sink = [&](int64_t, const AttackResult& chunk) {
+      const std::vector<float> made = chunk.adversarial.to_host();
+      found.insert(found.end(), made.begin(), made.end());
+    };
+    AttackOptions apgd = attack_of(AttackKind::apgd_ce, Norm::linf);
+    apgd.steps = 3;
+    const AttackReport first =
+        attack_images(model, images, std::span(&eps, 1), attack_of(AttackKind::pgd, Norm::linf), before);
+    job.starts = found;
+    const AttackReport after = attack_images(model, images, std::span(&eps, 1), apgd, job);
+    CHECK(after.sizes[0].robust <= first.sizes[0].robust);
+    job.starts.pop_back();
+    CHECK(refused(AttackKind::pgd).find("expected starts of") != std::string::npos);
+  }
+
   TEST_CASE("NaN gradients are counted and never leave the box") {
     const Model model = make_model("flatten | dense 10", {6, 6, 1});
     std::vector<float> weight(360, 0.5f);

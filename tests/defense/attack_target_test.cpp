@@ -90,7 +90,7 @@ TEST_SUITE("defense") {
     CHECK((summary.clean_correct == 4 && summary.robust == 3 && summary.successes == 1));
 
     const AttackTarget target(defended, images.labels());
-    AttackJob job{.rows = row_range(0, images.count()), .until = 0.5};
+    AttackJob job{.rows = row_range(0, images.count())};
     target.judges(job);
     AttackOptions deepfool = attack_defaults(AttackKind::deepfool);
     deepfool.norm = Norm::l2;

@@ -1,4 +1,4 @@
-#include "apps/commands/attack_report.h"
+#include "apps/report/attack_report.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "apps/commands/evaluation.h"
+#include "apps/report/evaluation.h"
 
 namespace caltrop {
 namespace {
