@@ -229,6 +229,16 @@ MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {
   }
 }
 
+Json MetricsLog::read(const fs::path& path) {
+  Json lines = Json::array();
+  std::ifstream stream(path, std::ios::binary);
+  for (std::string line; std::getline(stream, line);) {
+    lines.push_back(Json::parse(line, nullptr, false));
+    if (lines.back().is_discarded()) fail("{}: line {} is not JSON", path.string(), lines.size());
+  }
+  return lines;
+}
+
 MetricsLog::~MetricsLog() {
   ::close(descriptor_);
 }

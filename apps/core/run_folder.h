@@ -75,6 +75,8 @@ class MetricsLog {
   MetricsLog& operator=(const MetricsLog&) = delete;
 
   void append(const Json& line);
+  // The lines of a file that is complete; an Error where one is damaged. None where there is no file.
+  static Json read(const std::filesystem::path& path);
   const Json& lines() const { return lines_; }  // an array: those kept and those appended
 
  private:

@@ -30,6 +30,7 @@ std::string_view page_style();      // apps/report/page.css
 std::string_view chart_template();  // apps/report/chart.html.mustache
 std::string_view demo_template();   // apps/demo/report.html.mustache
 std::string_view sweep_template();  // apps/study/report.html.mustache
+std::string_view parts_template();  // apps/study/parts.html.mustache
 
 // "data:image/png;base64,...": a picture as an address that needs no file.
 std::string png_address(std::string_view png);

@@ -112,13 +112,7 @@ DefenceRun read_defence_run(const Json& result) {
 
 DefenceRun read_defence_run(const RunFolder& folder, const std::string& file) {
   Json result = folder.read_json(file);
-  const std::filesystem::path path = folder.file("metrics.jsonl");
-  std::ifstream stream(path, std::ios::binary);
-  for (std::string line; std::getline(stream, line);) {
-    const Json& epoch = result["metrics"].emplace_back(Json::parse(line, nullptr, false));
-    if (epoch.is_discarded())
-      fail("{}: expected JSON in each line, found {}", path.string(), shown(line, 60));
-  }
+  result["metrics"] = MetricsLog::read(folder.file("metrics.jsonl"));
   return read_defence_run(result);
 }
 

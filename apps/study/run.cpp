@@ -67,12 +67,15 @@ struct PlannedCell {
     rows = images.rows.empty() ? row_range(0, wanted > 0 ? std::min(wanted, all) : all) : images.rows;
   }
 
-  int64_t attacked() const { return static_cast<int64_t>(rows.size()); }
+  int64_t attacked(const StudyAttack& attack) const {
+    const auto all = static_cast<int64_t>(rows.size());
+    return attack.images > 0 ? std::min(attack.images, all) : all;
+  }
   double attack_work(size_t which) const {
     const StudyAttack& attack = cell.attacks[which];
     return shared[which]
                ? 0
-               : kPasses * arm.macs() * static_cast<double>(attacked()) / kUnit *
+               : kPasses * arm.macs() * static_cast<double>(attacked(attack)) / kUnit *
                      expected_passes(attack.options, attack.sizes.size(), attack.tries, images.info.classes);
   }
   double work() const {
@@ -102,7 +105,7 @@ std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData&
 Json about(const PlannedCell& plan, const StudyAttack& attack, const AttackOptions& how,
            const std::string& weights) {
   Json json = {{"version", kAttackVersion},       {"weights", weights},
-               {"data", plan.images.fingerprint}, {"images", plan.attacked()},
+               {"data", plan.images.fingerprint}, {"images", plan.attacked(attack)},
                {"attack", to_text(how)},          {"sizes", eps_of(attack.sizes)},
                {"tries", attack.tries},           {"until", attack.until ? Json(*attack.until) : Json()}};
   if (attack.draws > 1) json["draws"] = attack.draws;
@@ -222,9 +225,10 @@ class Runner {
     const Images& images = plan.images.test;
     const AttackTarget target(arm.studied()->defended, images.labels(), attack.draws);
     AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
+    job.rows.resize(static_cast<size_t>(plan.attacked(attack)));
     if (target.plain()) job.clean = clean_logits(arm.studied(), plan.images);
     target.judges(job);
-    job.progress = progress_.at(plan.attacked() * attack.tries);
+    job.progress = progress_.at(plan.attacked(attack) * attack.tries);
     return gma_analyze(target.classifier(), images, attack.sizes, options_of(plan.cell, attack), attack.tries,
                        job);
   }
@@ -347,8 +351,8 @@ std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyP
     for (size_t k = 0; k < one.cell.attacks.size(); ++k) {
       const StudyAttack& attack = one.cell.attacks[k];
       const auto sizes = static_cast<int64_t>(attack.sizes.size());
-      parts.push_back({one.cell, attack.name, sizes, one.attacked(), one.attack_work(k),
-                       sizes * (one.attacked() + kBytesOfCounts)});
+      parts.push_back({one.cell, attack.name, sizes, one.attacked(attack), one.attack_work(k),
+                       sizes * (one.attacked(attack) + kBytesOfCounts)});
     }
   }
   return parts;

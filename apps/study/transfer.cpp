@@ -132,15 +132,16 @@ double Transferred::transfer_rate() const {
 
 std::vector<Transferred> run_transfer(const std::vector<StudyArm>& arms,
                                       const std::vector<StudyAttack>& attacks, const StudyImages& images,
-                                      int64_t seed, const StudyPlace& place) {
+                                      int64_t seed, const StudyPlace& place, size_t sources) {
+  const std::span<const StudyArm> crafted_on(arms.data(), sources > 0 ? sources : arms.size());
   std::vector<std::vector<int32_t>> clean;
   for (const StudyArm& arm : arms) clean.push_back(arm.given->defended(images.test));
   const auto of_attack = static_cast<int64_t>(images.rows.size()),
-             whole = of_attack * static_cast<int64_t>(arms.size() * attacks.size());
+             whole = of_attack * static_cast<int64_t>(crafted_on.size() * attacks.size());
   int64_t done = 0;
   ProgressLine progress(place.console, "transfer", whole, "images");
   std::vector<Transferred> all;
-  for (const StudyArm& source : arms) {
+  for (const StudyArm& source : crafted_on) {
     const std::string file = source.name + "-transfer.json";
     const Json recipe = about(source, arms, attacks, images, seed);
     std::vector<Transferred> rows;

@@ -25,13 +25,13 @@ struct Transferred {
   double transfer_rate() const;            // of those that fool the source and were right for the target
 };
 
-// Crafts with each attack on each arm, all of which are given, and asks all of them; an alarm is a right answer to an
+// Crafts with each attack on each arm, or on the first `sources` of them, all of which are given, and asks all of them; an alarm is a right answer to an
 // attacked image. In the order of source, attack,
 // size, target. Each source is kept in the folder as SOURCE-transfer.json with all that decides it, so that a run that was
 // cut off goes on behind it.
 std::vector<Transferred> run_transfer(const std::vector<StudyArm>& arms,
                                       const std::vector<StudyAttack>& attacks, const StudyImages& images,
-                                      int64_t seed, const StudyPlace& place);
+                                      int64_t seed, const StudyPlace& place, size_t sources = 0);
 
 // transfer.csv, .json: a row for each.
 Table transfer_table(const std::vector<Transferred>& rows);

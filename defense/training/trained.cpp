@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
+#include "attacks/attack_images.h"
 #include "engine/error.h"
 #include "engine/inference.h"
 #include "engine/zoo.h"
@@ -15,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kMostPasses = 100000;
+constexpr int64_t kWatchedImages = 1000;
 constexpr const char* kLastEpoch = "checkpoint.safetensors";
 constexpr const char* kFinalWeights = "model.safetensors";
 
@@ -27,8 +30,16 @@ Scores scores_on(const Model& model, const TestSet& watched) {
                    truth, watched.clean(), watched.pool);
 }
 
+// Accuracy under FGSM of the network as it stands, on the first images of the test set.
+double under_fgsm(const Model& model, const Images& test, double eps) {
+  const std::vector<float> sizes = {static_cast<float>(eps)};
+  const AttackJob job{.rows = row_range(0, std::min(kWatchedImages, test.count()))};
+  return attack_images(model, test, sizes, attack_defaults(AttackKind::fgsm), job).sizes[0].robust_accuracy();
+}
+
 struct StageOptions {
   std::string name;  // of the defence
+  std::optional<double> watch_eps;
   OptimizerOptions rule;
   int64_t batch = 0;
   Schedule schedule;
@@ -131,6 +142,7 @@ class Stages {
     std::map<std::string, double> reported = epoch.reported;
     bool on = epoch.epoch < stage.epochs;
     if (stage.look && !stage.look->go_on(model, epoch, reported)) on = false;
+    if (options_.watch_eps) reported["fgsm"] = under_fgsm(model, task_.test, *options_.watch_eps);
     task_.watch.epoch({.model = options_.name,
                        .stage = stage.name,
                        .number = ++lines_,
@@ -228,6 +240,16 @@ std::vector<DefenceOption> TrainedDefence::options() {
        .value = &schedule_,
        .what = "factor on the rate over all epochs, as in 'caltrop train'",
        .value_name = "SHAPE"},
+      {.name = "watch-eps",
+       .value = &watch_eps_,
+       .what = fmt::format(
+           "after each epoch say the accuracy under FGSM of this size, on the first {} test images",
+           kWatchedImages),
+       .value_name = "E",
+       .otherwise = "not",
+       .low = 0,
+       .high = 1,
+       .open_low = true},
       {.name = "init",
        .value = &initializer_,
        .what = "how the weights begin [the network's own rule]",
@@ -273,7 +295,7 @@ DefenceCost TrainedDefence::cost(const DefenceTask& task) const {
 }
 
 Defended TrainedDefence::train(const DefenceTask& task, const TestSet& watched) {
-  const StageOptions how{name_, rule(), batch_, Schedule::parse(schedule_)};
+  const StageOptions how{name_, watch_eps_, rule(), batch_, Schedule::parse(schedule_)};
   return defended(task, Stages(task, watched, stages(task), how, [&] { return first_network(task); }).run());
 }
 

@@ -101,7 +101,7 @@ class TrainedDefence : public Defence {
   int64_t batch_;
   std::string optimizer_, schedule_, initializer_, from_;
   double rate_, weight_decay_;
-  std::optional<double> momentum_;
+  std::optional<double> momentum_, watch_eps_;
 };
 
 }  // namespace caltrop

@@ -138,6 +138,37 @@ TEST_SUITE("defense") {
     CHECK(same_bytes(defended.classifier->logits(x, {}).to_host(), plain.forward(x).to_host()));
   }
 
+  TEST_CASE("trained: --watch-eps says the accuracy under FGSM after each epoch, and changes no weight") {
+    Run run;
+    const auto train = [&](std::optional<double> eps, Killer& watch) {
+      const std::unique_ptr<Defence> defence = defence_info("adversarial").make();
+      option<std::optional<int64_t>>(*defence, "epochs") = 2;
+      option<std::optional<double>>(*defence, "watch-eps") = eps;
+      defence->resolve("smoke", {});
+      const DefenceTask from = run.trial.task();
+      const DefenceTask task{.target = from.target,
+                             .train = from.train,
+                             .test = from.test,
+                             .classes = 10,
+                             .known = from.known,
+                             .crafter = from.crafter,
+                             .seed = 5,
+                             .watch = watch};
+      return defence->train(task, make_test_sets(task, {.attacked = 20})[0]);
+    };
+    Killer watched, silent;
+    const Defended a = train(0.01, watched), b = train(std::nullopt, silent);
+    const Images& test = run.trial.test;
+    const Tensor x = test.pixels(row_range(0, test.count()));
+    CHECK(same_bytes(a.classifier->logits(x, {}).to_host(), b.classifier->logits(x, {}).to_host()));
+    CHECK(silent.epochs.back().reported.count("fgsm") == 0);
+    const std::vector<float> eps = {0.01f};
+    const AttackReport last = attack_images(*a.classifier, test, eps, attack_defaults(AttackKind::fgsm),
+                                            {.rows = row_range(0, test.count())});
+    CHECK(watched.epochs.back().reported.at("fgsm") == last.sizes[0].robust_accuracy());
+    CHECK(last.sizes[0].robust_accuracy() > 0);
+  }
+
   TEST_CASE("trained: options that do not go together are refused") {
     const auto refused = [](const auto& change) {
       const std::unique_ptr<Defence> defence = defence_info("adversarial").make();
