@@ -105,6 +105,15 @@ Pass Averaged::differentiate(const Tensor& x, const Objectives& objectives, cons
   return mean;
 }
 
+Tempered::Tempered(const Classifier& network, float temperature)
+    : network_(network), temperature_(temperature) {
+  if (!(temperature > 0.0f)) fail("[tempered] expected a temperature above 0, got {}", temperature);
+}
+
+Tensor Tempered::logits(const Tensor& x, const Query& query) const {
+  return network_.logits(x, query) / temperature_;
+}
+
 Guarded::Guarded(const Model& model, const FrontDefence& defence) {
   layers_.push_back(std::make_unique<Network>(model));
   if (defence.noise) transform_ = gaussian_noise(*defence.noise, defence.seed);

@@ -4,6 +4,7 @@
 //   a defence in front of a network     Preprocessed: z(x) = network(transform(x))
 //   ... that draws random numbers       Averaged (EOT): the gradient averaged over draws, section 4.2
 //   ... that masks the gradient         BPDA: the transform forward, another function backward, section 4.1
+//   softmax that is saturated           Tempered: z(x) / T, whose gradients do not vanish (Carlini & Wagner 2017)
 #pragma once
 
 #include <functional>
@@ -78,6 +79,25 @@ class Averaged final : public Classifier {
  private:
   const Classifier& network_;
   int64_t draws_;
+};
+
+// z(x) / T: the same answers. Distilled at T a network's logits are T times as large as another's, and at T = 1 the
+// gradients of its cross-entropy are too small for fp32.
+class Tempered final : public Classifier {
+ public:
+  Tempered(const Classifier& network, float temperature);
+
+  Tensor logits(const Tensor& x, const Query& query) const override;
+  const ImageShape& input() const override { return network_.input(); }
+  int64_t outputs() const override { return network_.outputs(); }
+  Backend& backend() const override { return network_.backend(); }
+  int64_t chunk() const override { return network_.chunk(); }
+  bool random() const override { return network_.random(); }
+  int64_t passes() const override { return network_.passes(); }
+
+ private:
+  const Classifier& network_;
+  float temperature_;
 };
 
 // A defence in front of a network, as an attack sees it.

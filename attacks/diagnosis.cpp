@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "engine/autograd.h"
+#include "engine/inference.h"
 #include "engine/ops.h"
 #include "engine/text.h"
 
@@ -46,6 +48,27 @@ Diagnosis diagnose(const Classifier& classifier, const Images& images) {
   const std::vector<float> lengths = sum(abs(pass.gradients[0]), {1, 2, 3}).to_host();
   found.zero_gradients = std::count(lengths.begin(), lengths.end(), 0.0f);
   return found;
+}
+
+int64_t zero_gradients(const Classifier& classifier, const Images& images, int64_t count,
+                       CrossEntropyGrad style) {
+  std::atomic<int64_t> zero = 0;
+  for_chunks(classifier.backend(), std::min(count, images.count()), classifier.chunk(),
+             [&](int64_t begin, int64_t end) {
+               const std::vector<int64_t> rows = row_range(begin, end);
+               const std::vector<int32_t> truth = images.labels_of(rows);
+               const Labels labels(classifier.backend(), std::span<const int32_t>(truth));
+               const auto loss = [&](const Tensor& z) {
+                 return std::vector<Tensor>{cross_entropy(z, labels, style)};
+               };
+               const Tensor g =
+                   classifier.differentiate(images.pixels(rows), loss, {.images = rows, .step = kCleanStep})
+                       .gradients[0];
+               // Their signs: the absolute values of very small gradients could vanish in a sum.
+               const std::vector<float> left = sum(abs(sign(g)), {1, 2, 3}).to_host();
+               zero += std::count(left.begin(), left.end(), 0.0f);
+             });
+  return zero;
 }
 
 std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged) {

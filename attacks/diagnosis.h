@@ -7,6 +7,7 @@
 
 #include "attacks/attack_images.h"
 #include "attacks/classifier.h"
+#include "engine/ops.h"
 
 namespace caltrop {
 
@@ -18,6 +19,11 @@ struct Diagnosis {
 };
 // Looks at the first images, at most 64.
 Diagnosis diagnose(const Classifier& classifier, const Images& images);
+
+// How many of the first `count` images have no gradient of cross-entropy at all, in fp32: as attacks here take it, or as
+// PyTorch computes it.
+int64_t zero_gradients(const Classifier& classifier, const Images& images, int64_t count,
+                       CrossEntropyGrad style = CrossEntropyGrad::stable);
 
 // Sentences for people, one for each reason to doubt.
 std::vector<std::string> doubts(const Diagnosis& diagnosis, bool averaged);

@@ -25,7 +25,7 @@ AttackOptions options_of(const std::string& name, Norm norm, const AdaptiveOptio
   attack.seed = adaptive.seed;
   if (kind == AttackKind::square) {
     attack.steps = adaptive.queries;
-  } else if (kind != AttackKind::cw) {
+  } else if (kind != AttackKind::cw && kind != AttackKind::fgsm) {
     attack.steps = adaptive.steps;
     attack.random_start = false;
   }

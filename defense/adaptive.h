@@ -19,6 +19,9 @@
 namespace caltrop {
 
 inline const std::vector<std::string> kAdaptiveAttacks = {"pgd", "apgd-ce", "apgd-dlr", "cw", "square"};
+// ... and of one step, which is what some papers judge by.
+inline const std::vector<std::string> kAdaptiveChoices = {"fgsm",     "pgd", "apgd-ce",
+                                                          "apgd-dlr", "cw",  "square"};
 
 struct AdaptiveOptions {
   std::vector<std::string> attacks = kAdaptiveAttacks;

@@ -5,8 +5,12 @@
 #include "defense/cycles.h"
 #include "defense/training/adversarial.h"
 #include "defense/training/alp.h"
+#include "defense/training/distillation.h"
 #include "defense/training/fast.h"
+#include "defense/training/feature_denoising.h"
 #include "defense/training/free.h"
+#include "defense/training/gaussian.h"
+#include "defense/training/masking.h"
 #include "defense/training/trades.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
@@ -58,8 +62,17 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
 }
 
 const std::vector<DefenceInfo>& defences() {
-  static const std::vector<DefenceInfo> all = {eat_info(),  mia_info(),  adversarial_info(), trades_info(),
-                                               free_info(), fast_info(), alp_info()};
+  static const std::vector<DefenceInfo> all = {eat_info(),
+                                               mia_info(),
+                                               adversarial_info(),
+                                               trades_info(),
+                                               free_info(),
+                                               fast_info(),
+                                               alp_info(),
+                                               distillation_info(),
+                                               masking_info(),
+                                               gaussian_info(),
+                                               feature_denoising_info()};
   return all;
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -82,6 +83,9 @@ struct Defended {
   // last is the largest it raises the alarm. A detector that is no network's logit is shown as one here
   // (Carlini & Wagner 2017): max_k z_k plus what its score exceeds the threshold by.
   std::shared_ptr<const Classifier> classifier;
+  // The same as an attacker takes it who does not know the defence, where that is less: its gradients are hidden, or
+  // vanish. Null: there is no difference.
+  std::shared_ptr<const Classifier> unaware = {};
   bool detects = false;
   // Its answers, where they are not the largest logit.
   std::function<std::vector<int32_t>(const Tensor& x)> answers = {};
@@ -96,6 +100,19 @@ struct Defended {
   std::vector<int32_t> operator()(const Tensor& x, const std::vector<int64_t>& images) const;
   std::vector<int32_t> operator()(const ImageSource& images) const;
 };
+
+// W(*inner, args...), a wrapper of a classifier, which it keeps.
+template <typename W, typename... Args>
+std::shared_ptr<const Classifier> wrapped(std::shared_ptr<const Classifier> inner, Args... args) {
+  struct Held {
+    std::shared_ptr<const Classifier> inner;
+    W wrapper;
+    explicit Held(std::shared_ptr<const Classifier> in, Args... with)
+        : inner(std::move(in)), wrapper(*inner, with...) {}
+  };
+  const auto held = std::make_shared<Held>(std::move(inner), args...);
+  return std::shared_ptr<const Classifier>(held, &held->wrapper);
+}
 
 // By one network alone, which it keeps. `classes` where the logit after those is an alarm; 0: it raises none.
 Defended defended_by(std::shared_ptr<const Model> model, int64_t classes = 0);

@@ -1,6 +1,9 @@
 #include "defense/evaluation.h"
 
+#include <algorithm>
+
 #include "attacks/attack_images.h"
+#include "attacks/diagnosis.h"
 #include "defense/off_grid.h"
 
 namespace caltrop {
@@ -23,6 +26,18 @@ std::vector<TestSet> make_test_sets(const DefenceTask& task, const TestOptions& 
   }
   return sets;
 }
+
+namespace {
+
+GradientRow gradients_of(const std::string& attacker, const Classifier& classifier, const Images& test) {
+  const int64_t images = std::min<int64_t>(test.count(), 1000);
+  return {.attacker = attacker,
+          .images = images,
+          .zero = zero_gradients(classifier, test, images),
+          .zero_in_torch = zero_gradients(classifier, test, images, CrossEntropyGrad::torch)};
+}
+
+}  // namespace
 
 DefenceEvaluation evaluate(const Defended& defended, const DefenceTask& task,
                            const std::vector<TestSet>& tests, const AdaptiveOptions& adaptive) {
@@ -53,8 +68,19 @@ DefenceEvaluation evaluate(const Defended& defended, const DefenceTask& task,
                                          test, task.attacked(), defended.detects, sizes));
     }
   }
-  if (adaptive.images > 0)
+  if (!defended.detects) {
+    evaluation.gradients.push_back(gradients_of("knows it", *defended.classifier, task.test));
+    if (defended.unaware)
+      evaluation.gradients.push_back(gradients_of("does not", *defended.unaware, task.test));
+  }
+  if (adaptive.images > 0) {
     evaluation.adaptive = attack_defended(defended, task.test, task.attacked(), adaptive, task.watch);
+    if (defended.unaware) {
+      Defended met = defended;
+      met.classifier = defended.unaware;
+      evaluation.unaware = attack_defended(met, task.test, task.attacked(), adaptive, task.watch);
+    }
+  }
   return evaluation;
 }
 

@@ -24,9 +24,20 @@ struct TestOptions {
 // task.pool rounds already, "8 bits" comes first and the others are left out.
 std::vector<TestSet> make_test_sets(const DefenceTask& task, const TestOptions& options);
 
+// How many test images have no input gradient of cross-entropy in fp32, for an attacker who knows the defence and for
+// one who does not, where they see different ones.
+struct GradientRow {
+  std::string attacker;  // "knows it", "does not"
+  int64_t images = 0, zero = 0;
+  int64_t zero_in_torch = 0;  // by PyTorch's form of the gradient, p - 1 for the label
+};
+
 struct DefenceEvaluation {
   std::vector<JudgedTest> judged;  // test set by test set, in the order of the judges
   std::vector<AdaptiveRow> adaptive;
+  std::vector<AdaptiveRow> unaware = {};  // the same attacks through Defended::unaware, where there is one
+  std::vector<GradientRow> gradients =
+      {};  // of the first 1,000 test images; of a defence that raises no alarm
   // The price: weights, and passes through a network for an answer.
   int64_t parameters = 0, passes = 0;
 };

@@ -164,7 +164,7 @@ std::vector<DefenceOption> DefenceSettings::test_options(const DefenceInfo& info
                    "square asks for "
                    "scores alone",
            .value_name = "A,B,...",
-           .choices = kAdaptiveAttacks},
+           .choices = kAdaptiveChoices},
           {.name = "adaptive-linf",
            .value = &adaptive_linf,
            .what = "its sizes under L-inf",

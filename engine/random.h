@@ -23,11 +23,13 @@ enum class Purpose : uint16_t {
   poison = 16,        // which images, and the batches of the inner steps
   poison_noise = 17,  // the control
   poison_label = 18,
-  augment = 19,    // which images are attacked for a defence's training
-  bootstrap = 20,  // of a training set, with replacement
-  member = 21,     // the seed of each model of an ensemble
-  refill = 22,     // which images of a set are taken again to fill a larger one
-  craft = 23,      // where attacks begin that are made inside a training step
+  augment = 19,         // which images are attacked for a defence's training
+  bootstrap = 20,       // of a training set, with replacement
+  member = 21,          // the seed of each model of an ensemble
+  refill = 22,          // which images of a set are taken again to fill a larger one
+  craft = 23,           // where attacks begin that are made inside a training step
+  gradient_noise = 24,  // added to the gradients of weights in training
+  image_noise = 25,     // added to images in training
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {

@@ -146,7 +146,13 @@ Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
   } else {
     show("vote_curve", vote_curve_table(options_.defence->vote_curve(tests_.at(0))), false);
   }
+  show("gradients", gradients_table(evaluation_.gradients));
   show("adaptive", adaptive_table(evaluation_.adaptive));
+  if (!evaluation_.unaware.empty()) {
+    console_.blank();
+    console_.note("the same attacks by one who does not know the defence:");
+  }
+  show("unaware", adaptive_table(evaluation_.unaware));
   Json& met = result["stop_rule"] = Json::array();
   for (const Json& line : metrics()) {
     if (line.at("stop_rule") != true) continue;
@@ -179,12 +185,15 @@ void declare(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
       " DIR/leave_out.csv              --controls leave-out: detection of what was never trained on\n"
       " DIR/vote_curve.csv             mia: the vote after each epoch of the bootstraps, per attack\n"
       " DIR/adaptive.csv               the defence under attacks that know it\n"
+      " DIR/unaware.csv                the same by one who does not, where the defence hides its gradients\n"
+      " DIR/gradients.csv              test images without an input gradient, in fp32\n"
       " DIR/" +
           info.name +
           ".json                   as --json\n"
           " CACHE/*.safetensors            attacked images, by content");
   flags.section("JSON",
-                "out, pool, summary, attacks, sizes, leave_out, vote_curve, adaptive (the tables), stop_rule "
+                "out, pool, summary, attacks, sizes, leave_out, vote_curve, gradients, adaptive, unaware "
+                "(the tables), stop_rule "
                 "(the epochs that met the paper's rule), metrics (the lines of metrics.jsonl)");
   flags.example(
       fmt::format("caltrop defend {} --weights runs/target/model.safetensors --scale quick", info.name),

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "apps/commands/defend_report.h"
 
 namespace caltrop {
@@ -175,6 +177,20 @@ Table adaptive_table(const std::vector<AdaptiveRow>& rows) {
     table.row({row.attack, row.norm ? Cell(to_string(*row.norm)) : Cell(),
                row.norm ? Cell(static_cast<double>(row.size)) : Cell(), exact.images,
                one ? right(exact) : Cell(), one ? flagged(exact) : Cell(), wrong(exact), wrong(row.rounded)});
+  }
+  return table;
+}
+
+Table gradients_table(const std::vector<GradientRow>& rows) {
+  Table table({{"attacker", "attacker"},
+               {"images", "images", Kind::count},
+               {"zero", "zero gradients", Kind::percent},
+               {"zero_in_torch", "as PyTorch has it", Kind::percent}});
+  for (const GradientRow& row : rows) {
+    const auto share = [&](int64_t count) {
+      return static_cast<double>(count) / static_cast<double>(std::max<int64_t>(1, row.images));
+    };
+    table.row({row.attacker, row.images, share(row.zero), share(row.zero_in_torch)});
   }
   return table;
 }

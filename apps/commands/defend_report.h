@@ -31,5 +31,7 @@ Table vote_curve_table(const std::vector<VoteEpoch>& curve);
 // Shares of images that get their own class, that are called attacked, that get a wrong class, and the last of these
 // when attacked images are rounded to 8 bits.
 Table adaptive_table(const std::vector<AdaptiveRow>& rows);
+// Images whose input gradient is zero everywhere, by who asks for it.
+Table gradients_table(const std::vector<GradientRow>& rows);
 
 }  // namespace caltrop

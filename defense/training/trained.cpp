@@ -333,7 +333,8 @@ std::shared_ptr<Model> TrainedDefence::first_network(const DefenceTask& task) co
   const Architecture line = architecture(task);
   auto model = std::make_shared<Model>(line, task.train.shape(), task.train.backend());
   if (from_.empty()) {
-    const std::string rule = initializer_.empty() ? zoo_initializer(line) : initializer_;
+    const std::string rule =
+        initializer_.empty() ? zoo_initializer(task.target.architecture()) : initializer_;
     model->initialize(parse_initializer(rule), task.seed);
     return model;
   }

@@ -86,6 +86,7 @@ class TrainedDefence : public Defence {
   virtual Architecture architecture(const DefenceTask& task) const { return task.target.architecture(); }
 
   int64_t epochs() const { return *epochs_; }  // resolved
+  bool from_scratch() const { return from_.empty(); }
   const std::string& name() const { return name_; }
 
  private:

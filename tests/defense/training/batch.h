@@ -1,6 +1,7 @@
 // What the tests of objectives share: mini-batches as fit() hands them over, attacked images, gradients.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "defense/training/craft.h"
@@ -9,13 +10,14 @@
 
 namespace caltrop::test {
 
-// A mini-batch of the first `count` images, as fit() hands it over.
+// A mini-batch of some images, as fit() hands it over.
 struct Batch {
   std::vector<int64_t> rows;
   MiniBatch batch;
 
   Batch(const Images& images, int64_t count, uint64_t step, int64_t first = 0)
-      : rows(row_range(first, first + count)) {
+      : Batch(images, row_range(first, first + count), step) {}
+  Batch(const Images& images, std::vector<int64_t> of, uint64_t step) : rows(std::move(of)) {
     batch.x = images.pixels(rows);
     batch.labels = Labels(images.backend(), images.labels_of(rows));
     batch.rows = rows;

@@ -3,67 +3,12 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <string>
 
-#include "defense/evaluation.h"
-#include "tests/defense/trial.h"
-#include "tests/files.h"
+#include "tests/defense/training/training_run.h"
 
 namespace caltrop::test {
 namespace {
-
-template <typename T>
-T& option(Defence& defence, const std::string& name) {
-  for (const DefenceOption& one : defence.options()) {
-    if (one.name == name) return *std::get<T*>(one.value);
-  }
-  FAIL("no such option");
-  throw Error(name);
-}
-
-// A Watch that gives up after some epochs, as a killed run does.
-struct Killer : Watch {
-  int64_t left = 1000, begun_at = -1;
-  std::vector<WatchedEpoch> epochs = {};
-  void begin_training(int64_t done, int64_t) override { begun_at = done; }
-  void epoch(const WatchedEpoch& epoch) override {
-    if (left-- == 0) throw Error("killed");
-    epochs.push_back(epoch);
-  }
-};
-
-struct Run {
-  Trial trial;
-  TempDirectory folder;
-
-  // Trains `defence` for 5 epochs in `name`; the bytes of the weights.
-  std::string train(const std::string& kind, const std::string& name, Killer& watch,
-                    const std::string& from = "", int64_t epochs = 5) {
-    const std::unique_ptr<Defence> defence = defence_info(kind).make();
-    option<std::optional<int64_t>>(*defence, "epochs") = epochs;
-    option<int64_t>(*defence, "batch") = 48;
-    option<std::string>(*defence, "from") = from;
-    DefenceTask task = trial.task();
-    const DefenceTask with{.target = task.target,
-                           .train = task.train,
-                           .test = task.test,
-                           .classes = 10,
-                           .known = task.known,
-                           .crafter = task.crafter,
-                           .folder = name.empty() ? "" : folder.path() / name,
-                           .metadata = {{"dataset", "light"}},
-                           .seed = 5,
-                           .watch = watch};
-    if (!name.empty()) fs::create_directories(with.folder);
-    defence->resolve("smoke", task.known);
-    defence->check(with);
-    const std::vector<TestSet> tests = make_test_sets(with, {.attacked = 20});
-    const Defended defended = defence->train(with, tests[0]);
-    CHECK(defended.classifier->outputs() == 10);
-    return name.empty() ? "" : file_bytes(with.folder / "model.safetensors");
-  }
-};
 
 TEST_SUITE("defense") {
   TEST_CASE("trained: a run that was killed goes on with the same bits, and its epochs are told once") {
