@@ -54,6 +54,7 @@ const std::vector<Command>& commands() {
       {"gma visual", "attacked images side by side, and how alike they are", gma_visual_command},
       {"paper gma-mia", "a paper's attack study: its figures, its numbers beside ours",
        paper_gma_mia_command},
+      {"paper kim", "Kim 2025: three defences alone and in pairs, and what truly protects", paper_kim_command},
       {"demo", "train, attack and look: the main job in a minute or two", demo_command},
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},

@@ -34,6 +34,7 @@ Run gma_analyze_command(Flags& flags);
 Run gma_poison_command(Flags& flags);
 Run gma_visual_command(Flags& flags);
 Run paper_gma_mia_command(Flags& flags);
+Run paper_kim_command(Flags& flags);
 struct DefenceInfo;
 Run defend_command(Flags& flags, const DefenceInfo& info);  // a row of defences()
 Run demo_command(Flags& flags);

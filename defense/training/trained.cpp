@@ -107,10 +107,14 @@ class Stages {
     int64_t done = 0;
     bool ended = stage.epochs == 0;
     if (number == stage_ && checkpoint_) {
-      load_checkpoint(*checkpoint_, *model, optimizer, *objective);
+      ended = checkpoint_->number("ended").value_or(0) != 0;
+      if (ended) {
+        model->load(read_safetensors(path(stage.file)));
+      } else {
+        load_checkpoint(*checkpoint_, *model, optimizer, *objective);
+      }
       if (stage.look) stage.look->load(*checkpoint_);
       done = done_;
-      ended = checkpoint_->number("ended").value_or(0) != 0;
     }
     if (!ended) {
       const int64_t images = task_.train.count();
@@ -155,7 +159,9 @@ class Stages {
                        .reported = std::move(reported)});
     if (task_.folder.empty()) return on;
     if (!on) write_weights(stage, model);
-    SafeTensorFile file = checkpoint(model, optimizer, objective);
+    // Behind the last epoch of a stage nothing asks for more than its weights, which are written.
+    SafeTensorFile file;
+    if (on) file = checkpoint(model, optimizer, objective);
     if (stage.look) stage.look->save(file);
     file.metadata["stage"] = std::to_string(number);
     file.metadata["epoch"] = std::to_string(epoch.epoch);

@@ -4,7 +4,8 @@
 //
 // In the folder of the task:
 //   STAGE's file              weights at the end of each stage; model.safetensors at the end of the last
-//   checkpoint.safetensors    after the last finished epoch: a killed run goes on with the same bits
+//   checkpoint.safetensors    after the last finished epoch: a killed run goes on with the same bits. Once a stage has
+//                             ended, where it ended, and no weights
 #pragma once
 
 #include <cstdint>
