@@ -173,9 +173,10 @@ void run(BenchOptions& options, const Flags& flags, Console& console, const Time
   console.blank();
   console.say(found.table);
   const RunFolder folder(options.common.out, make_config(flags, data.info.facts), options.common.resume);
-  folder.write_json("bench.json", found.result);
+  const Json result = with_schema("bench/1", found.result);
+  folder.write_json("bench.json", result);
   folder.write("bench.csv", found.table.csv());
-  console.result(found.result);
+  console.result(result);
 }
 
 void run_jobs(BenchOptions& options, const Flags& flags) {
@@ -275,7 +276,7 @@ Run bench_command(Flags& flags) {
     Console console(options->json, options->quiet);
     Table jobs({{"job", "job"}, {"work", "work"}});
     for (const BenchJob& job : bench_jobs()) jobs.row({job.name, job.work});
-    const Json result = {{"jobs", jobs.json()}};
+    const Json result = {{"schema", "bench-jobs/1"}, {"jobs", jobs.json()}};
     console.say(
         "'caltrop bench cpu --jobs A,B,...' times these jobs on the CPU, 'caltrop bench cuda' on a GPU:");
     console.blank();

@@ -221,9 +221,13 @@ void run(KernelOptions& options, const Flags& flags) {
   const Table& table = device ? times : checks;
   console.blank();
   console.say(table);
-  const Json result = {{"commit", commit()},         {"device", device ? device_json(*device) : Json()},
-                       {"backend", lab->name()},     {"warm_ups", options.warm_ups},
-                       {"samples", options.samples}, {"ladders", std::move(all)}};
+  const Json result = {{"schema", "bench-kernels/1"},
+                       {"commit", commit()},
+                       {"device", device ? device_json(*device) : Json()},
+                       {"backend", lab->name()},
+                       {"warm_ups", options.warm_ups},
+                       {"samples", options.samples},
+                       {"ladders", std::move(all)}};
   const RunFolder folder(options.common.out, make_config(flags, {}), options.common.resume);
   folder.write_json("kernels.json", result);
   folder.write("kernels.csv", table.csv());

@@ -179,9 +179,10 @@ void run(LayerOptions& options, const Flags& flags) {
               backend.description(), 1e-9 * peak, options.batch);
   console.blank();
   console.say(table);
-  const Json result = {{"network", network.name},  {"device", backend.description()},
-                       {"threads", cpu_threads()}, {"batch", options.batch},
-                       {"peak", 1e-9 * peak},      {"layers", table.json()}};
+  const Json result = {{"schema", "bench-layers/1"},      {"network", network.name},
+                       {"device", backend.description()}, {"threads", cpu_threads()},
+                       {"batch", options.batch},          {"peak", 1e-9 * peak},
+                       {"layers", table.json()}};
   const RunFolder folder(options.common.out, make_config(flags, {}), options.common.resume);
   folder.write_json("layers.json", result);
   folder.write("layers.csv", table.csv());

@@ -126,7 +126,7 @@ Json DefendRun::run(const RunFolder& folder, const std::string& stem) {
                 grouped(evaluation_.parameters),
                 grouped(count_parameters(target_.model.architecture(), target_.model.input())),
                 evaluation_.passes);
-  Json result;
+  Json result = {{"schema", "defend/1"}};
   const auto show = [&](const std::string& name, const Table& table, bool say = true) {
     if (table.empty()) return;
     if (say) {

@@ -200,7 +200,7 @@ class Training {
   }
 
   Json finish(const Json& epochs) {
-    Json result = {{"out", folder_.path().string()}, {"epochs", epochs}};
+    Json result = {{"schema", "train/1"}, {"out", folder_.path().string()}, {"epochs", epochs}};
     if (!epochs.empty()) console_.blank();
     if (early_ && early_->best_epoch() > 0) {
       console_.say("{} after epoch {}; the weights are those of epoch {}, with the least held-out loss",
@@ -214,7 +214,7 @@ class Training {
     write_safetensors(folder_.file(kWeights), weights);
     if (!tested_) tested_ = evaluate(model_, data_.test);
     result["test"] = to_json(tested_->metrics, tested_->confusion);
-    folder_.write_json("evaluation.json", result["test"]);
+    folder_.write_json("evaluation.json", with_schema("train-test/1", result["test"]));
     console_.say("test accuracy {} on {} images", in_words(tested_->metrics), grouped(tested_->metrics.n));
     console_.say("weights       {}", folder_.file(kWeights).string());
     return result;

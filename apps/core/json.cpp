@@ -17,6 +17,12 @@ Json read_json(const std::filesystem::path& path) {
   }
 }
 
+Json with_schema(const std::string& schema, const Json& document) {
+  Json stated = {{"schema", schema}};
+  stated.update(document);
+  return stated;
+}
+
 std::string json_text(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

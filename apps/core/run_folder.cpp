@@ -99,11 +99,10 @@ RunConfig make_config(const Flags& flags, const Json& facts) {
 }
 
 Json result_of(const RunConfig& config, const std::string& schema, Json result) {
-  Json stated = {{"schema", schema}}, run;
+  Json stated = with_schema(schema, result), run;
   for (const char* key : {"version", "commit", "seed", "data", "network", "inputs"}) {
     if (config.values.contains(key)) run[key] = config.values[key];
   }
-  stated.update(result);
   stated["run"] = std::move(run);
   return stated;
 }

@@ -141,7 +141,8 @@ class Demo {
     say_defence(folder);
     take_votes(defended, shown.backend());
 
-    Json json = {{"dataset", data.info.name}, {"test", to_json(test.metrics, test.confusion)}};
+    Json json = {
+        {"schema", "demo/1"}, {"dataset", data.info.name}, {"test", to_json(test.metrics, test.confusion)}};
     json.update(to_json(result_));
     folder.write("report.html", demo_page(result_));
     folder.write_json("demo.json", json);

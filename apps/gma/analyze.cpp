@@ -94,7 +94,7 @@ void report(AnalyzeCommand& options, const RunConfig& config, const std::string&
   const std::string figure =
       write_figure(folder, "accuracy-by-size",
                    gma_figure(analyses, options.model.model.empty() ? "the network" : options.model.model));
-  const Json result = {{"norms", results}};
+  const Json result = {{"schema", "gma-analysis/1"}, {"norms", results}};
   folder.write_json("analysis.json", result);
   console.say("tables and {}", folder.file(figure).string());
   console.result(result);

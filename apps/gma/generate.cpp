@@ -165,7 +165,8 @@ void run(GenerateCommand& options, const Flags& flags) {
         "--resume --out {}",
         options.shard, out);
   }
-  console.result({{"out", out},
+  console.result({{"schema", "gma-set/1"},
+                  {"out", out},
                   {"complete", complete},
                   {"images", images.count()},
                   {"sizes", count},

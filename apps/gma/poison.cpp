@@ -125,7 +125,7 @@ void compare(const Model& model, const Images& images, const PoisonRoles& roles,
         "witness here. Compare on a network with gelu and avgpool, as in the example of --help");
   }
   if (!found.agree) fail("the meta-gradients are further apart than {:g}", kMetaGradientsAgree);
-  console.result({{"lanes", table.json()}});
+  console.result({{"schema", "poison-check/1"}, {"lanes", table.json()}});
 }
 
 void save(const RunFolder& folder, ImageShape shape, const PoisonRoles& roles,
@@ -260,7 +260,7 @@ void run(PoisonCommand& options, const Flags& flags) {
   console.say(accuracy);
   console.blank();
   console.say(classes);
-  Json result;
+  Json result = {{"schema", "poison/1"}};
   const auto write = [&](const std::string& name, const Table& table) {
     folder.write_table(name, table);
     result[name] = table.json();

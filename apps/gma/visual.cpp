@@ -65,7 +65,8 @@ void run(VisualCommand& options, const Flags& flags) {
   console.say(report.similarity);
   console.blank();
   console.say("{} and {}", folder.file(report.sheet).string(), report.perturbations);
-  console.result({{"out", out},
+  console.result({{"schema", "gma-visual/1"},
+                  {"out", out},
                   {"similarity", report.similarity.json()},
                   {"sheet", report.sheet},
                   {"perturbations", report.perturbations}});

@@ -7,7 +7,7 @@
 
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
-#include "apps/study/defence_run.h"
+#include "apps/study/training_task.h"
 #include "engine/checksum.h"
 #include "engine/training.h"
 
@@ -18,7 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kRecordSchema = "study-trained/1";
 constexpr const char* kModelFile = "model.safetensors";
-constexpr const char* kCraftedFolder = "crafted";
 
 fs::path folder_of(const StudyCell& cell, size_t number, const StudyPlace& place) {
   return place.folder.file(cell.stem) / fmt::format("{}-{}", number + 1, cell.arm.trainings[number].method);
@@ -34,99 +33,11 @@ Model stored(const fs::path& file, const ImageShape& shape, Backend& backend) {
   return model;
 }
 
-std::map<std::string, std::string> metadata_of(const StudyImages& images) {
-  SafeTensorFile file;
-  DataOptions known;
-  known.dataset = images.info.name;
-  describe_data(file, known);
-  return file.metadata;
-}
-
 void write_network(const fs::path& file, const Model& model, const StudyImages& images) {
   SafeTensorFile weights = model.state();
-  const auto more = metadata_of(images);
+  const auto more = weights_metadata(images);
   weights.metadata.insert(more.begin(), more.end());
   write_safetensors(file, weights);
-}
-
-// Clean test images alone.
-TestSet clean_test(const Images& test, int64_t classes) {
-  AttackedPool none;
-  none.pixels = test.pixels(std::vector<int64_t>{});
-  return {"clean", test, std::move(none), static_cast<int32_t>(classes)};
-}
-
-// Keeps metrics.jsonl of one training, and passes its progress on.
-class TrainingWatch final : public Watch {
- public:
-  TrainingWatch(fs::path file, Console& console, std::function<void(double)> done)
-      : file_(std::move(file)), console_(console), done_(std::move(done)) {}
-
-  void begin(const std::string&, int64_t images, int64_t) override { images_ = images; }
-  void at(const std::string&, int64_t done) override {
-    if (log_ && done_ && images_ > 0) done_(static_cast<double>(done) / static_cast<double>(images_));
-  }
-  void begin_training(int64_t done, int64_t) override { log_.emplace(file_, done); }
-  void epoch(const WatchedEpoch& epoch) override { log_->append(metrics_line(epoch)); }
-  void note(const std::string& text) override { console_.note("{}", text); }
-  void warn(const std::string& text) override { console_.warn("{}", text); }
-
- private:
-  fs::path file_;
-  Console& console_;
-  std::function<void(double)> done_;
-  std::optional<MetricsLog> log_;
-  int64_t images_ = 0;
-};
-
-// A defence has its target, its images and all else by reference.
-struct Task {
-  ReadTraining read;
-  Crafter crafter;
-  DefenceTask task;
-
-  Task(const StudyCell& cell, ReadTraining training, const Model& target, const StudyImages& images,
-       const Images& train, const fs::path& folder, Watch& watch)
-      : read(std::move(training)),
-        crafter(target, folder.empty() ? fs::path() : folder / kCraftedFolder,
-                {images.info.name, {checksum_of(target), checksum_of(target)}}, watch),
-        task{.target = target,
-             .train = train,
-             .test = images.test,
-             .classes = images.info.classes,
-             .known = read.settings->recipe(static_cast<uint64_t>(cell.seed)),
-             .pool = read.settings->pool(),
-             .crafter = crafter,
-             .folder = folder,
-             .metadata = metadata_of(images),
-             .pool_stride = cell.arm.pool_stride,
-             .seed = static_cast<uint64_t>(cell.seed),
-             .watch = watch} {}
-};
-
-// Plain training from `from` on, or from the network's own first weights.
-Model train_plain(Model model, const StudyCell& cell, const StudyImages& images, const Images& train,
-                  int64_t epochs, Watch& watch) {
-  watch.begin_training(0, epochs);
-  watch.begin("training", epochs * train.count(), 0);
-  const std::vector<int32_t>& labels = images.test.labels();
-  const auto after = [&](const EpochResult& result) {
-    const std::vector<float> logits = predict(model, images.test);
-    const Scores scores = scores_of(cross_entropies(logits, labels, model.outputs()),
-                                    argmax_rows(logits, model.outputs()), labels, images.test.count(), {});
-    watch.epoch({.model = cell.arm.name,
-                 .stage = kPlainTraining,
-                 .number = result.epoch,
-                 .trained = {.epoch = result.epoch,
-                             .loss = result.loss,
-                             .accuracy = result.accuracy,
-                             .last = result.epoch == epochs},
-                 .tested = scores});
-    return true;
-  };
-  train_further(model, train, epochs, static_cast<uint64_t>(cell.seed),
-                {.progress = [&](int64_t, int64_t done) { watch.at(cell.arm.name, done); }, .epoch = after});
-  return model;
 }
 
 // CRC-32 over all weights in a folder, of several networks.
@@ -181,7 +92,7 @@ void Arm::plan_sequence() {
     TrainingPart part{training.text(), epoch * static_cast<double>(read.epochs), bytes};
     if (read.defence) {
       Watch silent;
-      const Task task(cell_, std::move(read), target, images_, some ? *some : train, {}, silent);
+      const TrainingTask task(cell_, std::move(read), target, images_, some ? *some : train, {}, silent);
       task.read.defence->check(task.task);
       const DefenceCost cost = task.read.defence->cost(task.task);
       if (cost.macs > 0) part.macs = cost.macs;
@@ -284,7 +195,7 @@ std::shared_ptr<const Studied> Arm::open_sequence(const StudyPlace& place,
       TrainingWatch watch(folder / "metrics.jsonl", place.console, done);
       if (read.defence) {
         read = read_training(begun(k, before));
-        const Task task(cell_, std::move(read), *network, images_, train, folder, watch);
+        const TrainingTask task(cell_, std::move(read), *network, images_, train, folder, watch);
         task.read.defence->check(task.task);
         defended = task.read.defence->train(task.task, clean_test(images_.test, images_.info.classes));
         task.read.defence->remove_working_files();

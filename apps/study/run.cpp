@@ -1,105 +1,17 @@
 #include "apps/study/run.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
-#include <set>
-#include <tuple>
 
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
-#include "apps/study/arm.h"
 #include "apps/study/attacks_file.h"
+#include "apps/study/planned.h"
 #include "defense/attack_target.h"
 #include "engine/autograd.h"
 
 namespace caltrop {
 namespace {
-
-constexpr double kUnit = 1e6;             // of work: multiply-accumulates, as estimated
-constexpr int64_t kBytesOfCounts = 6000;  // stored of an attack at a size, beside a letter for each image
-
-// The data sets of a study, each read once.
-class StudyData {
- public:
-  explicit StudyData(const StudyPlace& place) : place_(place) {}
-
-  // The images of a cell; null where its data set is left out, with a warning.
-  const StudyImages* of(const StudyCell& cell) {
-    if (cell.images) return cell.images.get();
-    const auto [at, unread] = sets_.try_emplace({cell.dataset, cell.data_dir});
-    try {
-      if (unread) at->second = load(cell);
-    } catch (const DatasetNotFound& problem) {
-      place_.console.warn("{} is left out: {}", cell.dataset, problem.what());
-      skipped_.emplace_back(problem.what());
-    }
-    return at->second ? &*at->second : nullptr;
-  }
-  const std::vector<std::string>& skipped() const { return skipped_; }
-
- private:
-  StudyImages load(const StudyCell& cell) const {
-    DataOptions options;
-    options.dataset = cell.dataset;
-    options.data_dir = cell.data_dir;
-    TrainingData data = load_training_data(options, place_.backend, place_.console);
-    Json fingerprint = data.info.facts.at("data").at("test");
-    return {std::move(data.info), std::move(data.train), std::move(data.test), std::move(fingerprint)};
-  }
-
-  const StudyPlace& place_;
-  std::map<std::pair<std::string, std::string>, std::optional<StudyImages>> sets_;
-  std::vector<std::string> skipped_;
-};
-
-// A cell and what follows of its images.
-struct PlannedCell {
-  const StudyCell& cell;
-  const StudyImages& images;
-  Arm arm;
-  std::vector<int64_t> rows;      // of the attacked images
-  std::vector<bool> shared = {};  // of each attack: an earlier cell has done it
-
-  PlannedCell(const StudyCell& planned, const StudyImages& of, Backend& backend)
-      : cell(planned), images(of), arm(planned, of, backend) {
-    const int64_t all = images.test.count(), wanted = cell.arm.attacked;
-    rows = images.rows.empty() ? row_range(0, wanted > 0 ? std::min(wanted, all) : all) : images.rows;
-  }
-
-  int64_t attacked(const StudyAttack& attack) const {
-    const auto all = static_cast<int64_t>(rows.size());
-    return attack.images > 0 ? std::min(attack.images, all) : all;
-  }
-  double attack_work(size_t which) const {
-    const StudyAttack& attack = cell.attacks[which];
-    return shared[which]
-               ? 0
-               : kPasses * arm.macs() * static_cast<double>(attacked(attack)) / kUnit *
-                     expected_passes(attack.options, attack.sizes.size(), attack.tries, images.info.classes);
-  }
-  double work() const {
-    double sum = 0;
-    for (const TrainingPart& part : arm.parts()) sum += part.macs / kUnit;
-    for (size_t k = 0; k < cell.attacks.size(); ++k) sum += attack_work(k);
-    return sum;
-  }
-};
-
-std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData& data, Backend& backend) {
-  std::vector<PlannedCell> plan;
-  std::set<std::tuple<const Studied*, const StudyImages*, std::string>> done;
-  for (const StudyCell& cell : cells) {
-    const StudyImages* images = data.of(cell);
-    if (images == nullptr) continue;
-    PlannedCell& one = plan.emplace_back(cell, *images, backend);
-    for (const StudyAttack& attack : cell.attacks) {
-      const bool first = done.insert({cell.arm.given.get(), images, attack.name}).second;
-      one.shared.push_back(!first && cell.arm.given && !draws(attack.options));
-    }
-  }
-  return plan;
-}
 
 // Everything that decides what an attack does to a network.
 Json about(const PlannedCell& plan, const StudyAttack& attack, const AttackOptions& how,
@@ -340,22 +252,6 @@ StudyResults run_study(const std::vector<StudyCell>& cells, const StudyPlace& pl
   Runner runner(place, work);
   for (const PlannedCell& one : plan) results.cells.push_back(runner.run(one));
   return results;
-}
-
-std::vector<StudyPart> plan_of(const std::vector<StudyCell>& cells, const StudyPlace& place) {
-  StudyData data(place);
-  std::vector<StudyPart> parts;
-  for (const PlannedCell& one : planned(cells, data, place.backend)) {
-    for (const TrainingPart& part : one.arm.parts())
-      parts.push_back({one.cell, part.name, 0, one.arm.training_images(), part.macs / kUnit, part.bytes});
-    for (size_t k = 0; k < one.cell.attacks.size(); ++k) {
-      const StudyAttack& attack = one.cell.attacks[k];
-      const auto sizes = static_cast<int64_t>(attack.sizes.size());
-      parts.push_back({one.cell, attack.name, sizes, one.attacked(attack), one.attack_work(k),
-                       sizes * (one.attacked(attack) + kBytesOfCounts)});
-    }
-  }
-  return parts;
 }
 
 }  // namespace caltrop

@@ -94,6 +94,100 @@ TEST_SUITE("apps") {
     stored["attacks"][0]["sizes"][0]["robust"] = "0120";
     CHECK(problem(stored) != "");
   }
+
+  TEST_CASE("schemas: the JSON of training, defences, GMA, poisoning, the demonstration and benchmarks") {
+    const Workplace place;
+    REQUIRE(place.caltrop(tiny_training({"--out", "net", "--json", "train.json"})).status == 0);
+    const std::string net = "net/model.safetensors";
+    const std::vector<std::vector<std::string>> runs = {
+        {"defend",
+         "mia",
+         "--weights",
+         net,
+         "--scale",
+         "smoke",
+         "--limit",
+         "120",
+         "--test-images",
+         "40",
+         "--models",
+         "eat-2,eat-2",
+         "--cycles",
+         "30,40",
+         "--attacks",
+         "fgsm,cw",
+         "--test-attacked",
+         "20",
+         "--unseen",
+         "6",
+         "--adaptive",
+         "2",
+         "--adaptive-steps",
+         "2",
+         "--adaptive-attacks",
+         "pgd,cw",
+         "--cw-steps",
+         "5",
+         "--cw-rounds",
+         "1",
+         "--controls",
+         "leave-out",
+         "--out",
+         "mia",
+         "--json",
+         "mia.json"},
+        {"defend",          "adversarial", "--weights",     net,  "--scale",    "smoke",
+         "--limit",         "60",          "--test-images", "30", "--epochs",   "1",
+         "--test-attacked", "9",           "--unseen",      "0",  "--adaptive", "0",
+         "--out",           "adversarial"},
+        {"gma", "analyze", "--weights", net, "--limit", "3", "--steps", "1", "--out", "analysis"},
+        {"gma", "generate", "--weights", net, "--limit", "2", "--subset", "test", "--steps", "1", "--out",
+         "set", "--json", "set.json"},
+        {"gma",       "poison", "--limit",  "100",
+         "--dataset", "mnist",  "--arch",   "conv 2 3x3 | gelu | avgpool 4 | flatten | dense 10",
+         "--seeds",   "2",      "--epochs", "1",
+         "--ascents", "1",      "--unroll", "1",
+         "--group",   "8",      "--out",    "poison"},
+        {"gma", "poison", "--limit", "100", "--dataset", "mnist", "--arch",
+         "conv 2 3x3 | gelu | avgpool 4 | flatten | dense 10", "--epochs", "1", "--unroll", "2", "--group",
+         "4", "--check", "--json", "check.json"},
+        {"demo", "--dataset", "mnist", "--limit", "120", "--epochs", "1", "--images", "6", "--defence-epochs",
+         "1", "--adaptive", "1", "--out", "demo"},
+        {"bench", "--json", "jobs.json"},
+        {"bench", "layers", "--arch", "conv 2 3x3 | relu | flatten | dense 10", "--batch", "2", "--repeats",
+         "1", "--out", "layers"},
+        {"bench", "kernels", "softmax", "--version", "1", "--device", "emulated", "--out", "kernels"}};
+    for (std::vector<std::string> words : runs) {
+      words.emplace_back("--quiet");
+      const Outcome outcome = place.caltrop(words);
+      CAPTURE(words[1]);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+    }
+    std::map<std::string, Plain> seen;
+    for (const auto& [name, bytes] : contents(place.path())) {
+      if (!name.ends_with(".json")) continue;
+      const Plain document = Plain::parse(bytes);
+      const std::string wrong = problem(document);
+      const std::string& file = name;
+      CAPTURE(file);
+      CHECK(wrong == "");
+      seen[document.value("schema", "")] = document;
+    }
+    for (const char* name :
+         {"train/1", "train-test/1", "defend/1", "gma-analysis/1", "gma-set/1", "poison/1", "poison-check/1",
+          "demo/1", "bench-jobs/1", "bench-layers/1", "bench-kernels/1"}) {
+      CAPTURE(name);
+      REQUIRE(seen.contains(name));
+      Plain lacking = seen.at(name);
+      for (const auto& [key, value] : seen.at(name).items())
+        if (key != "schema" && key != "out" && key != "metrics") lacking.erase(key);
+      CHECK(problem(lacking) != "");
+    }
+    Plain defence = seen.at("defend/1");
+    defence["summary"][0]["false_alarms"] = 2;
+    CHECK(problem(defence) != "");
+  }
 }
 
 }  // namespace

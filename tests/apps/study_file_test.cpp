@@ -263,6 +263,7 @@ TEST_SUITE("apps") {
     refused("\"norm\": \"l2\"", "\"norm\": \"l3\"", "attacks[2]: --norm: expected one of linf, l2, l1");
     refused("\"steps\": 2", "\"until_robust\": 2",
             "attacks[1]: --until-robust: expected a number of at least 0 and at most 1");
+    refused("\"steps\": 2", "\"eot\": 5", "PGD: --eot averages over what is random");
     refused("\"epochs\": 1", "\"epochs\": 1, \"layout\": \"torch\"", "networks[0]: layout: it is of weights");
     refused("\"name\": \"given\"", "\"name\": \"given\", \"epochs\": 3",
             "networks[1]: --weights excludes --epochs");
