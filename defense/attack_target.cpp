@@ -5,8 +5,10 @@
 
 namespace caltrop {
 
-AttackTarget::AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws)
-    : defended_(defended), classifier_(defended.classifier.get()) {
+AttackTarget::AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws,
+                           bool unaware)
+    : defended_(defended),
+      classifier_(unaware && defended.unaware ? defended.unaware.get() : defended.classifier.get()) {
   const auto behind = [&](std::unique_ptr<Classifier> layer) {
     classifier_ = layers_.emplace_back(std::move(layer)).get();
   };

@@ -4,6 +4,7 @@
 //
 //   raises alarms      the attack sees Evading (evading.h): it looks for a wrong class, not for the alarm
 //   answers itself     (a vote) the attack climbs Defended::classifier, the defence's own answers judge
+//   hides gradients    an attacker who does not know it climbs Defended::unaware
 //   draws at random    gradients are averaged over `draws` (Averaged, attacks/adaptive.h)
 #pragma once
 
@@ -19,7 +20,8 @@ namespace caltrop {
 class AttackTarget {
  public:
   // `labels`: the true class of each image of the set that is attacked. Both must outlive it.
-  AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws = 1);
+  AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws = 1,
+               bool unaware = false);
 
   const Classifier& classifier() const { return *classifier_; }
   // Lets the defence's own answers judge the job's images, where they are not the largest logit.

@@ -21,6 +21,7 @@ Json about(const PlannedCell& plan, const StudyAttack& attack, const AttackOptio
                {"attack", to_text(how)},          {"sizes", eps_of(attack.sizes)},
                {"tries", attack.tries},           {"until", attack.until ? Json(*attack.until) : Json()}};
   if (attack.draws > 1) json["draws"] = attack.draws;
+  if (attack.unaware) json["unaware"] = true;
   for (const StudyTraining& training : plan.cell.arm.trainings) json["trainings"].push_back(training.text());
   return json;
 }
@@ -135,7 +136,7 @@ class Runner {
 
   GmaAnalysis attacked(const PlannedCell& plan, const StudyAttack& attack, Opened& arm) {
     const Images& images = plan.images.test;
-    const AttackTarget target(arm.studied()->defended, images.labels(), attack.draws);
+    const AttackTarget target(arm.studied()->defended, images.labels(), attack.draws, attack.unaware);
     AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
     job.rows.resize(static_cast<size_t>(plan.attacked(attack)));
     if (target.plain()) job.clean = clean_logits(arm.studied(), plan.images);

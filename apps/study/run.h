@@ -45,8 +45,9 @@ struct StudyAttack {
   std::vector<std::string> asked = {};  // the sizes as they were asked for; empty: as fp32 has them
   // Ends where it is known of every size whether the robust accuracy is at least this.
   std::optional<double> until = {};
-  int64_t draws = 1;   // over which gradients of a classifier that draws are averaged (EOT)
-  int64_t images = 0;  // of the arm's, the first so many; 0: all
+  int64_t draws = 1;     // over which gradients of a classifier that draws are averaged (EOT)
+  int64_t images = 0;    // of the arm's, the first so many; 0: all
+  bool unaware = false;  // by an attacker who does not know the defence (Defended::unaware)
 
   std::string asked_size(size_t which) const;
 };

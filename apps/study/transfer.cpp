@@ -55,7 +55,7 @@ std::vector<Transferred> craft_and_ask(const StudyArm& source, const std::vector
   options.seed = static_cast<uint64_t>(seed);
   AttackJob job{.rows = images.rows};
   job.progress = progress;
-  const AttackTarget attacked(source.given->defended, images.test.labels(), attack.draws);
+  const AttackTarget attacked(source.given->defended, images.test.labels(), attack.draws, attack.unaware);
   attacked.judges(job);
   job.sink = [&](int64_t, const AttackResult& chunk) {
     std::vector<int64_t> numbers;

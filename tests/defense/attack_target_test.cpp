@@ -52,6 +52,7 @@ TEST_SUITE("defense") {
     const Images images = lit({0, 100, 150, 255});
     const Defended alone = defended_by(bright_or_dark());
     CHECK(AttackTarget(alone, images.labels()).plain());
+    CHECK(&AttackTarget(alone, images.labels(), 1, true).classifier() == alone.classifier.get());
     const AttackSummary summary = under_fgsm(alone, images, 0.2f);
     CHECK((summary.clean_correct == 4 && summary.robust == 2 && summary.successes == 2));
     CHECK(summary.calibration.images() == 4);

@@ -19,7 +19,7 @@ struct Effort {
 
 Effort effort(std::string_view scale) {
   if (scale == "paper") return {16, 0, 10000, 100, 10, 1000, 1000, 5000};
-  if (scale == "quick") return {2, 6000, 1000, 100, 2, 200, 50, 1000};
+  if (scale == "quick") return {2, 6000, 1000, 100, 2, 100, 30, 1000};
   return {1, 600, 50, 10, 1, 20, 5, 50};
 }
 
@@ -118,12 +118,14 @@ std::vector<StudyAttack> kim_attacks(std::string_view scale) {
   std::vector<StudyAttack> attacks = {
       {"fgsm", attack_defaults(AttackKind::fgsm), plain_sizes(kFgsmSizes)},
       {"pgd", pgd, plain_sizes(kStrongSizes)},
+      {"fgsm-aware", attack_defaults(AttackKind::fgsm), plain_sizes(kStrongSizes)},
       {"cw", cw, plain_sizes(kCwSizes)},
       {"square", square, plain_sizes(kStrongSizes)},
       {"autoattack", whole,
        plain_sizes(scale == "paper" ? kStrongSizes : std::vector<float>{kStrongSizes[0]})}};
+  attacks[0].unaware = true;
   attacks[1].images = how.pgd_images;
-  for (size_t k = 2; k < attacks.size(); ++k) attacks[k].images = how.slow_images;
+  for (size_t k = 3; k < attacks.size(); ++k) attacks[k].images = how.slow_images;
   if (scale == "smoke") attacks.pop_back();
   return attacks;
 }

@@ -49,7 +49,8 @@ struct KimEpochs {
 KimEpochs kim_epochs(std::string_view scale);
 
 std::vector<StudyArm> kim_arms(const KimOptions& options);
-// Under L-inf FGSM at kFgsmSizes, PGD-100 with restarts, Square and AutoAttack at kStrongSizes or some of them; CW under L2.
+// Under L-inf FGSM at kFgsmSizes by an attacker who does not know the defence, as the paper's does not; by one who does
+// FGSM and PGD-100 with restarts, Square and AutoAttack at kStrongSizes or some of them, and CW under L2.
 std::vector<StudyAttack> kim_attacks(std::string_view scale);
 inline const std::vector<float> kFgsmSizes = {0.05f, 0.1f, 0.15f, 0.2f, 0.25f, 0.3f};
 inline const std::vector<float> kStrongSizes = {0.1f, 0.2f, 0.3f};

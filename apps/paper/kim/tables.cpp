@@ -48,8 +48,10 @@ Table attacks_table(const KimStudy& study) {
     std::string key, title;
     KimNumber number;
   };
-  std::vector<Shown> shown = {{"clean", "clean", clean_accuracy()},
-                              {"fgsm_0.1", "FGSM 0.1", under_attack("fgsm", kStrongSizes[0])}};
+  std::vector<Shown> shown = {
+      {"clean", "clean", clean_accuracy()},
+      {"fgsm_0.1", "FGSM 0.1", under_attack("fgsm", kStrongSizes[0])},
+      {"fgsm_aware_0.1", "FGSM 0.1, aware", under_attack("fgsm-aware", kStrongSizes[0])}};
   for (const float size : kStrongSizes)
     shown.push_back({at_size_key("pgd", size), fmt::format("PGD {:g}", size), under_attack("pgd", size)});
   const CellResult& first = study.cells.front();
