@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(T::kThreads) batch_matmul_kernel(Pairs p) {
 
 template <typename T>
 void run(Stream& stream, const Pairs& p) {
-  constexpr int64_t kMostRows = 65535;  // of a grid
+  constexpr int64_t kMostRows = 4096;  // of blocks, which fill any device
   const int64_t tiles = (p.m + T::kM - 1) / T::kM * ((p.n + T::kN - 1) / T::kN);
   launch("batch_matmul", batch_matmul_kernel<T>,
          dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(p.batch < kMostRows ? p.batch : kMostRows)),

@@ -112,7 +112,7 @@ Report check_batch_matmul(Backend& backend) {
            {0, 3, 4, 5},
            {4, 0, 3, 2},
            {4, 3, 0, 2},
-           {66000, 1, 2, 1},  // more pairs than a grid has rows
+           {4100, 1, 2, 1},  // more pairs than rows of blocks
        }) {
     check_batch(backend, batch, m, n, k, samples, report);
   }
