@@ -26,7 +26,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DEEP = {"kim3": "kim-3", "vgg7": "vgg7", "vgg16": "vgg16", "resnet32": "resnet32", "resnet50": "resnet50"}
-JOBS = ["train_epoch_target", "train_epoch_eat3", *(f"train_{name}" for name in DEEP), "inference_target",
+ADVERSARIAL = ["pgd7_train_target", "pgd7_train_kim2", "fast_train_target", "fast_train_kim2"]
+JOBS = ["train_epoch_target", "train_epoch_eat3", *(f"train_{name}" for name in DEEP), "train_kim2", *ADVERSARIAL,
+        "inference_target",
         "inference_eat1", "inference_eat2", "inference_eat3", "inference_ensemble",
         *(f"inference_{name}" for name in DEEP), "pgd10_target", "gma_target", "cw1000_target", "apgd_target"]
 PACKAGES = ("torch", "numpy", "onnxruntime", "openvino", "jax", "foolbox", "torchattacks")
@@ -59,8 +61,9 @@ class Peer:
 
     def networks(self, tasks):
         """The architecture lines of the tasks' deep networks, from Caltrop."""
-        for name in {task["job"].rsplit("_", 1)[1] for task in tasks} & (DEEP.keys() - self.lines.keys()):
-            command = [self.options.caltrop, "info", "--model", DEEP[name], "--json", "-"]
+        known = {**DEEP, "kim2": "kim-2"}
+        for name in {task["job"].rsplit("_", 1)[1] for task in tasks} & (known.keys() - self.lines.keys()):
+            command = [self.options.caltrop, "info", "--model", known[name], "--json", "-"]
             self.lines[name] = json.loads(subprocess.check_output(command))["network"]
         return self.lines
 
@@ -149,7 +152,7 @@ def describe(job, peer, config):
         return f"batch {config['batch']}"
     words = ["channels-last" if config.get("channels_last") else "contiguous", config.get("engine", "eager"),
              f"batch {config.get('batch', 128)}", f"{config.get('allocator', 'default')} allocator"]
-    if job.startswith("train"):
+    if "train" in job:
         words.append(f"{config.get('adam', 'loop')} Adam")
     elif not job.startswith("inference") and config.get("frozen"):
         words.append("frozen")

@@ -32,6 +32,8 @@ def make(job, config, data, peer):
     if peer != "torch":
         libraries = {"pgd10": torch_attacks.Library, "cw1000": torch_attacks.Cw, "apgd": torch_attacks.Apgd}
         return libraries[kind](model, config, data, peer)
+    if kind.endswith("_train"):
+        return torch_jobs.AdversarialTrain(kind.removesuffix("_train"), model, config, data)
     kinds = {"train_epoch": torch_jobs.TrainEpoch, "train": torch_jobs.TrainEpoch, "inference": torch_jobs.Inference,
              "pgd10": torch_attacks.Pgd, "gma": torch_attacks.Sweep}
     return kinds[kind](model, config, data)
@@ -82,7 +84,7 @@ def main():
     tensors = lambda split: tuple(torch.from_numpy(array) for array in mnist.load(folder, split))  # noqa: E731
     weights = Path(spec["weights"])
     data = {"test": tensors("test")}
-    if not weights.exists() or any(task["job"].startswith("train") for task in spec["tasks"]):
+    if not weights.exists() or any("train" in task["job"] for task in spec["tasks"]):
         data["train"] = tensors("train")
     data["weights"] = trained_target(weights, data)
     results = []

@@ -138,6 +138,9 @@ def candidates(job, allocator, peer="torch"):
         if allocator == "default":
             return []
         return [Config(allocator, cl, adam="fused") for cl in (False, True)]
+    if "_train_" in job:
+        eager = [Config(allocator, cl, adam="fused") for cl in (False, True)]
+        return [*eager, Config(allocator, True, "compile", adam="fused")] if allocator == "keep" else []
     if job.startswith("train"):
         eager = [Config(allocator, cl, adam=adam) for cl in (False, True) for adam in ("loop", "foreach", "fused")]
         return [*eager, Config(allocator, True, "compile", adam="fused")]

@@ -208,6 +208,48 @@ TEST_SUITE("apps") {
     CHECK((other.status == 1 && other.error.find("--models") != std::string::npos));
   }
 
+  TEST_CASE("defend: one defence after another, killed and resumed") {
+    const Trained place;
+    const auto with = [](const std::string& out, const std::vector<std::string>& more) {
+      std::vector<std::string> all = {"--adaptive", "0", "--out", out};
+      all.insert(all.end(), more.begin(), more.end());
+      return all;
+    };
+    REQUIRE(place.defend("adversarial", with("first", {"--epochs", "4"})).status == 0);
+    const std::vector<std::string> second = {"--from", "first/model.safetensors", "--epochs", "3"};
+    REQUIRE(place.defend("fast", with("whole", second)).status == 0);
+    // Killed as soon as an epoch is done.
+    const pid_t process = place.start(Trained::words("fast", with("killed", second)));
+    while (!fs::exists(place.file("killed/checkpoint.safetensors")) &&
+           !fs::exists(place.file("killed/fast.json")))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    (void)stop(process);
+    std::vector<std::string> again = with("killed", second);
+    again.emplace_back("--resume");
+    const Outcome rest = place.defend("fast", again);
+    CAPTURE(rest.error);
+    REQUIRE(rest.status == 0);
+    check_same(place, "whole", "killed");
+    CHECK(place.caltrop({"eval", "-q", "--weights", "killed/model.safetensors"}).status == 0);
+    const Json result = Json::parse(place.read("whole/fast.json"));
+    for (const Json& row : result["summary"]) CHECK((row["model"] == "defence" && row["false_alarms"] == 0));
+    // Refused before anything is written.
+    const auto refused = [&](const std::string& kind, const std::vector<std::string>& more,
+                             const char* expected) {
+      const Outcome no = place.defend(kind, with("never", more));
+      CAPTURE(no.error);
+      CHECK((no.status != 0 && is_one_line(no.error) && no.error.find(expected) != std::string::npos));
+      CHECK_FALSE(fs::exists(place.file("never")));
+    };
+    refused("adversarial", {"--share", "1.5"}, "--share");
+    refused("adversarial", {"--eps", "0"}, "--eps");
+    refused("trades", {"--steps", "0"}, "--steps");
+    refused("free", {"--replays", "0"}, "--replays");
+    refused("fast", {"--watched", "0", "--early-stop"}, "--early-stop");
+    refused("alp", {"--from", "nothing.safetensors"}, "--from");
+    refused("alp", {"--from", "net/config.json"}, "--from");
+  }
+
   TEST_CASE("defend: a cached set that is damaged or of another model is made again, visibly") {
     const Trained place;
     const std::vector<std::string> flags = {"--models", "eat-2", "--cycles", "30", "--attacks", "gma,fgsm"};
