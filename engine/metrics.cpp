@@ -189,8 +189,9 @@ PairedTest paired_test(std::span<const double> first, std::span<const double> se
   PairedTest test{.difference = over_seeds(differences)};
   const auto [mean, deviation, lowest, highest, n] = test.difference;
   if (!deviation) return test;
-  if (lowest == highest) {  // t is 0 or infinite
-    test.p = mean == 0 ? 1 : 0;
+  // Without spread t is 0, or infinite. Differences of shares are the same up to their rounding.
+  if (highest - lowest < 1e-12) {
+    if (mean == 0) test.p = 1;
     return test;
   }
   test.effect = mean / *deviation;

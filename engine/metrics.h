@@ -102,7 +102,7 @@ MeanAndDeviation over_seeds(const std::vector<double>& values);
 
 // Two numbers of each seed, such as two networks' accuracies: Student's paired t-test, two-sided, and Cohen's effect
 // size of the differences, their mean over their deviation (d_z). What one seed, or no spread at all, cannot tell is
-// absent: p where there are fewer than two pairs, the effect also where all differences are the same.
+// absent: both where there are fewer than two pairs, and where all differences are the same; p is 1 where they are all 0.
 struct PairedTest {
   MeanAndDeviation difference = {};  // first - second
   std::optional<double> p = {}, effect = {};

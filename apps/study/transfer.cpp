@@ -29,13 +29,16 @@ Json about(const StudyArm& source, const std::vector<StudyArm>& arms, const std:
   Json json = {{"version", kAttackVersion},
                {"source", source.given->weights},
                {"data", images.fingerprint},
+               {"images", images.rows.size()},
                {"seed", seed}};
   for (const StudyArm& arm : arms) json["targets"].push_back({arm.name, arm.given->weights});
   for (const StudyAttack& attack : attacks)
     json["attacks"].push_back(
-        {{"name", attack.name}, {"attack", to_text(attack.options)}, {"sizes", attack.asked}});
-  for (size_t k = 0; k < attacks.size(); ++k)
+        {{"name", attack.name}, {"attack", to_text(attack.options)}, {"sizes", eps_of(attack.sizes)}});
+  for (size_t k = 0; k < attacks.size(); ++k) {
     if (attacks[k].draws > 1) json["attacks"][k]["draws"] = attacks[k].draws;
+    if (attacks[k].unaware) json["attacks"][k]["unaware"] = true;
+  }
   return json;
 }
 

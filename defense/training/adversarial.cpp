@@ -104,8 +104,8 @@ DefenceInfo adversarial_info() {
               "Adversarial training: a share of each mini-batch is attacked as the network stands and "
               "learned under its own labels. By default as Goodfellow et al. and Kim: half of it by FGSM, "
               "under which accuracy can rise without any robustness (label leaking), so look at the "
-              "attacks of more steps. --share 1 --attack pgd --batch 50 --lr 0.0001 is Madry et al.'s "
-              "recipe.",
+              "attacks of more steps. --share 1 --attack pgd --step-size 0.01 --batch 50 --lr "
+              "0.0001 is Madry et al.'s recipe.",
           .source = "Goodfellow et al. 2015; Madry et al. 2018; Kim 2025",
           .make = []() -> std::unique_ptr<Defence> { return std::make_unique<AdversarialDefence>(); },
           .pools = false};

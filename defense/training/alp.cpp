@@ -26,6 +26,7 @@ class LogitPairingDefence final : public TrainedDefence {
     return all;
   }
   void resolve_own(std::string_view, const PoolRecipeOptions&) override { craft_.resolve(); }
+  double passes() const override { return 2 + static_cast<double>(craft_.craft().steps); }
   std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
     return std::make_unique<LogitPairing>(craft_.craft(), static_cast<float>(lambda_), of_ == "both");
   }

@@ -91,29 +91,36 @@ class Distillation final : public TrainedDefence {
 
   std::vector<TrainingStage> stages(const DefenceTask& task) const override {
     const auto temperature = static_cast<float>(temperature_);
-    const auto as_the_first = [](Model& model, const StageModels& before) {
+    const std::function<void(Model&, const StageModels&)> as_the_first = [](Model& model,
+                                                                            const StageModels& before) {
       model.load(before.front()->state());
     };
     std::vector<TrainingStage> all;
-    all.push_back({.name = "first epoch",
-                   .file = "first.safetensors",
-                   .epochs = 1,
-                   .objective = [](const Model&, const StageModels&) {
-                     return std::make_unique<CrossEntropy>();
-                   }});
+    // Which counts as one of both. Weights to go on from are shared as they are.
+    const bool shared = from_scratch() && epochs() > 1;
+    if (shared) {
+      all.push_back({.name = "first epoch",
+                     .file = "first.safetensors",
+                     .epochs = 1,
+                     .objective = [](const Model&, const StageModels&) {
+                       return std::make_unique<CrossEntropy>();
+                     }});
+    }
+    const int64_t rest = shared ? epochs() - 1 : epochs();
+    const std::function<void(Model&, const StageModels&)> begin = shared ? as_the_first : nullptr;
     if (teacher_.empty()) {
       all.push_back({.name = "teacher",
                      .file = "teacher.safetensors",
-                     .epochs = epochs(),
+                     .epochs = rest,
                      .objective =
                          [=](const Model&, const StageModels&) {
                            return std::make_unique<TemperedCrossEntropy>(temperature);
                          },
-                     .begin = as_the_first});
+                     .begin = begin});
     }
     all.push_back({.name = "student",
                    .file = "model.safetensors",
-                   .epochs = epochs(),
+                   .epochs = rest,
                    .objective =
                        [this, &task, temperature](const Model&, const StageModels& before) {
                          const std::shared_ptr<const Model> teacher =
@@ -121,7 +128,7 @@ class Distillation final : public TrainedDefence {
                          return std::make_unique<TemperedCrossEntropy>(
                              temperature, soft_labels(*teacher, task.train, temperature));
                        },
-                   .begin = as_the_first});
+                   .begin = begin});
     return all;
   }
 

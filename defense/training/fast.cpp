@@ -50,6 +50,7 @@ class FastDefence final : public TrainedDefence {
   void resolve_own(std::string_view, const PoolRecipeOptions&) override {
     if (stop_ && watched_ == 0) fail("--early-stop looks at --watched training images: 0 leaves none");
   }
+  double passes() const override { return 2; }
   std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
     const double step = step_size_.value_or(1.25 * eps_);
     return std::make_unique<AdversarialTraining>(

@@ -29,6 +29,7 @@ class FreeDefence final : public TrainedDefence {
              .low = 1,
              .high = 1000}};
   }
+  double passes() const override { return static_cast<double>(replays_); }
   std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
     return std::make_unique<FreeTraining>(static_cast<float>(eps_), replays_);
   }

@@ -26,6 +26,7 @@ class TradesDefence final : public TrainedDefence {
     return all;
   }
   void resolve_own(std::string_view, const PoolRecipeOptions&) override { craft_.resolve(); }
+  double passes() const override { return 2 + static_cast<double>(craft_.craft().steps); }
   std::unique_ptr<Objective> make_objective(const DefenceTask&, const Model&) const override {
     CraftOptions craft = craft_.craft();
     craft.start = CraftStart::normal;
@@ -65,7 +66,9 @@ DefenceInfo trades_info() {
       .about =
           "TRADES: cross-entropy on clean images, and --beta times the divergence between the answers to an "
           "image and to the one in the ball around it that PGD finds farthest from it. The defaults are the "
-          "authors' for MNIST but for the step: theirs is --step-size 0.01.",
+          "authors' for MNIST but for the step, which is --step-size 0.01 in theirs, and --beta, which is 6 "
+          "in "
+          "their table and 1 in their script.",
       .source = "Zhang et al. 2019",
       .make = []() -> std::unique_ptr<Defence> { return std::make_unique<TradesDefence>(); },
       .pools = false};

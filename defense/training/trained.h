@@ -21,6 +21,8 @@
 
 namespace caltrop {
 
+inline constexpr int64_t kWatchedImages = 1000;  // of --watch-eps
+
 // How a defence trains where its flags are silent: its source's recipe.
 struct TrainingRecipe {
   int64_t epochs = 10;  // at --scale paper

@@ -112,7 +112,7 @@ TEST_SUITE("engine") {
     const std::vector<double> one = {0.5}, same = {0.5, 0.75}, more = {0.75, 1.0};
     CHECK_FALSE(paired_test(one, one).p);
     CHECK(paired_test(same, same).p == 1.0);
-    CHECK(paired_test(more, same).p == 0.0);  // 0.25 with each seed
+    CHECK_FALSE(paired_test(more, same).p);  // 0.25 with each seed
     CHECK_FALSE(paired_test(more, same).effect);
     CHECK_THROWS_AS(paired_test(one, same), Error);
 

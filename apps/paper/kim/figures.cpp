@@ -6,13 +6,14 @@
 #include "apps/paper/kim/shown.h"
 #include "apps/report/figure.h"
 #include "apps/study/comparison.h"
+#include "defense/training/trained.h"
 
 namespace caltrop {
 namespace {
 
 // Over seeds, or of one seed over the images.
 Measured shown_mean(const KimStudy& study, const std::string& arm, const KimNumber& number) {
-  return measured(study.mean(arm, number), study.cells.front().attacked());
+  return measured(study.mean(arm, number), study.images(number));
 }
 
 std::string note_of(const KimStudy& study) {
@@ -23,14 +24,14 @@ Figure by_size(const KimStudy& study) {
   Figure figure{.title = fmt::format("Accuracy under FGSM by size, {}", study.dataset),
                 .x_label = "L-inf size ε",
                 .y_label = "accuracy",
-                .note = note_of(study),
-                .thresholds = {{kPrintedControl, "the paper's control, 29.15 %"}}};
+                .note = note_of(study)};
+  if (study.printed()) figure.thresholds.push_back({kPrintedControl, "the paper's control, 29.15 %"});
   for (const std::string& arm :
        {kControl, kAdversarial, kDistillation, kMasking, pair_arm(kMasking, kAdversarial)}) {
     Series& series = figure.series.emplace_back(Series{arm});
     series.add(0, shown_mean(study, arm, clean_accuracy()));
     for (const float size : kFgsmSizes)
-      series.add(static_cast<double>(size), shown_mean(study, arm, under_attack("fgsm", size)));
+      series.add(static_cast<double>(size), shown_mean(study, arm, under_attack(kFgsm, size)));
   }
   return figure;
 }
@@ -40,12 +41,13 @@ Figure leaking(const KimStudy& study) {
   Figure figure{.title = fmt::format("FGSM against PGD on the same networks, {}", study.dataset),
                 .x_label = "L-inf size ε",
                 .y_label = "accuracy",
-                .note = note_of(study)};
+                .note = fmt::format("{} images under FGSM, {} under PGD; {}", study.images(clean_accuracy()),
+                                    study.images(under_attack(kPgd, kStrongSizes[0])), note_of(study))};
   for (const std::string& arm : {kControl, kAdversarial, kMasking}) {
-    for (const std::string attack : {"fgsm", "pgd"}) {
+    for (const std::string& attack : {kFgsm, kPgd}) {
       Series& series = figure.series.emplace_back(Series{fmt::format("{}, {}", arm, upper(attack))});
       series.add(0, shown_mean(study, arm, clean_accuracy()));
-      for (const float size : attack == "fgsm" ? kFgsmSizes : kStrongSizes)
+      for (const float size : attack == kFgsm ? kFgsmSizes : kStrongSizes)
         series.add(static_cast<double>(size), shown_mean(study, arm, under_attack(attack, size)));
     }
   }
@@ -68,7 +70,9 @@ Figure by_epoch(const KimStudy& study, double eps) {
     }
     Series& series = figure.series.emplace_back(Series{arm});
     for (const auto& [epoch, all] : values)
-      series.add(static_cast<double>(epoch), measured(over_seeds(all), study.cells.front().attacked()));
+      series.add(
+          static_cast<double>(epoch),
+          measured(over_seeds(all), std::min<int64_t>(kWatchedImages, study.images(clean_accuracy()))));
   }
   return figure;
 }
@@ -83,7 +87,7 @@ Figure by_depth(const KimStudy& study) {
   const std::vector<std::pair<std::string, KimNumber>> numbers = {
       {"clean", clean_accuracy()},
       {fmt::format("FGSM {:.3g}", size), under_fgsm(size)},
-      {fmt::format("PGD {:g}", kStrongSizes[0]), under_attack("pgd", kStrongSizes[0])}};
+      {fmt::format("PGD {:g}", kStrongSizes[0]), under_attack(kPgd, kStrongSizes[0])}};
   for (const auto& [title, number] : numbers) {
     Series& series = figure.series.emplace_back(Series{title});
     for (int depth = 2; depth <= 5; ++depth) {

@@ -1,5 +1,6 @@
 // caltrop paper kim: the study of "Kim 2025", each number beside the paper's, and what its claims are worth.
 #include <memory>
+#include <set>
 
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
@@ -59,10 +60,12 @@ void declare(Flags& flags, KimCommand& options) {
       " DIR/DATA-fgsm.csv              each arm under FGSM, beside the paper; and .json\n"
       " DIR/DATA-attacks.csv           each arm under all attacks, and what its training took; and .json\n"
       " DIR/DATA-pairs.csv             paired tests over the seeds, with Holm's correction; and .json\n"
+      " DIR/DATA-epochs.csv            each arm and seed after each epoch; and .json\n"
       " DIR/DATA-by-size.png, -by-epoch.png, -by-depth.png, -fgsm-against-pgd.png   with script and data\n"
       " DIR/DATA-ARM-seed-N...         networks, trainings, what attacks did: --resume takes them up again");
-  flags.section(
-      "JSON", "out, DATA-claims, DATA-fgsm, DATA-attacks, DATA-pairs (the tables), figures, report, skipped");
+  flags.section("JSON",
+                "out, DATA-claims, DATA-fgsm, DATA-attacks, DATA-pairs, DATA-epochs (the tables), figures, "
+                "report, page, skipped");
   flags.example("caltrop paper kim --scale quick --dataset mnist", "MNIST in half an hour.");
 }
 
@@ -92,7 +95,6 @@ std::vector<StudyCell> cells_on(const std::string& dataset, const KimCommand& op
   std::vector<StudyCell> cells = cells_of(study);
   // The same name however many seeds there are: more can be added.
   for (StudyCell& cell : cells) cell.stem = fmt::format("{}-{}-seed-{}", dataset, cell.arm.name, cell.seed);
-  // Networks by their own names, arms by what trained them.
   return cells;
 }
 
@@ -114,32 +116,34 @@ std::vector<KimEpoch> epochs_of(const StudyCell& cell, const RunFolder& folder) 
 }
 
 // Every network of a seed on images that FGSM and PGD make of the control's.
-void ask_of_transfer(const std::vector<StudyCell>& cells, const StudyImages& images, const StudyPlace& place,
-                     KimStudy& study) {
+void ask_of_transfer(const std::vector<StudyCell>& cells, const StudyImages& images,
+                     const KimCommand& options, const StudyPlace& place, KimStudy& study) {
   Console silent("", true);  // they have been introduced
   const StudyPlace again{place.folder, place.backend, silent, place.batch};
-  std::map<int64_t, std::vector<StudyArm>> of_seed;
-  for (const StudyCell& cell : cells) {
-    StudyArm arm{.name = cell.stem};
-    arm.given = study_network(cell, images, again);
-    of_seed[cell.seed].push_back(std::move(arm));
-  }
+  std::set<int64_t> seeds;
+  for (const StudyCell& cell : cells) seeds.insert(cell.seed);
   StudyImages some{.info = images.info, .train = {}, .test = images.test, .fingerprint = images.fingerprint};
   some.rows = row_range(0, std::min<int64_t>(cells.front().arm.attacked, images.test.count()));
-  std::vector<StudyAttack> attacks = kim_attacks("smoke");
-  attacks.resize(2);
-  for (StudyAttack& attack : attacks) attack.sizes = plain_sizes(std::vector<float>{kStrongSizes[1]});
-  for (const auto& [seed, arms] : of_seed) {
+  std::vector<StudyAttack> attacks = kim_attacks(options.scale);
+  attacks.resize(2);  // FGSM, PGD
+  for (StudyAttack& attack : attacks) attack.sizes = plain_sizes(std::vector<float>{kTransferSize});
+  for (const int64_t seed : seeds) {
+    std::vector<StudyArm> arms;
+    for (const StudyCell& cell : cells) {
+      if (cell.seed != seed) continue;
+      StudyArm& arm = arms.emplace_back(StudyArm{.name = cell.stem});
+      arm.given = study_network(cell, images, again);
+    }
     for (const Transferred& row : run_transfer(arms, attacks, some, seed, place, 1))
       study.transferred[row.target][row.attack] = row.robust_accuracy();
   }
 }
 
 KimStudy study_of(const std::string& dataset, const std::vector<StudyCell>& cells, const StudyImages& images,
-                  const StudyPlace& place) {
+                  const KimCommand& options, const StudyPlace& place) {
   KimStudy study{.dataset = dataset};
   study.cells = run_study(cells, place).cells;
-  ask_of_transfer(cells, images, place, study);
+  ask_of_transfer(cells, images, options, place, study);
   for (const StudyCell& cell : cells) study.epochs[cell.stem] = epochs_of(cell, place.folder);
   for (const StudyPart& part : plan_of(cells, place))
     if (part.sizes == 0) study.work[part.cell.arm.name] += part.work;
@@ -177,7 +181,7 @@ void run(KimCommand& options, const Flags& flags) {
   }
   std::vector<KimStudy> studies;
   for (size_t k = 0; k < sets.size(); ++k)
-    studies.push_back(study_of(sets[k].first, cells[k], *sets[k].second, place));
+    studies.push_back(study_of(sets[k].first, cells[k], *sets[k].second, options, place));
   StudyReport report(place);
   show_kim(studies, options, place, report);
   report.write_page("Kim 2025, beside the paper", lead_of(options), config.values.value("version", ""));

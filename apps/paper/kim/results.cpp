@@ -51,52 +51,75 @@ PairedTest KimStudy::compare(const std::string& a, const std::string& b, const K
 std::optional<double> KimStudy::matched() const {
   std::vector<std::pair<double, double>> points = {{0.0, mean(kControl, clean_accuracy()).mean}};
   for (const float size : kFgsmSizes)
-    points.emplace_back(static_cast<double>(size), mean(kControl, under_attack("fgsm", size)).mean);
+    points.emplace_back(static_cast<double>(size), mean(kControl, under_attack(kFgsm, size)).mean);
   return first_at(points, kPrintedControl);
 }
 
 double KimStudy::size() const {
   if (const std::optional<double> found = matched()) return *found;
-  const bool below = mean(kControl, under_attack("fgsm", kFgsmSizes.front())).mean < kPrintedControl;
+  const bool below = mean(kControl, under_attack(kFgsm, kFgsmSizes.front())).mean < kPrintedControl;
   return static_cast<double>(below ? kFgsmSizes.front() : kFgsmSizes.back());
 }
 
 KimNumber KimStudy::transfer(const std::string& attack) const {
-  return [this, attack](const CellResult& cell) {
-    return transferred.at(cell.cell.stem).at(attack);
-  };
+  return {[this, attack](const CellResult& cell) { return transferred.at(cell.cell.stem).at(attack); },
+          [](const CellResult& cell) {
+            return cell.attacked();
+          }};
 }
 
 KimNumber clean_accuracy() {
-  return [](const CellResult& cell) {
-    return cell.clean();
-  };
+  return {[](const CellResult& cell) { return cell.clean(); },
+          [](const CellResult& cell) {
+            return cell.attacked();
+          }};
 }
 
 KimNumber under_attack(const std::string& attack, float size) {
-  return [=](const CellResult& cell) {
-    return at_size(cell.under(attack), size).tries.at(0).robust_accuracy();
-  };
+  return {[=](const CellResult& cell) {
+            const AttackSummary& met = at_size(cell.under(attack), size).tries.at(0);
+            return attack == kFgsm ? met.accuracy() : met.robust_accuracy();
+          },
+          [=](const CellResult& cell) {
+            return cell.under(attack).images;
+          }};
+}
+
+KimNumber under_attack_on(const std::string& attack, float size, int64_t images) {
+  return {[=](const CellResult& cell) {
+            const std::vector<bool>& robust = at_size(cell.under(attack), size).robust;
+            const auto end = robust.begin() + std::min(images, static_cast<int64_t>(robust.size()));
+            return share_of(std::count(robust.begin(), end, true), end - robust.begin());
+          },
+          [=](const CellResult&) {
+            return images;
+          }};
 }
 
 KimNumber under_fgsm(double size) {
-  return [=](const CellResult& cell) {
-    double below = 0, before = cell.clean();
-    for (const float next : kFgsmSizes) {
-      const auto above = static_cast<double>(next);
-      const double accuracy = under_attack("fgsm", next)(cell);
-      if (size <= above) return before + (size - below) / (above - below) * (accuracy - before);
-      below = above, before = accuracy;
-    }
-    return before;
-  };
+  return {[=](const CellResult& cell) {
+            double below = 0, before = cell.clean();
+            for (const float next : kFgsmSizes) {
+              const auto above = static_cast<double>(next);
+              const double accuracy = under_attack(kFgsm, next)(cell);
+              if (size <= above) return before + (size - below) / (above - below) * (accuracy - before);
+              below = above, before = accuracy;
+            }
+            return before;
+          },
+          [](const CellResult& cell) {
+            return cell.attacked();
+          }};
 }
 
 KimNumber zero_gradients() {
-  return [](const CellResult& cell) {
-    const AttackSummary& first = cell.under("fgsm").sizes.at(0).tries.at(0);
-    return share_of(first.zero_gradients, first.images);
-  };
+  return {[](const CellResult& cell) {
+            const AttackSummary& first = cell.under(kFgsm).sizes.at(0).tries.at(0);
+            return share_of(first.zero_gradients, first.images);
+          },
+          [](const CellResult& cell) {
+            return cell.attacked();
+          }};
 }
 
 }  // namespace caltrop

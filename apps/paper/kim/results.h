@@ -19,8 +19,12 @@ struct KimEpoch {
   double clean = 0, fgsm = 0;  // accuracy on the first test images, the second attacked at KimOptions::eps
 };
 
-// A share of one cell.
-using KimNumber = std::function<double(const CellResult& cell)>;
+// A share of one cell's images, and of how many.
+struct KimNumber {
+  std::function<double(const CellResult& cell)> value;
+  std::function<int64_t(const CellResult& cell)> images;
+  double operator()(const CellResult& cell) const { return value(cell); }
+};
 
 struct KimStudy {
   std::string dataset;
@@ -40,6 +44,8 @@ struct KimStudy {
   }
   // a - b, in pairs.
   PairedTest compare(const std::string& a, const std::string& b, const KimNumber& number) const;
+  int64_t images(const KimNumber& number) const { return number.images(cells.front()); }
+  bool printed() const { return dataset == "mnist"; }  // the paper has no other data
 
   // The size of FGSM at which the control is right on as many images as the paper says, by a line between the sizes on
   // either side; absent where it never falls so far.
@@ -50,7 +56,10 @@ struct KimStudy {
 };
 
 KimNumber clean_accuracy();
+// Of all images right under the attack: under FGSM as the paper counts, else those right before and under it.
 KimNumber under_attack(const std::string& attack, float size);
+// Right before and under it, of the first `images` alone: to be set beside an attack on so many.
+KimNumber under_attack_on(const std::string& attack, float size, int64_t images);
 // Of FGSM at any size, by a line between its neighbours; at 0 the clean images.
 KimNumber under_fgsm(double size);
 // Images at which the gradient that FGSM follows is zero everywhere.

@@ -14,10 +14,11 @@ class StudyReport;
 class RunFolder;
 
 // fgsm: each arm beside the paper's number; attacks: each arm under all attacks, with what its training took; pairs: tests
-// of one arm against another over the seeds, with Holm's correction.
+// of one arm against another over the seeds, with Holm's correction; epochs: each arm and seed after each epoch.
 Table fgsm_table(const KimStudy& study);
 Table attacks_table(const KimStudy& study);
 Table pairs_table(const KimStudy& study);
+Table epochs_table(const KimStudy& study);
 
 // A claim of the paper, or of what a referee asks of it, and what the numbers say.
 struct KimClaim {

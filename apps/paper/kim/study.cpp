@@ -116,9 +116,9 @@ std::vector<StudyAttack> kim_attacks(std::string_view scale) {
              .learning_rate = static_cast<float>(kQuickCw.rate)};
   }
   std::vector<StudyAttack> attacks = {
-      {"fgsm", attack_defaults(AttackKind::fgsm), plain_sizes(kFgsmSizes)},
-      {"pgd", pgd, plain_sizes(kStrongSizes)},
-      {"fgsm-aware", attack_defaults(AttackKind::fgsm), plain_sizes(kStrongSizes)},
+      {kFgsm, attack_defaults(AttackKind::fgsm), plain_sizes(kFgsmSizes)},
+      {kPgd, pgd, plain_sizes(kStrongSizes)},
+      {kFgsmAware, attack_defaults(AttackKind::fgsm), plain_sizes(kStrongSizes)},
       {"cw", cw, plain_sizes(kCwSizes)},
       {"square", square, plain_sizes(kStrongSizes)},
       {"autoattack", whole,

@@ -22,6 +22,8 @@ inline const std::vector<std::string> kKimDatasets = {"mnist", "fashion-mnist"};
 inline const std::string kAdversarial = "adversarial", kDistillation = "distillation", kMasking = "masking";
 inline const std::vector<std::string> kKimDefences = {kAdversarial, kDistillation, kMasking};
 inline const std::string kControl = "control";
+// Attacks by their names: FGSM by one who does not know the defence, FGSM and PGD by one who does.
+inline const std::string kFgsm = "fgsm", kFgsmAware = "fgsm-aware", kPgd = "pgd";
 
 // Names of arms.
 std::string pair_arm(const std::string& first, const std::string& second);  // "masking-then-adversarial"
@@ -41,7 +43,7 @@ struct KimOptions {
   int64_t judged() const;   // test images
 };
 
-// An epoch is one of kFirst of a first method, or of kSecond of what follows it; alone a method has all.
+// Of the first method and of what follows it; alone a method has all.
 struct KimEpochs {
   int64_t first = 4, second = 3;
   int64_t all() const { return first + second; }
@@ -54,9 +56,11 @@ std::vector<StudyArm> kim_arms(const KimOptions& options);
 std::vector<StudyAttack> kim_attacks(std::string_view scale);
 inline const std::vector<float> kFgsmSizes = {0.05f, 0.1f, 0.15f, 0.2f, 0.25f, 0.3f};
 inline const std::vector<float> kStrongSizes = {0.1f, 0.2f, 0.3f};
+inline constexpr float kTransferSize = 0.2f;  // of images made on the control
 inline const std::vector<float> kCwSizes = {1.0f, 2.0f};
 
-// Accuracy under FGSM as printed: of an arm in section 4. Where sections disagree, all of them, in words.
+// Accuracy under FGSM on MNIST as printed: in section 4, of three convolutions under "Future Direction". Where sections
+// disagree, what the others say, in words.
 std::optional<double> printed_fgsm(const std::string& arm);
 std::string printed_elsewhere(const std::string& arm);
 inline constexpr double kPrintedClean = 0.995, kPrintedControl = 0.2915;

@@ -27,18 +27,23 @@ std::vector<std::pair<std::string, std::string>> pairs_of(const KimStudy& study)
 }  // namespace
 
 Table fgsm_table(const KimStudy& study) {
-  std::vector<ComparedColumn> columns = {{"clean", "clean", true}, {"matched", "FGSM, matched", true}};
+  const bool beside = study.printed() && study.matched();
+  std::vector<ComparedColumn> columns = {{"clean", "clean", study.printed()},
+                                         {"matched", fmt::format("FGSM {:.3g}", study.size()), beside}};
   for (const float size : kFgsmSizes)
     columns.push_back({at_size_key("fgsm", size), fmt::format("FGSM {:g}", size)});
-  ComparedTable table(
-      {{"dataset", "data"}, {"arm", "trained by"}, {"paper_elsewhere", "the paper elsewhere"}}, columns);
+  std::vector<Column> keys = {{"dataset", "data"}, {"arm", "trained by"}};
+  if (beside) keys.push_back({"paper_elsewhere", "the paper elsewhere"});
+  ComparedTable table(keys, columns);
   for (const std::string& arm : study.arms()) {
     std::vector<Compared> values = {
         {study.mean(arm, clean_accuracy()), arm == kControl ? std::optional(kPrintedClean) : std::nullopt},
         {study.mean(arm, under_fgsm(study.size())), printed_fgsm(arm)}};
-    for (const float size : kFgsmSizes) values.push_back({study.mean(arm, under_attack("fgsm", size))});
+    for (const float size : kFgsmSizes) values.push_back({study.mean(arm, under_attack(kFgsm, size))});
+    std::vector<Cell> cells = {study.dataset, arm};
     const std::string elsewhere = printed_elsewhere(arm);
-    table.row({study.dataset, arm, elsewhere.empty() ? Cell() : Cell(elsewhere)}, values);
+    if (beside) cells.push_back(elsewhere.empty() ? Cell() : Cell(elsewhere));
+    table.row(std::move(cells), values);
   }
   return table.table();
 }
@@ -48,33 +53,27 @@ Table attacks_table(const KimStudy& study) {
     std::string key, title;
     KimNumber number;
   };
-  std::vector<Shown> shown = {
-      {"clean", "clean", clean_accuracy()},
-      {"fgsm_0.1", "FGSM 0.1", under_attack("fgsm", kStrongSizes[0])},
-      {"fgsm_aware_0.1", "FGSM 0.1, aware", under_attack("fgsm-aware", kStrongSizes[0])}};
-  for (const float size : kStrongSizes)
-    shown.push_back({at_size_key("pgd", size), fmt::format("PGD {:g}", size), under_attack("pgd", size)});
-  const CellResult& first = study.cells.front();
-  for (size_t k = 0; k < first.cell.attacks.size(); ++k) {
-    const std::string& name = first.cell.attacks[k].name;
-    if (name != "square" && name != "autoattack") continue;
-    const float size = first.attacks[k].sizes.at(0).size.eps;
-    shown.push_back({at_size_key(name.c_str(), size),
-                     fmt::format("{} {:g}", name == "square" ? "Square" : "AutoAttack", size),
-                     under_attack(name, size)});
+  std::vector<Shown> shown = {{"clean", "clean", clean_accuracy()}};
+  for (const StudyAttack& attack : study.cells.front().cell.attacks) {
+    // FGSM by size has a table of its own.
+    const bool one = attack.name == kFgsm || attack.name == kFgsmAware;
+    for (const GmaSize& size : attack.sizes) {
+      if (one && size.eps != kStrongSizes[0]) continue;
+      shown.push_back({at_size_key(attack.name.c_str(), size.eps),
+                       fmt::format("{} {:g}", attack.name == "cw" ? "cw L2" : attack.name, size.eps),
+                       under_attack(attack.name, size.eps)});
+    }
   }
-  for (const float size : kCwSizes)
-    shown.push_back({at_size_key("cw", size), fmt::format("CW L2 {:g}", size), under_attack("cw", size)});
-  for (const char* attack : {"fgsm", "pgd"})
-    shown.push_back({fmt::format("transfer_{}", attack),
-                     fmt::format("{} of the control", attack == std::string("fgsm") ? "FGSM" : "PGD"),
+  for (const std::string& attack : {kFgsm, kPgd})
+    shown.push_back({"transfer_" + attack, fmt::format("{} {:g} of the control", attack, kTransferSize),
                      study.transfer(attack)});
   shown.push_back({"zero_gradients", "no gradient", zero_gradients()});
   std::vector<ComparedColumn> columns;
-  for (const Shown& one : shown) columns.push_back({one.key, one.title});
+  for (const Shown& one : shown)
+    columns.push_back({one.key, fmt::format("{} ({})", one.title, study.images(one.number))});
   ComparedTable table({{"dataset", "data"},
                        {"arm", "trained by"},
-                       {"training_work", "training, × control", Column::Kind::number, 2}},
+                       {"training_work", "training, × control (estimated)", Column::Kind::number, 2}},
                       columns);
   for (const std::string& arm : study.arms()) {
     std::vector<Compared> values;
@@ -82,6 +81,23 @@ Table attacks_table(const KimStudy& study) {
     table.row({study.dataset, arm, study.work.at(arm) / study.work.at(kControl)}, values);
   }
   return table.table();
+}
+
+Table epochs_table(const KimStudy& study) {
+  using Kind = Column::Kind;
+  Table table({{"dataset", "data"},
+               {"arm", "trained by"},
+               {"seed", "seed", Kind::count},
+               {"epoch", "epoch", Kind::count},
+               {"method", "method"},
+               {"clean", "clean", Kind::percent},
+               {"fgsm", "FGSM", Kind::percent}});
+  for (const CellResult& cell : study.cells) {
+    for (const KimEpoch& one : study.epochs.at(cell.cell.stem))
+      table.row(
+          {study.dataset, cell.cell.arm.name, cell.cell.seed, one.epoch, one.method, one.clean, one.fgsm});
+  }
+  return table;
 }
 
 Table pairs_table(const KimStudy& study) {

@@ -74,7 +74,7 @@ TEST_SUITE("defense") {
       option<double>(d, "temperature") = 20;
     };
     Killer whole;
-    const std::string bytes = run.train("distillation", "whole", whole, "", 2, how);
+    const std::string bytes = run.train("distillation", "whole", whole, "", 3, how);
     REQUIRE(whole.epochs.size() == 5);
     const char* stages[] = {"first epoch", "teacher", "teacher", "student", "student"};
     for (size_t k = 0; k < 5; ++k) CHECK(whole.epochs[k].stage == stages[k]);
@@ -82,8 +82,8 @@ TEST_SUITE("defense") {
       Killer killed, rest;
       killed.left = after;
       const std::string name = std::to_string(after);
-      CHECK_THROWS_WITH_AS(run.train("distillation", name, killed, "", 2, how), "killed", Error);
-      CHECK(run.train("distillation", name, rest, "", 2, how) == bytes);
+      CHECK_THROWS_WITH_AS(run.train("distillation", name, killed, "", 3, how), "killed", Error);
+      CHECK(run.train("distillation", name, rest, "", 3, how) == bytes);
       CHECK(static_cast<int64_t>(rest.epochs.size()) == 5 - after);
     }
     // The same student from the teacher's file.
@@ -93,8 +93,12 @@ TEST_SUITE("defense") {
       how(d);
       option<std::string>(d, "teacher") = teacher;
     };
-    CHECK(run.train("distillation", "given", again, "", 2, given) == bytes);
+    CHECK(run.train("distillation", "given", again, "", 3, given) == bytes);
     CHECK(again.epochs.size() == 3);
+    // From weights that are there both go on as they are, for all epochs.
+    Killer on;
+    (void)run.train("distillation", "on", on, teacher, 2, how);
+    CHECK((on.epochs.size() == 4 && on.epochs[0].stage == "teacher"));
     // Who knows the defence divides by the temperature; the answers stay.
     const Tensor x = run.trial.test.pixels(row_range(0, 20));
     REQUIRE(run.defended.unaware);
