@@ -124,7 +124,7 @@ void run(ExportOptions& options, const Flags& flags) {
     export_attacked_png(folder.file("attacked"), *attacked);
     wrote("attacked", folder.file("attacked"), attacked->images() * attacked->sizes());
   }
-  console.result(result);
+  console.result(with_schema("export/1", result));
 }
 
 }  // namespace

@@ -199,7 +199,8 @@ void run(InfoOptions& options, const Flags& flags) {
   if (input.channels == 0) input.channels = 1;
   const bool network = !options.model.model.empty() || !options.model.arch.empty();
   if (network) asked_network(options.model);
-  const Json result = network ? show_network(options, input, console) : show_all(options, input, console);
+  const Json result = network ? with_schema("info-network/1", show_network(options, input, console))
+                              : with_schema("info/1", show_all(options, input, console));
   if (!options.common.out.empty()) {
     RunFolder(options.common.out, make_config(flags, {}), options.common.resume)
         .write_json("info.json", result);

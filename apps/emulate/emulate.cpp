@@ -160,7 +160,7 @@ void run(EmulateOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   const std::vector<std::string> arguments = arguments_of(options.request, options.common.seed);
   RunFolder::check(options.common.out, options.common.resume);
-  const Json result = run_kernel(arguments);
+  const Json result = with_schema("emulate/1", run_kernel(arguments));
   show(options, result, console);
   RunFolder(options.common.out, make_config(flags, {}), options.common.resume)
       .write_json("emulate.json", result);

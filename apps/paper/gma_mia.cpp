@@ -182,7 +182,8 @@ void run(PaperCommand& options, const Flags& flags) {
   std::erase_if(attacks, [](const PaperItem& item) { return item.defence; });
   Backend& backend = open_backend(options.common, console);
   const std::string out = folder_or_free(options.common.out, "paper-gma-mia");
-  const RunFolder folder(out, make_config(flags, Json::object()), options.common.resume);
+  const RunConfig config = make_config(flags, Json::object());
+  const RunFolder folder(out, config, options.common.resume);
   const StudyPlace place{folder, backend, console};
   Json result = {{"out", out}, {"figures", Json::array()}, {"skipped", Json::array()}};
   if (!attacks.empty()) result.update(run_attack_paper(attacks, options, place));
@@ -199,7 +200,7 @@ void run(PaperCommand& options, const Flags& flags) {
   }
   console.blank();
   for (const Json& figure : result["figures"]) console.say("{}", folder.file(figure).string());
-  console.result(result);
+  console.result(result_of(config, "paper-gma-mia/1", std::move(result)));
 }
 
 }  // namespace

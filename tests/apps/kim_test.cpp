@@ -156,6 +156,7 @@ TEST_SUITE("apps") {
     KimOptions smoke;
     smoke.scale = "smoke";
     CHECK(result["mnist-fgsm"].size() == kim_arms(smoke).size());
+    CHECK(result["schema"] == "paper-kim/1");
     CHECK(result["mnist-claims"].size() > 15);
     for (const char* part :
          {"## What the paper leaves open", "## Claims, mnist", "| control |", "(mnist-by-epoch."}) {

@@ -187,6 +187,7 @@ void run(KimCommand& options, const Flags& flags) {
   report.write_page("Kim 2025, beside the paper", lead_of(options), config.values.value("version", ""));
   Json result = {{"out", out}, {"skipped", skipped}};
   result.update(report.result());
+  result = result_of(config, "paper-kim/1", std::move(result));
   console.blank();
   console.say("{}", folder.file("report.md").string());
   console.result(result);
