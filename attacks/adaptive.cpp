@@ -79,19 +79,19 @@ Tensor straight_through(const Tensor& value, const Tensor& surrogate) {
 
 Tensor Preprocessed::logits(const Tensor& x, const Query& query) const {
   const Tensor seen = transform_.apply(x, query);
-  return network_.logits(surrogate_ ? straight_through(seen, surrogate_(x)) : seen, query);
+  return inner().logits(surrogate_ ? straight_through(seen, surrogate_(x)) : seen, query);
 }
 
-Averaged::Averaged(const Classifier& network, int64_t draws) : network_(network), draws_(draws) {
+Averaged::Averaged(const Classifier& network, int64_t draws) : Wrapper(network), draws_(draws) {
   if (draws < 1 || draws > kMaxDraws) fail("[eot] expected 1 to {} draws, got {}", kMaxDraws, draws);
 }
 
 Pass Averaged::differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const {
-  Pass mean = network_.differentiate(x, objectives, query);  // its logits are those of one real answer
+  Pass mean = inner().differentiate(x, objectives, query);  // its logits are those of one real answer
   for (int64_t draw = 1; draw < draws_; ++draw) {
     Query again = query;
     again.draw = static_cast<uint64_t>(draw);
-    const Pass pass = network_.differentiate(x, objectives, again);
+    const Pass pass = inner().differentiate(x, objectives, again);
     for (size_t k = 0; k < mean.gradients.size(); ++k) {
       mean.values[k] = mean.values[k] + pass.values[k];
       mean.gradients[k] = mean.gradients[k] + pass.gradients[k];
@@ -106,12 +106,12 @@ Pass Averaged::differentiate(const Tensor& x, const Objectives& objectives, cons
 }
 
 Tempered::Tempered(const Classifier& network, float temperature)
-    : network_(network), temperature_(temperature) {
+    : Wrapper(network), temperature_(temperature) {
   if (!(temperature > 0.0f)) fail("[tempered] expected a temperature above 0, got {}", temperature);
 }
 
 Tensor Tempered::logits(const Tensor& x, const Query& query) const {
-  return network_.logits(x, query) / temperature_;
+  return inner().logits(x, query) / temperature_;
 }
 
 Guarded::Guarded(const Model& model, const FrontDefence& defence) {

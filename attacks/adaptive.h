@@ -37,21 +37,16 @@ Tensor straight_through(const Tensor& value, const Tensor& surrogate);
 
 // The network behind a transform, as the defender runs it; with `surrogate`, as an attacker differentiates
 // it.
-class Preprocessed final : public Classifier {
+class Preprocessed final : public Wrapper {
  public:
   using Surrogate = std::function<Tensor(const Tensor& x)>;
   Preprocessed(const Classifier& network, const Transform& transform, Surrogate surrogate = {})
-      : network_(network), transform_(transform), surrogate_(std::move(surrogate)) {}
+      : Wrapper(network), transform_(transform), surrogate_(std::move(surrogate)) {}
 
   Tensor logits(const Tensor& x, const Query& query) const override;
-  const ImageShape& input() const override { return network_.input(); }
-  int64_t outputs() const override { return network_.outputs(); }
-  Backend& backend() const override { return network_.backend(); }
-  int64_t chunk() const override { return network_.chunk(); }
-  bool random() const override { return network_.random() || transform_.random(); }
+  bool random() const override { return Wrapper::random() || transform_.random(); }
 
  private:
-  const Classifier& network_;
   const Transform& transform_;
   Surrogate surrogate_;
 };
@@ -63,40 +58,26 @@ inline Tensor identity(const Tensor& x) {
 // EOT: one question for gradients is asked `draws` times, and values and gradients are averaged (not the
 // logits, whose loss is another function). A question for logits alone gets the single answer that the
 // defence gives.
-class Averaged final : public Classifier {
+class Averaged final : public Wrapper {
  public:
   Averaged(const Classifier& network, int64_t draws);
 
-  Tensor logits(const Tensor& x, const Query& query) const override { return network_.logits(x, query); }
   Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const override;
-  const ImageShape& input() const override { return network_.input(); }
-  int64_t outputs() const override { return network_.outputs(); }
-  Backend& backend() const override { return network_.backend(); }
-  int64_t chunk() const override { return network_.chunk(); }
-  bool random() const override { return network_.random(); }
-  int64_t passes() const override { return draws_ * network_.passes(); }
+  int64_t passes() const override { return draws_ * Wrapper::passes(); }
 
  private:
-  const Classifier& network_;
   int64_t draws_;
 };
 
 // z(x) / T: the same answers. Distilled at T a network's logits are T times as large as another's, and at T = 1 the
 // gradients of its cross-entropy are too small for fp32.
-class Tempered final : public Classifier {
+class Tempered final : public Wrapper {
  public:
   Tempered(const Classifier& network, float temperature);
 
   Tensor logits(const Tensor& x, const Query& query) const override;
-  const ImageShape& input() const override { return network_.input(); }
-  int64_t outputs() const override { return network_.outputs(); }
-  Backend& backend() const override { return network_.backend(); }
-  int64_t chunk() const override { return network_.chunk(); }
-  bool random() const override { return network_.random(); }
-  int64_t passes() const override { return network_.passes(); }
 
  private:
-  const Classifier& network_;
   float temperature_;
 };
 

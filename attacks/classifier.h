@@ -77,4 +77,23 @@ class Network final : public Classifier {
   const Model& model_;
 };
 
+// A classifier in front of another, which must outlive it: as that one is, but where a derived class says otherwise.
+class Wrapper : public Classifier {
+ public:
+  Tensor logits(const Tensor& x, const Query& query) const override { return inner_.logits(x, query); }
+  const ImageShape& input() const override { return inner_.input(); }
+  int64_t outputs() const override { return inner_.outputs(); }
+  Backend& backend() const override { return inner_.backend(); }
+  int64_t chunk() const override { return inner_.chunk(); }
+  bool random() const override { return inner_.random(); }
+  int64_t passes() const override { return inner_.passes(); }
+
+ protected:
+  explicit Wrapper(const Classifier& inner) : inner_(inner) {}
+  const Classifier& inner() const { return inner_; }
+
+ private:
+  const Classifier& inner_;
+};
+
 }  // namespace caltrop

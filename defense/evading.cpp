@@ -6,7 +6,7 @@
 namespace caltrop {
 
 Evading::Evading(const Classifier& detector, const std::vector<int32_t>& labels, Climb climb)
-    : detector_(detector), labels_(labels), climb_(climb) {
+    : Wrapper(detector), labels_(labels), climb_(climb) {
   const int64_t classes = detector.outputs() - 1;
   if (classes < 2) fail("[evading] expected a detector of at least two classes and one for attacked images");
   std::vector<float> columns(static_cast<size_t>((classes + 1) * classes)),
@@ -27,7 +27,7 @@ Labels Evading::truth(const Tensor& x, const Query& query) const {
 
 Tensor Evading::logits(const Tensor& x, const Query& query) const {
   const Tensor y = one_hot(truth(x, query), outputs());
-  const Tensor z = detector_.logits(x, query);
+  const Tensor z = inner().logits(x, query);
   const Tensor clean = matmul(z, classes_), alarm = matmul(z, alarm_);
   return y * maximum(clean, alarm) + (1.0f - y) * clean;
 }

@@ -21,24 +21,18 @@ enum class Climb : uint8_t {
   margin,    // max_{k not in {y,K}} z_k - max(z_y, z_K), whatever it asks for; for untargeted attacks
 };
 
-class Evading final : public Classifier {
+class Evading final : public Wrapper {
  public:
   // `labels`: the true class of each image of the set that is attacked, by its number. Both must outlive it.
   Evading(const Classifier& detector, const std::vector<int32_t>& labels, Climb climb = Climb::own_loss);
 
   Tensor logits(const Tensor& x, const Query& query) const override;
   Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const override;
-  const ImageShape& input() const override { return detector_.input(); }
-  int64_t outputs() const override { return detector_.outputs() - 1; }
-  Backend& backend() const override { return detector_.backend(); }
-  int64_t chunk() const override { return detector_.chunk(); }
-  bool random() const override { return detector_.random(); }
-  int64_t passes() const override { return detector_.passes(); }
+  int64_t outputs() const override { return Wrapper::outputs() - 1; }
 
  private:
   Labels truth(const Tensor& x, const Query& query) const;  // of each row
 
-  const Classifier& detector_;
   const std::vector<int32_t>& labels_;
   Climb climb_;
   Tensor classes_, alarm_;  // (K+1,K) and (K+1,1): pick the columns of z

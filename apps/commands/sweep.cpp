@@ -79,15 +79,13 @@ void run(SweepOptions& options, const Flags& flags) {
 
   std::vector<int64_t> seeds;
   for (int64_t k = 0; k < options.seeds; ++k) seeds.push_back(options.common.seed + k);
-  std::vector<StudyCell> cells = cells_of({.dataset = options.crossed.data.dataset,
-                                           .data_dir = "",
-                                           .arms = networks.arms,
-                                           .seeds = seeds,
-                                           .attacks = crossed.attacks,
-                                           .images = networks.images});
-  // The same name however many seeds there are: more can be added.
-  for (StudyCell& cell : cells)
-    cell.stem = fmt::format("{}-{}-seed-{}", cell.dataset, cell.arm.name, cell.seed);
+  const std::vector<StudyCell> cells = cells_of({.dataset = options.crossed.data.dataset,
+                                                 .data_dir = "",
+                                                 .arms = networks.arms,
+                                                 .seeds = seeds,
+                                                 .attacks = crossed.attacks,
+                                                 .images = networks.images,
+                                                 .grows = true});
 
   RunConfig config = make_config(flags, networks.facts);
   config.growing = "seeds";

@@ -12,21 +12,12 @@ const StudyImages* StudyData::of(const StudyCell& cell) {
   if (cell.images) return cell.images.get();
   const auto [at, unread] = sets_.try_emplace({cell.dataset, cell.data_dir});
   try {
-    if (unread) at->second = load(cell);
+    if (unread) at->second = study_images(cell.dataset, cell.data_dir, place_);
   } catch (const DatasetNotFound& problem) {
     place_.console.warn("{} is left out: {}", cell.dataset, problem.what());
     skipped_.emplace_back(problem.what());
   }
   return at->second ? &*at->second : nullptr;
-}
-
-StudyImages StudyData::load(const StudyCell& cell) const {
-  DataOptions options;
-  options.dataset = cell.dataset;
-  options.data_dir = cell.data_dir;
-  TrainingData data = load_training_data(options, place_.backend, place_.console);
-  Json fingerprint = data.info.facts.at("data").at("test");
-  return {std::move(data.info), std::move(data.train), std::move(data.test), std::move(fingerprint)};
 }
 
 PlannedCell::PlannedCell(const StudyCell& planned, const StudyImages& of, Backend& backend)

@@ -24,8 +24,6 @@ class StudyData {
   const std::vector<std::string>& skipped() const { return skipped_; }
 
  private:
-  StudyImages load(const StudyCell& cell) const;
-
   const StudyPlace& place_;
   std::map<std::pair<std::string, std::string>, std::optional<StudyImages>> sets_;
   std::vector<std::string> skipped_;

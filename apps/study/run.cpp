@@ -206,7 +206,7 @@ std::vector<StudyCell> cells_of(const Study& study) {
   std::vector<StudyCell> cells;
   for (const StudyArm& arm : study.arms) {
     for (const int64_t seed : study.seeds) {
-      const std::string of_seed = study.seeds.size() > 1 ? fmt::format("-seed-{}", seed) : "";
+      const std::string of_seed = study.grows || study.seeds.size() > 1 ? fmt::format("-seed-{}", seed) : "";
       cells.push_back({study.dataset, study.data_dir, arm, seed, study.attacks,
                        study.dataset + "-" + arm.name + of_seed, study.images});
     }
@@ -228,12 +228,17 @@ const GmaAnalysis& CellResult::under(std::string_view attack) const {
   fail("[study] {} was not attacked with {}", cell.title(), attack);
 }
 
-StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place) {
+StudyImages study_images(const std::string& dataset, const std::string& data_dir, const StudyPlace& place) {
   DataOptions options;
-  options.dataset = cell.dataset;
-  options.data_dir = cell.data_dir;
+  options.dataset = dataset;
+  options.data_dir = data_dir;
   TrainingData data = load_training_data(options, place.backend, place.console);
-  StudyImages images{std::move(data.info), std::move(data.train), std::move(data.test), {}};
+  Json fingerprint = data.info.facts.at("data").at("test");
+  return {std::move(data.info), std::move(data.train), std::move(data.test), std::move(fingerprint)};
+}
+
+StudiedNetwork study_network(const StudyCell& cell, const StudyPlace& place) {
+  StudyImages images = study_images(cell.dataset, cell.data_dir, place);
   std::shared_ptr<const Studied> network = study_network(cell, images, place);
   return {{std::move(images.info), std::move(*images.train), std::move(images.test)}, std::move(network)};
 }

@@ -33,6 +33,7 @@ namespace caltrop {
 
 class Console;
 class RunFolder;
+struct StudyPlace;
 
 // Stands in what is stored of attacks, so that it is made again where attacks have changed: to be raised then.
 inline constexpr int kAttackVersion = 3;
@@ -74,12 +75,16 @@ struct StudyImages {
       {};  // of `test`, which are attacked; empty: the first, as StudyArm::attacked says
 };
 
+// A data set by its name, whole; a DatasetNotFound where it is not there.
+StudyImages study_images(const std::string& dataset, const std::string& data_dir, const StudyPlace& place);
+
 struct Study {
   std::string dataset, data_dir;  // data_dir: "" searches, as DatasetRequest does
   std::vector<StudyArm> arms;
   std::vector<int64_t> seeds;
   std::vector<StudyAttack> attacks;
   std::shared_ptr<const StudyImages> images = {};
+  bool grows = false;  // seeds may be added later: files have theirs in their names, be there one or several
 };
 
 struct StudyCell {

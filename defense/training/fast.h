@@ -15,7 +15,8 @@
 namespace caltrop {
 
 // Accuracy under an attack of several steps, after each epoch. Where it falls by more than kFall below the highest so far
-// (the authors' code for CIFAR-10 compares with the epoch before) that is told, and with `stop` training ends with the weights of the epoch before.
+// (the authors' code for CIFAR-10 compares with the epoch before) that is told, and with `stop` training ends with the
+// weights of the epoch before.
 class OverfittingLook final : public EpochLook {
  public:
   static constexpr double kFall = 0.2;

@@ -86,8 +86,7 @@ PrunedTraining::PrunedTraining(const Model& model, const std::vector<int64_t>& u
 }
 
 BatchLoss PrunedTraining::loss(const Model& model, const MiniBatch& batch) {
-  const Tensor logits = model.forward(batch.x, batch.forward);
-  return {cross_entropy(logits, batch.labels), logits};
+  return CrossEntropy().loss(model, batch);
 }
 
 void PrunedTraining::update(const MiniBatch& /*batch*/, const std::vector<Tensor>& /*gradients*/) {
@@ -135,7 +134,7 @@ Tensor without_smallest(const Tensor& g, double q) {
 }
 
 Pass MaskedGradients::differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const {
-  Pass pass = network_.differentiate(x, objectives, query);
+  Pass pass = inner().differentiate(x, objectives, query);
   for (Tensor& gradient : pass.gradients) gradient = without_smallest(gradient, share_);
   return pass;
 }

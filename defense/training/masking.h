@@ -51,21 +51,13 @@ class NoisyGradients final : public Objective {
 Tensor without_smallest(const Tensor& g, double q);
 
 // A network whose input gradients are shown without their smallest elements; what it answers is unchanged.
-class MaskedGradients final : public Classifier {
+class MaskedGradients final : public Wrapper {
  public:
-  MaskedGradients(const Classifier& network, double share) : network_(network), share_(share) {}
+  MaskedGradients(const Classifier& network, double share) : Wrapper(network), share_(share) {}
 
-  Tensor logits(const Tensor& x, const Query& query) const override { return network_.logits(x, query); }
   Pass differentiate(const Tensor& x, const Objectives& objectives, const Query& query) const override;
-  const ImageShape& input() const override { return network_.input(); }
-  int64_t outputs() const override { return network_.outputs(); }
-  Backend& backend() const override { return network_.backend(); }
-  int64_t chunk() const override { return network_.chunk(); }
-  bool random() const override { return network_.random(); }
-  int64_t passes() const override { return network_.passes(); }
 
  private:
-  const Classifier& network_;
   double share_;
 };
 

@@ -33,17 +33,22 @@ constexpr const char* kTrainings = R"({
   "eps": [0.05, 0.2], "until_robust": 0.3,
   "attacks": [{"attack": "fgsm", "until_robust": 0}, {"attack": "deepfool", "norm": "l2", "eps": [1]}]})";
 
+// Runs study.json into the folder `out`, which must succeed; its files.
+Files study_in(const Workplace& place, const std::string& out, const std::vector<std::string>& more) {
+  std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
+  words.insert(words.end(), more.begin(), more.end());
+  const Outcome outcome = place.caltrop(words);
+  CAPTURE(outcome.error);
+  REQUIRE(outcome.status == 0);
+  return contents(place.file(out));
+}
+
 TEST_SUITE("apps") {
   TEST_CASE("study: trainings one after the other, and a defence that votes and raises alarms") {
     const Workplace place;
     place.write("study.json", kTrainings);
     const auto run = [&](const std::string& out, const std::vector<std::string>& more) {
-      std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
-      words.insert(words.end(), more.begin(), more.end());
-      const Outcome outcome = place.caltrop(words);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      return contents(place.file(out));
+      return study_in(place, out, more);
     };
     const Files whole = run("whole", {});
     const auto tensors = [&](const std::string& name) {
@@ -163,12 +168,7 @@ TEST_SUITE("apps") {
     REQUIRE(place.caltrop(tiny_training({"--out", "net"})).status == 0);
     place.write("study.json", kStudy);
     const auto run = [&](const std::string& out, const std::vector<std::string>& more) {
-      std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
-      words.insert(words.end(), more.begin(), more.end());
-      const Outcome outcome = place.caltrop(words);
-      CAPTURE(outcome.error);
-      REQUIRE(outcome.status == 0);
-      return contents(place.file(out));
+      return study_in(place, out, more);
     };
     const Files whole = run("whole", {});
     for (const char* name : {"mnist-small-seed-1.safetensors", "mnist-small-share-0.2-seed-0-attacks.json",

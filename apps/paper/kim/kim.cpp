@@ -72,15 +72,10 @@ void declare(Flags& flags, KimCommand& options) {
 // A data set, as every cell is given it.
 std::shared_ptr<const StudyImages> images_of(const std::string& dataset, const KimCommand& options,
                                              const StudyPlace& place) {
-  DataOptions data;
-  data.dataset = dataset;
-  data.data_dir = options.data_dir;
-  TrainingData all = load_training_data(data, place.backend, place.console);
-  Json fingerprint = all.info.facts.at("data").at("test");
+  StudyImages all = study_images(dataset, options.data_dir, place);
   // What is judged at all, after each epoch too: of 10,000 images that would take longer than a small training.
   if (options.judged() < all.test.count()) all.test = all.test.at(row_range(0, options.judged()));
-  return std::make_shared<const StudyImages>(
-      StudyImages{std::move(all.info), std::move(all.train), std::move(all.test), std::move(fingerprint)});
+  return std::make_shared<const StudyImages>(std::move(all));
 }
 
 std::vector<StudyCell> cells_on(const std::string& dataset, const KimCommand& options,
@@ -90,12 +85,10 @@ std::vector<StudyCell> cells_on(const std::string& dataset, const KimCommand& op
               .arms = kim_arms(options),
               .seeds = {},
               .attacks = kim_attacks(options.scale),
-              .images = std::move(images)};
+              .images = std::move(images),
+              .grows = true};
   for (int64_t k = 0; k < options.seed_count(); ++k) study.seeds.push_back(options.common.seed + k);
-  std::vector<StudyCell> cells = cells_of(study);
-  // The same name however many seeds there are: more can be added.
-  for (StudyCell& cell : cells) cell.stem = fmt::format("{}-{}-seed-{}", dataset, cell.arm.name, cell.seed);
-  return cells;
+  return cells_of(study);
 }
 
 // What metrics.jsonl of a cell's trainings say of the network that the cell ends with: of distillation the student.
@@ -152,7 +145,6 @@ KimStudy study_of(const std::string& dataset, const std::vector<StudyCell>& cell
 
 void run(KimCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
-  options.seed = options.common.seed;
   if (!options.dry_run) RunFolder::check(options.common.out, options.common.resume);
   Backend& backend = open_backend(options.common, console);
   RunConfig config = make_config(flags, Json::object());

@@ -32,7 +32,6 @@ std::string network_arm(const std::string& method,
 
 struct KimOptions {
   std::string scale = "quick", data_dir = "";
-  int64_t seed = 0;                          // the first
   std::optional<int64_t> seeds = {};         // how many; by the scale: 1, 2, 16
   std::optional<int64_t> train_images = {};  // by the scale: 600, 6,000, all
   double eps = 0.15;                         // of FGSM in training, and after each epoch

@@ -86,20 +86,9 @@ TEST_SUITE("defense") {
   TEST_CASE("trained: --watch-eps says the accuracy under FGSM after each epoch, and changes no weight") {
     Run run;
     const auto train = [&](std::optional<double> eps, Killer& watch) {
-      const std::unique_ptr<Defence> defence = defence_info("adversarial").make();
-      option<std::optional<int64_t>>(*defence, "epochs") = 2;
-      option<std::optional<double>>(*defence, "watch-eps") = eps;
-      defence->resolve("smoke", {});
-      const DefenceTask from = run.trial.task();
-      const DefenceTask task{.target = from.target,
-                             .train = from.train,
-                             .test = from.test,
-                             .classes = 10,
-                             .known = from.known,
-                             .crafter = from.crafter,
-                             .seed = 5,
-                             .watch = watch};
-      return defence->train(task, make_test_sets(task, {.attacked = 20})[0]);
+      (void)run.train("adversarial", "", watch, "", 2,
+                      [&](Defence& d) { option<std::optional<double>>(d, "watch-eps") = eps; });
+      return run.defended;
     };
     Killer watched, silent;
     const Defended a = train(0.01, watched), b = train(std::nullopt, silent);
