@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "apps/commands/per_image.h"
 #include "apps/commands/study_file.h"
 #include "apps/commands/sweep_networks.h"
 #include "apps/core/commands.h"
@@ -31,7 +32,8 @@ void declare(Flags& flags, StudyOptions& options) {
       "are the "
       "flags of 'train', 'attack' and 'sweep' by their names (docs/studies.md). A run that is cut off goes "
       "on with "
-      "--resume behind the last network or attack that was finished, and ends with the same bytes.");
+      "--resume behind the last network or attack that was finished, and ends with the same bytes; more "
+      "'seeds' in the file are added by --resume.");
   flags.positional("file", options.file, {}, "the study");
   flags.group("Study", Scope::local);
   flags.toggle("dry-run", options.dry_run,
@@ -46,7 +48,7 @@ void declare(Flags& flags, StudyOptions& options) {
       "  \"attacks\": [\"pgd:steps=40\", {\"attack\": \"cw\", \"norm\": \"l2\", \"eps\": [0.5, 1]}]}");
   flags.section("Files", "As of 'caltrop sweep', and DIR/DATA-NET-seed-N.safetensors, the trained networks.");
   flags.section("JSON",
-                "schema (sweep/1), results, summary (the tables), figures (files), run, out; with --dry-run: "
+                "schema (sweep/2), results, summary (the tables), figures (files), run, out; with --dry-run: "
                 "schema (study-plan/1), parts, seconds, bytes");
   flags.example("caltrop study study.json --out runs/study", "Run it.");
   flags.example("caltrop study study.json --dry-run", "How long would it take?");
@@ -75,35 +77,36 @@ std::shared_ptr<const StudyImages> images_of(StudyDataset& wanted, bool train, B
       StudyImages{std::move(data.info), std::move(data.train), std::move(data.test), std::move(fingerprint)});
 }
 
-// The arms of a data set: each network with each share of the training images.
-std::vector<StudyArm> arms_of(const StudyFile& study, const StudyImages& images, Backend& backend,
-                              Json& facts) {
+// A network on a data set: given, or one arm for each share of the training images.
+std::vector<StudyArm> arms_of(const StudyNetwork& network, const std::vector<double>& shares,
+                              const StudyImages& images, Backend& backend, Json& facts) {
   std::vector<StudyArm> arms;
-  for (const StudyNetwork& network : study.networks) {
-    if (network.given()) {
-      ModelOptions options = network.model;
-      OpenedNetwork opened = open_network(options, images.test.shape(), images.info.classes, backend);
-      expect_outputs(opened.model, images.info, network.model.weights);
-      facts["network"][network.name] = opened.facts.at("network");
-      facts["inputs"]["weights_crc32"][network.name] = opened.facts.at("inputs").at("weights_crc32");
-      arms.push_back({.name = network.name, .given = studied(std::move(opened.model))});
-      continue;
-    }
-    const std::string line = asked_network(network.model, images.info.classes).line;
-    const Model fits(parse_architecture(line), images.test.shape(), backend);  // an Error where it does not
-    expect_outputs(fits, images.info, network.name);
-    facts["network"][network.name] = line;
-    for (const double share : study.shares) {
-      const int64_t there = images.train->count();
-      const auto all = static_cast<double>(std::min(there, network.train_images.value_or(there)));
-      arms.push_back({.name = share == 1 ? network.name : fmt::format("{}-share-{}", network.name, share),
-                      .line = line,
-                      .initializer = network.initializer,
-                      .train_images = std::max<int64_t>(1, std::llround(share * all)),
-                      .epochs = network.epochs,
-                      .trainings = network.trainings,
-                      .pool_stride = network.model.pool_stride});
-    }
+  if (network.given()) {
+    ModelOptions options = network.model;
+    OpenedNetwork opened = open_network(options, images.test.shape(), images.info.classes, backend);
+    expect_outputs(opened.model, images.info, network.model.weights);
+    facts["network"][network.name] = opened.facts.at("network");
+    facts["inputs"]["weights_crc32"][network.name] = opened.facts.at("inputs").at("weights_crc32");
+    arms.push_back({.name = network.name, .given = studied(std::move(opened.model))});
+    return arms;
+  }
+  const std::string line = asked_network(network.model, images.info.classes).line;
+  const Model fits(parse_architecture(line), images.test.shape(), backend);  // an Error where it does not
+  expect_outputs(fits, images.info, network.name);
+  facts["network"][network.name] = line;
+  if (!network.from.empty()) facts["inputs"]["from_crc32"][network.name] = file_crc32(network.from);
+  const int64_t there = images.train->count(), all = network.train_images.value_or(there);
+  if (all > there) fail("train_images {}: {} has {} training images", all, images.info.name, there);
+  for (const double share : shares) {
+    const int64_t some = std::llround(share * static_cast<double>(all));
+    if (some == 0) fail("shares: {} of {} training images is none", share, all);
+    arms.push_back({.name = share == 1 ? network.name : fmt::format("{}-share-{}", network.name, share),
+                    .line = line,
+                    .initializer = network.initializer,
+                    .train_images = some,
+                    .epochs = network.epochs,
+                    .trainings = network.trainings,
+                    .pool_stride = network.model.pool_stride});
   }
   return arms;
 }
@@ -121,14 +124,29 @@ void run(StudyOptions& options, const Flags& flags) {
       std::ranges::any_of(study.networks, [](const StudyNetwork& one) { return !one.given(); });
   std::vector<StudyCell> cells;
   Json facts = {{"study", json}};
-  for (StudyDataset& dataset : study.datasets) {
-    const auto images = images_of(dataset, trains, backend, console);
-    for (const StudyAttack& attack : study.attacks)
-      check_attack(attack.options, eps_of(attack.sizes), images->test.image_size());
+  facts["study"]["seeds"] = study.seeds.size();
+  const auto at = [&](const char* key, size_t number) {
+    return fmt::format("{}: {}[{}]", options.file, key, number);
+  };
+  for (size_t d = 0; d < study.datasets.size(); ++d) {
+    const auto images =
+        with_place(at("datasets", d), [&] { return images_of(study.datasets[d], trains, backend, console); });
+    for (size_t k = 0; k < study.attacks.size(); ++k) {
+      const StudyAttack& attack = study.attacks[k];
+      with_place(at("attacks", k),
+                 [&] { check_attack(attack.options, eps_of(attack.sizes), images->test.image_size()); });
+    }
     facts["data"][images->info.name] = images->info.facts.at("data");
+    std::vector<StudyArm> arms;
+    for (size_t k = 0; k < study.networks.size(); ++k) {
+      const std::vector<StudyArm> some = with_place(at("networks", k), [&] {
+        return arms_of(study.networks[k], study.shares, *images, backend, facts);
+      });
+      arms.insert(arms.end(), some.begin(), some.end());
+    }
     const std::vector<StudyCell> more = cells_of({.dataset = images->info.name,
                                                   .data_dir = "",
-                                                  .arms = arms_of(study, *images, backend, facts),
+                                                  .arms = std::move(arms),
                                                   .seeds = study.seeds,
                                                   .attacks = study.attacks,
                                                   .images = images});
@@ -143,7 +161,9 @@ void run(StudyOptions& options, const Flags& flags) {
              cells[k].stem);
   }
 
-  const RunConfig config = make_config(flags, facts);
+  RunConfig config = make_config(flags, facts);
+  config.growing = "/study/seeds";
+  config.named = "/file";
   const std::string out =
       options.dry_run ? std::string() : folder_or_free(options.common.out, path.stem().string());
   const RunFolder folder(out, config, options.common.resume && !options.dry_run);

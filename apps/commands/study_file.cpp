@@ -67,21 +67,32 @@ StudyTraining training_of(const Json& json) {
 std::vector<StudyTraining> read_trainings(const Json& json) {
   std::vector<StudyTraining> trainings;
   if (!json.is_array() || json.empty()) fail("train: expected a list of trainings");
-  for (size_t k = 0; k < json.size(); ++k) {
-    try {
-      trainings.push_back(training_of(json[k]));
-    } catch (const Error& problem) {
-      fail("train[{}]: {}", k, problem.what());
-    }
-  }
+  for (size_t k = 0; k < json.size(); ++k)
+    trainings.push_back(with_place(fmt::format("train[{}]", k), [&] { return training_of(json[k]); }));
   check_trainings(trainings);
   return trainings;
+}
+
+// The file that the first training goes on from, which must be there; "" where it begins anew.
+std::string read_from(const std::vector<StudyTraining>& trainings) {
+  const std::string key = std::string(kFromOption) + "=";
+  for (const std::string& option : trainings.at(0).options) {
+    if (!option.starts_with(key)) continue;
+    const std::string file = option.substr(key.size());
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(file, error)) fail("train[0]: from: {}: no such file", shown(file));
+    return file;
+  }
+  return "";
 }
 
 StudyNetwork read_network(const Json& json) {
   StudyNetwork network;
   const bool trained = json.is_object() && json.contains("train");
-  if (trained) network.trainings = read_trainings(json["train"]);
+  if (trained) {
+    network.trainings = read_trainings(json["train"]);
+    network.from = read_from(network.trainings);
+  }
   read_object(json,
               [&](Flags& flags) {
                 flags.group("Network");
@@ -104,6 +115,7 @@ StudyNetwork read_network(const Json& json) {
               {"train"});
   if (!network.given() && json.contains("layout")) fail("layout: it is of weights that are given");
   if (trained && network.given()) fail("train: the network is given by 'weights'");
+  if (json.contains("name")) with_place("name", [&] { check_name(network.name); });
   if (network.given()) {
     const NamedFile file = named_files(
         {network.name.empty() ? network.model.weights : network.name + "=" + network.model.weights})[0];
@@ -113,7 +125,6 @@ StudyNetwork read_network(const Json& json) {
   }
   const ZooEntry asked = asked_network(network.model);
   if (network.name.empty()) network.name = asked.name;
-  named_files({network.name + "=x"});  // a name that files can have
   if (network.initializer.empty()) network.initializer = asked.initializer;
   return network;
 }
@@ -175,13 +186,8 @@ std::vector<Value> read_list(const Json& json, const char* key, const std::strin
   const Json list = json.value(key, Json());
   if (!list.is_array() || list.empty()) fail("{}: '{}' is missing: a list", file, key);
   std::vector<Value> values;
-  for (size_t k = 0; k < list.size(); ++k) {
-    try {
-      values.push_back(read(list[k]));
-    } catch (const Error& problem) {
-      fail("{}: {}[{}]: {}", file, key, k, problem.what());
-    }
-  }
+  for (size_t k = 0; k < list.size(); ++k)
+    values.push_back(with_place(fmt::format("{}: {}[{}]", file, key, k), [&] { return read(list[k]); }));
   return values;
 }
 
@@ -191,7 +197,7 @@ StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
   StudyFile study;
   Common common;
   int64_t seeds = 1, first = seed;
-  try {
+  with_place(file, [&] {
     if (!json.is_object()) fail("expected an object, got {}", short_text(json));
     if (json.value("schema", Json("study/1")) != "study/1")
       fail("expected the schema study/1, got {}", short_text(json["schema"]));
@@ -204,17 +210,17 @@ StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
                                 "");
                 },
                 {"schema", "datasets", "networks", "attacks"});
-  } catch (const Error& problem) {
-    fail("{}: {}", file, problem.what());
-  }
+  });
   study.seeds.clear();
   for (int64_t k = 0; k < seeds; ++k) study.seeds.push_back(first + k);
   study.datasets = read_list<StudyDataset>(json, "datasets", file, read_dataset);
   study.networks = read_list<StudyNetwork>(json, "networks", file, read_network);
   study.attacks = read_list<StudyAttack>(json, "attacks", file,
                                          [&](const Json& one) { return read_attack(one, common); });
-  try {
+  with_place(file, [&] {
     check_sweep(study.attacks);
+    if (json.contains("shares") && std::ranges::all_of(study.networks, &StudyNetwork::given))
+      fail("shares: they are of networks that are trained, and all are given");
     const bool defended = std::ranges::any_of(study.networks, [](const StudyNetwork& one) {
       return !std::ranges::all_of(one.trainings, &StudyTraining::plain);
     });
@@ -226,9 +232,7 @@ StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
         if (study.networks[j].name == study.networks[k].name)
           fail("two networks are called {}; give one another 'name'", study.networks[k].name);
     }
-  } catch (const Error& problem) {
-    fail("{}: {}", file, problem.what());
-  }
+  });
   return study;
 }
 

@@ -7,6 +7,7 @@
 
 #include "apps/core/json.h"
 #include "apps/core/options.h"
+#include "apps/core/setup.h"
 #include "apps/core/size.h"
 #include "apps/study/run.h"
 
@@ -19,6 +20,7 @@ struct StudyNetwork {
   std::string initializer = {};  // "" until read: the network's own
   int64_t epochs = 5;
   std::vector<StudyTraining> trainings = {};  // instead
+  std::string from = {};                      // the file that the first of them goes on from
   std::optional<int64_t> train_images = {};
   bool given() const { return !model.weights.empty(); }
 };
@@ -34,8 +36,18 @@ struct StudyFile {
   std::vector<int64_t> seeds = {0};
 };
 
-// `seed`: the first, where the file names none. An Error that begins with the file and the place in it where what it says makes no study: unknown keys, values that a
-// flag of that name would not take, attacks that no figure could show.
+// `seed`: the first, where the file names none. An Error that begins with the file and the place in it where what it says
+// makes no study: unknown keys, values that a flag of that name would not take, attacks that no figure could show.
 StudyFile read_study(const Json& json, const std::string& file, int64_t seed);
+
+// What a step returns; its problem begins with a place in the file: "study.json: networks[0]: ...".
+template <typename Step>
+auto with_place(const std::string& place, const Step& step) {
+  try {
+    return step();
+  } catch (const Error& problem) {
+    fail("{}: {}", place, problem.what());
+  }
+}
 
 }  // namespace caltrop

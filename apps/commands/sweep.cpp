@@ -57,7 +57,7 @@ void declare(Flags& flags, SweepOptions& options) {
       " DIR/DATA-NET-seed-N-attacks.json   every count, by class too, and which images are robust\n"
       "docs/files.md has every column.");
   flags.section("JSON",
-                "schema (sweep/1), results, summary (the tables), figures (files), run, out; with --dry-run: "
+                "schema (sweep/2), results, summary (the tables), figures (files), run, out; with --dry-run: "
                 "schema (study-plan/1), parts, seconds, bytes");
   flags.example(
       "caltrop sweep --weights plain=runs/a/model.safetensors,robust=runs/b/model.safetensors --attacks "
@@ -88,7 +88,7 @@ void run(SweepOptions& options, const Flags& flags) {
                                                  .grows = true});
 
   RunConfig config = make_config(flags, networks.facts);
-  config.growing = "seeds";
+  config.growing = "/seeds";
   const std::string out =
       options.dry_run ? std::string()
                       : folder_or_free(options.common.out, fmt::format("sweep-{}-{}", options.crossed.norm,

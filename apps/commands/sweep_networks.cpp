@@ -14,14 +14,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What may stand in the names of files and in a table without trouble.
-bool is_name(const std::string& text) {
-  return !text.empty() && text[0] != '.' && std::ranges::all_of(text, [](unsigned char c) {
+}  // namespace
+
+void check_name(const std::string& name) {
+  const bool good = !name.empty() && name[0] != '.' && std::ranges::all_of(name, [](unsigned char c) {
     return std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '+';
   });
+  if (!good) fail("'{}' is no name for a network: expected letters, digits, - _ . +", shown(name));
 }
-
-}  // namespace
 
 std::vector<NamedFile> named_files(const std::vector<std::string>& texts) {
   std::vector<NamedFile> files;
@@ -33,10 +33,11 @@ std::vector<NamedFile> named_files(const std::vector<std::string>& texts) {
     NamedFile one{path.stem().string(), path.string()};
     if (one.name == "model" && path.has_parent_path()) one.name = path.parent_path().filename().string();
     if (equal != std::string::npos) one.name = text.substr(0, equal);
-    if (!is_name(one.name))
-      usage_error(
-          "--weights: '{}' is no name for a network: expected letters, digits, - _ . +; write NAME={}",
-          shown(one.name), shown(given));
+    try {
+      check_name(one.name);
+    } catch (const Error& problem) {
+      usage_error("--weights: {}; write NAME={}", problem.what(), shown(given));
+    }
     if (!names.insert(one.name).second)
       usage_error("--weights: two networks are called {}; write NAME={}", one.name, shown(given));
     files.push_back(std::move(one));

@@ -10,6 +10,8 @@
 
 namespace caltrop {
 
+// An Error unless it may stand in the names of files and in a table without trouble.
+void check_name(const std::string& name);
 struct NamedFile {
   std::string name, file;  // absolute
 };

@@ -261,7 +261,7 @@ void run(TrainOptions& options, const Flags& flags) {
   const std::string out =
       folder_or_free(options.common.out, fmt::format("train-{}-{}", name, begun.data.info.name));
   RunConfig config = make_config(flags, begun.facts);
-  if (how.schedule.constant()) config.growing = "epochs";
+  if (how.schedule.constant()) config.growing = "/epochs";
   const RunFolder folder(out, config, options.common.resume);
   Training training(options, begun, console, folder);
   const Model& model = begun.model;

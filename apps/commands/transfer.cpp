@@ -7,6 +7,7 @@
 #include "apps/core/flags.h"
 #include "apps/core/run_folder.h"
 #include "apps/study/sweep.h"
+#include "attacks/diagnosis.h"
 
 namespace caltrop {
 namespace {
@@ -33,7 +34,7 @@ void declare(Flags& flags, TransferOptions& options) {
   flags.section("Files",
                 " DIR/transfer.csv          a row for each source, judge, attack and size; and .json\n"
                 " DIR/SOURCE-transfer.json  the counts of one source: --resume goes on behind it");
-  flags.section("JSON", "schema (transfer/1), transfer (the table), run, out");
+  flags.section("JSON", "schema (transfer/2), transfer (the table), run, out");
   flags.example(
       "caltrop transfer --weights a=runs/a/model.safetensors,b=runs/b/model.safetensors --attacks "
       "pgd,apgd-ce --eps "
@@ -52,6 +53,8 @@ void run(TransferOptions& options, const Flags& flags) {
   const std::string out = folder_or_free(
       options.common.out, fmt::format("transfer-{}-{}", options.crossed.norm, options.crossed.data.dataset));
   const RunFolder folder(out, config, options.common.resume);
+  for (const StudyAttack& attack : crossed.attacks)
+    if (const std::string words = flattering(attack.options); !words.empty()) console.warn("{}", words);
   const std::vector<Transferred> rows = run_transfer(networks.arms, crossed.attacks, *networks.images,
                                                      options.common.seed, {folder, backend, console});
   const Table table = transfer_table(rows);
@@ -64,7 +67,7 @@ void run(TransferOptions& options, const Flags& flags) {
   }
   console.blank();
   console.say("{}", folder.file("transfer.csv").string());
-  Json result = result_of(config, "transfer/1", {{"transfer", table.json()}});
+  Json result = result_of(config, "transfer/2", {{"transfer", table.json()}});
   result["out"] = out;
   console.result(result);
 }

@@ -98,6 +98,7 @@ void add_pool_stride_flag(Flags& flags, int64_t& stride) {
   flags.integer(
       "pool-stride", stride, 1, 2, "1|2",
       "stride of the 2x2 pools of target and eat-1 to eat-3 (the paper's Table 1 can be read both ways)");
+  flags.exclusive({"arch", "pool-stride"});
 }
 
 void add_batch_flag(Flags& flags, int64_t& batch, const std::string& help) {

@@ -40,27 +40,45 @@ void remove_temporaries(const fs::path& path) {
   }
 }
 
-// Keys in either. A folder resumed by a newer build is still the same run: a flag that it does not know had its
-// default.
-void expect_same_run(const fs::path& folder, const Json& before, const RunConfig& config) {
-  const Json& now = config.values;
-  const auto compare = [&](const Json& keys) {
-    for (const auto& [key, unused] : keys.items()) {
-      const bool of_program = key == "version" || key == "commit" || key == "schema";
-      if (of_program) continue;
-      const Json old_value = before.contains(key) ? before[key] : config.defaults.value(key, Json());
-      const Json new_value = now.value(key, Json());
-      if (old_value == new_value) continue;
-      const bool grew = key == config.growing && old_value.is_number() && old_value < new_value;
-      if (grew) continue;
-      const bool fact = std::ranges::count(config_fact_keys(), key) > 0;
-      fail("--resume: the run in {} has {}{} {}, not {}", folder.string(), fact ? "the " : "--", key,
-           old_value.is_null() ? "unset" : short_text(old_value),
-           new_value.is_null() ? "unset" : short_text(new_value));
-    }
-  };
-  compare(before);
-  compare(now);
+// "--steps" of a flag's place, "the study's networks[0].epochs" of one within a fact.
+std::string words_of(Json::json_pointer place) {
+  std::vector<std::string> parts;
+  for (; !place.empty(); place.pop_back()) parts.insert(parts.begin(), place.back());
+  if (std::ranges::count(config_fact_keys(), parts[0]) == 0) return "--" + parts[0];
+  std::string words = "the " + parts[0];
+  for (size_t k = 1; k < parts.size(); ++k) {
+    const bool index = parts[k].find_first_not_of("0123456789") == std::string::npos;
+    words += index ? "[" + parts[k] + "]" : (k == 1 ? "'s " : ".") + parts[k];
+  }
+  return words;
+}
+
+// A folder resumed by a newer build is still the same run: a flag that it does not know had its default.
+void expect_same_run(const fs::path& folder, Json before, const RunConfig& config) {
+  Json now = config.values;
+  for (const auto& [key, value] : now.items()) {
+    if (!before.contains(key)) before[key] = config.defaults.value(key, Json());
+  }
+  for (const auto& [key, value] : before.items()) {
+    if (!now.contains(key)) now[key] = nullptr;
+  }
+  for (const Json& step : Json::diff(before, now)) {
+    const auto text = step.at("path").get<std::string>();
+    if (text == "/version" || text == "/commit" || text == "/schema" || text == config.named) continue;
+    const Json::json_pointer place(text);
+    const Json old_value = before.contains(place) ? before.at(place) : Json(),
+               new_value = step.value("value", Json());
+    if (text == config.growing && old_value.is_number() && old_value < new_value) continue;
+    fail("--resume: the run in {} has {} {}, not {}", folder.string(), words_of(place),
+         old_value.is_null() ? "unset" : short_text(old_value),
+         new_value.is_null() ? "unset" : short_text(new_value));
+  }
+}
+
+bool has_changed(const Json& before, const Json& now, const std::string& place) {
+  if (place.empty()) return false;
+  const Json::json_pointer at(place);
+  return before.value(at, Json()) != now.value(at, Json());
 }
 
 // --config repeats a run, so data and weights must be those that it records, unless flags given beside it
@@ -99,7 +117,7 @@ RunConfig make_config(const Flags& flags, const Json& facts) {
 }
 
 Json result_of(const RunConfig& config, const std::string& schema, Json result) {
-  Json stated = with_schema(schema, result), run;
+  Json stated = with_schema(schema, result), run = Json::object();
   for (const char* key : {"version", "commit", "seed", "data", "network", "inputs"}) {
     if (config.values.contains(key)) run[key] = config.values[key];
   }
@@ -107,7 +125,8 @@ Json result_of(const RunConfig& config, const std::string& schema, Json result) 
   return stated;
 }
 
-RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume)
+    : path_(path), config_(config) {
   if (path_.empty()) return;
   std::error_code error;
   made_ = fs::create_directories(path_, error);
@@ -126,7 +145,8 @@ RunFolder::RunFolder(const fs::path& path, const RunConfig& config, bool resume)
           current_config(read_json("config.json"), config.defaults, file("config.json").string());
       expect_same_run(path_, before, config);
       resumed_ = true;
-      if (!config.growing.empty() && before.value(config.growing, Json()) != config.values[config.growing])
+      if (has_changed(before, config.values, config.growing) ||
+          has_changed(before, config.values, config.named))
         write_json("config.json", config.values);
     } else {
       write_json("config.json", config.values);
@@ -201,7 +221,7 @@ Json RunFolder::read_rows(const std::string& name) const {
 
 void RunFolder::write_table(const std::string& stem, const Table& table) const {
   write(stem + ".csv", table.csv());
-  write_json(stem + ".json", {{"schema", "table/1"}, {"rows", table.json()}});
+  write_json(stem + ".json", result_of(config_, "table/1", {{"rows", table.json()}}));
 }
 
 MetricsLog::MetricsLog(const fs::path& path, int64_t keep) : path_(path) {

@@ -18,14 +18,17 @@ namespace caltrop {
 // Everything needed to repeat a run: the command, its recipe flags as resolved, the program's version, and
 // `facts` (see config_fact_keys): the data set's fingerprint, the network's line.
 struct RunConfig {
-  Json values;               // config.json
-  Json defaults;             // of the flags: what a run did that was made before a flag existed
-  std::string growing = {};  // a number among the flags that --resume may raise: the run goes on to it
+  Json values;    // config.json
+  Json defaults;  // of the flags: what a run did that was made before a flag existed
+  // A number that --resume may raise, by its place ("/seeds", a JSON pointer): the run goes on to it.
+  std::string growing = {};
+  // A flag that --resume may change ("/file"): what it names stands in the facts.
+  std::string named = {};
 };
 RunConfig make_config(const Flags& flags, const Json& facts);  // facts: null where there are none
 
 // A result as a file states it: "schema" before it, and behind it, in "run", what it came of: the program's version, the
-// seed, the fingerprints of weights and data.
+// seed, the fingerprints of weights and data. A table says the same.
 Json result_of(const RunConfig& config, const std::string& schema, Json result);
 
 class RunFolder {
@@ -57,10 +60,11 @@ class RunFolder {
   Json read_json(const std::string& name) const;  // an Error where it is damaged
   Json read_rows(const std::string& name) const;  // of a table; of versions before table/1 too, an array
   void write_table(const std::string& stem,
-                   const Table& table) const;  // stem.csv, stem.json: {"schema", "rows"}
+                   const Table& table) const;  // stem.csv, stem.json: {"schema", "rows", "run"}
 
  private:
   std::filesystem::path path_;
+  RunConfig config_;
   bool resumed_ = false, made_ = false;
   int lock_ = -1, exceptions_ = std::uncaught_exceptions();
 };

@@ -25,7 +25,7 @@ namespace {
 constexpr std::array<const char*, kMostSeries> kColours = {"#0072B2", "#D55E00", "#009E73", "#E69F00",
                                                            "#CC79A7", "#56B4E9", "#5B3A8E", "#7A5C2E"};
 constexpr std::array<int, kMostSeries> kMarkers = {7, 5, 9, 13, 11, 15, 6, 4};  // gnuplot's point types
-constexpr const char *kInk = "#000000", *kGrey = "#666666", *kGrid = "#dddddd";
+constexpr const char *kInk = "#000000", *kGrey = "#666666", *kGrid = "#dddddd", *kGround = "#c4c4c4";
 
 // Where a figure goes: a file of a run folder, or a page, which sets the title itself.
 struct Canvas {
@@ -129,6 +129,13 @@ std::string curves_of(const Figure& figure, const Canvas& canvas) {
   for (size_t i = 0; i < figure.series.size(); ++i) {
     // Points of several series at one place are set apart a little, or their intervals would cover each other.
     const double apart = figure.joined || !figure.log_x ? 1 : std::pow(1.03, static_cast<double>(i));
+    const Series& series = figure.series[i];
+    if (series.ground) {
+      script += fmt::format("{0} {1} index {2} using 1:({3}*$2) with lines lw {4} lc rgb '{5}' title {6}",
+                            i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, scale, canvas.page() ? 7 : 9,
+                            kGround, quoted(series.title));
+      continue;
+    }
     script += fmt::format(
         "{0} {1} index {2} using ({9:.3g}*$1):({3}*$3):(0):({3}*($4-$3)) with vectors nohead lw 1.2 lc rgb "
         "'{4}' "
@@ -136,7 +143,7 @@ std::string curves_of(const Figure& figure, const Canvas& canvas) {
         "    {1} index {2} using ({9:.3g}*$1):({3}*$2) with {5} lw 2.2 pt {6} ps {7} lc rgb '{4}' title {8}",
         i == 0 ? "plot" : ",\\\n    ", canvas.data(), i, scale, kColours[i],
         figure.joined ? "linespoints" : "points", kMarkers[i], canvas.page() ? 0.6 : 1.1,
-        quoted(figure.series[i].title), apart);
+        quoted(series.title), apart);
   }
   return script + "\n";
 }

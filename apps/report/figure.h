@@ -30,6 +30,7 @@ struct Series {
   std::string title;
   std::vector<double> x = {};
   std::vector<Measured> y = {};
+  bool ground = false;  // a wide pale line that others may lie on: it comes first
   void add(double at, const Measured& measured);
 };
 

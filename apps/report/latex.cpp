@@ -11,6 +11,7 @@ namespace caltrop {
 namespace {
 
 std::string number_of(const LatexNumber& number) {
+  if (!number.bound.empty()) return "$" + number.bound + "$";
   if (!number.value) return "--";
   std::string text = fmt::format("{:.2f}", 100 * number.value->mean);
   if (number.value->deviation) text += fmt::format(" \\pm {:.2f}", 100 * *number.value->deviation);

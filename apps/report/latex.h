@@ -16,6 +16,7 @@ std::string latex_text(const std::string& text);
 struct LatexNumber {
   std::optional<MeanAndDeviation> value = {};  // a share; absent: --
   bool best = false;                           // in bold
+  std::string bound = {};                      // or what is known of it instead, in math: "\geq 50"
 };
 
 struct LatexRow {

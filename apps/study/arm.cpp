@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRecordSchema = "study-trained/1";
+constexpr const char* kRecordSchema = "study-trained/2";
 constexpr const char* kModelFile = "model.safetensors";
 
 fs::path folder_of(const StudyCell& cell, size_t number, const StudyPlace& place) {
@@ -65,7 +65,7 @@ Arm::Arm(const StudyCell& cell, const StudyImages& images, Backend& backend)
   }
   network_ = arm.line.empty() ? zoo(arm.name, images.info.classes)
                               : ZooEntry{arm.name, arm.line, arm.initializer, ""};
-  if (!images.train) fail("[study] {} needs training images", cell.title());
+  if (!images.train) fail("[study] there are no training images");
   const int64_t all = images.train->count();
   training_images_ = arm.train_images > 0 ? std::min(arm.train_images, all) : all;
   const Architecture line = parse_architecture(network_.line);
@@ -116,8 +116,25 @@ Images Arm::training_set() const {
 
 std::string Arm::weights(const StudyPlace& place) const {
   if (cell_.arm.given) return cell_.arm.given->weights;
-  if (cell_.arm.trainings.empty() || !place.folder.has(record())) return "";
-  return place.folder.read_json(record()).value("weights", "");
+  if (cell_.arm.trainings.empty()) return "";
+  const Json said = recorded(place);
+  if (!said.is_object()) return "";
+  const bool one = !said.value("file", Json()).is_null();
+  const fs::path what =
+      one ? place.folder.file(file()) : folder_of(cell_, cell_.arm.trainings.size() - 1, place);
+  if (!fs::exists(what)) return "";
+  const std::string now =
+      one ? caltrop::checksum_of(stored(what, images_.test.shape(), backend_)) : checksum_of(what);
+  if (now != said.value("tensors_crc32", ""))
+    fail("{} is not what {} records: it has changed; delete both to train it again", what.string(),
+         place.folder.file(record()).string());
+  return now;
+}
+
+Json Arm::recorded(const StudyPlace& place) const {
+  if (!place.folder.has(record())) return {};
+  Json said = place.folder.read_json(record());
+  return said.is_object() && said.value("schema", Json()) == kRecordSchema ? std::move(said) : Json();
 }
 
 std::shared_ptr<const Studied> Arm::open(const StudyPlace& place, const PartProgress& progress) const {
@@ -218,7 +235,7 @@ std::shared_ptr<const Studied> Arm::open_sequence(const StudyPlace& place,
   const fs::path last = folder_of(cell_, trainings.size() - 1, place);
   auto trained = std::make_shared<Studied>(
       Studied{std::move(defended), one ? caltrop::checksum_of(*network) : checksum_of(last), macs_});
-  if (!place.folder.has(record())) {
+  if (recorded(place).is_null() || (one && !place.folder.has(file()))) {
     if (one) write_network(place.folder.file(file()), *network, images_);
     Json texts = Json::array();
     for (const StudyTraining& training : trainings) texts.push_back(training.text());
@@ -230,7 +247,8 @@ std::shared_ptr<const Studied> Arm::open_sequence(const StudyPlace& place,
                                        {"training_images", training_images_},
                                        {"parameters", trained->defended.parameters},
                                        {"detects", trained->defended.detects},
-                                       {"weights", trained->weights},
+                                       {"file", one ? Json(file()) : Json()},
+                                       {"tensors_crc32", trained->weights},
                                        {"n", images_.test.count()},
                                        {"right", right_answers(trained->defended, images_.test)}});
   }

@@ -3,7 +3,7 @@
 // In the run folder, of a network that is trained:
 //   STEM.safetensors      the network, where what is attacked is one
 // and of one with trainings (StudyArm::trainings):
-//   STEM-trained.json     what they were, and what the classifier is worth on the test images
+//   STEM-trained.json     what they were, and what the classifier is worth on the test images (docs/files.md)
 //   STEM/N-METHOD/        of each training: model.safetensors, the network it ended with; metrics.jsonl, a line for each
 //                         epoch; a defence's own files and checkpoints
 #pragma once
@@ -43,6 +43,7 @@ class Arm {
   const std::vector<TrainingPart>& parts() const { return parts_; }
 
   // Of what is in the folder already, if that can be told without opening it; else "".
+  // An Error where it is not what the folder records.
   std::string weights(const StudyPlace& place) const;
   // Given, of the folder, or trained now and kept there.
   std::shared_ptr<const Studied> open(const StudyPlace& place, const PartProgress& progress = {}) const;
@@ -59,6 +60,8 @@ class Arm {
   Images training_set() const;
   std::string file() const { return cell_.stem + ".safetensors"; }
   std::string record() const { return cell_.stem + "-trained.json"; }
+  // Null where there is none of this version.
+  Json recorded(const StudyPlace& place) const;
 
   const StudyCell& cell_;
   const StudyImages& images_;

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "apps/core/run_folder.h"
+#include "apps/report/attack_report.h"
 
 namespace caltrop {
 namespace {
@@ -21,7 +22,7 @@ void from_json(const Json& json, Calibration& calibration) {
   }
 }
 
-Json to_json(const AttackSummary& summary) {
+Json counts_of(const AttackSummary& summary) {
   Json json, classes = Json::array();
   for_each_count(summary, [&](const char* key, const auto& count) { json[key] = count; });
   for (const ClassCount& one : summary.classes) {
@@ -36,7 +37,7 @@ Json to_json(const AttackSummary& summary) {
   return json;
 }
 
-void from_json(const Json& json, AttackSummary& summary) {
+void read_counts(const Json& json, AttackSummary& summary) {
   for_each_count(summary, [&]<typename T>(const char* key, T& count) {
     const Json& value = json.at(key);
     count = value.is_null() ? std::numeric_limits<T>::quiet_NaN() : value.get<T>();  // as JSON writes NaN
@@ -58,16 +59,20 @@ std::string attacks_file(const StudyCell& cell) {
   return cell.stem + "-attacks.json";
 }
 
-Json to_json(const GmaAnalysis& analysis, const Json& about) {
+Json to_json(const GmaAnalysis& analysis, const AttackOptions& how, int64_t clean_correct,
+             const Json& about) {
   Json sizes = Json::array();
   for (const GmaSizeResult& size : analysis.sizes) {
     Json tries = Json::array();
-    for (const AttackSummary& attempt : size.tries) tries.push_back(to_json(attempt));
+    for (const AttackSummary& attempt : size.tries) tries.push_back(counts_of(attempt));
     std::string robust;
     for (const bool holds : size.robust) robust += holds ? '1' : '0';
-    sizes.push_back({{"eps", size.size.eps}, {"robust", robust}, {"tries", std::move(tries)}});
+    sizes.push_back({{"eps", size.size.eps},
+                     {"options", to_json(how, size.size.eps)},
+                     {"robust", robust},
+                     {"tries", std::move(tries)}});
   }
-  Json json = {{"about", about}, {"norm", to_string(analysis.norm)}};
+  Json json = {{"about", about}, {"norm", to_string(analysis.norm)}, {"clean_correct", clean_correct}};
   for_each_number(analysis, [&](const char* key, const auto& number) { json[key] = number; });
   json["sizes"] = std::move(sizes);
   return json;
@@ -83,7 +88,7 @@ GmaAnalysis analysis_of(const Json& json, const StudyAttack& attack) {
     for (const char holds : stored.at("robust").get<std::string>()) size.robust.push_back(holds == '1');
     for (const Json& counts : stored.at("tries")) {
       size.tries.push_back({.size = size.size.eps});
-      from_json(counts, size.tries.back());
+      read_counts(counts, size.tries.back());
     }
     analysis.sizes.push_back(std::move(size));
   }

@@ -7,10 +7,11 @@
 
 namespace caltrop {
 
-inline constexpr const char* kAttacksSchema = "study-attacks/2";
+inline constexpr const char* kAttacksSchema = "study-attacks/3";
 
-// One attack, but for its name.
-Json to_json(const GmaAnalysis& analysis, const Json& about);
+// One attack, but for its name. `how`: its options, which each size resolves; `clean_correct`: images right when clean, of
+// all that were to be attacked.
+Json to_json(const GmaAnalysis& analysis, const AttackOptions& how, int64_t clean_correct, const Json& about);
 GmaAnalysis analysis_of(const Json& json, const StudyAttack& attack);
 
 // What the folder holds of a cell: an array; empty where there is no file, or one of another schema, whose attacks are

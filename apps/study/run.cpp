@@ -16,7 +16,7 @@ namespace {
 // Everything that decides what an attack does to a network.
 Json about(const PlannedCell& plan, const StudyAttack& attack, const AttackOptions& how,
            const std::string& weights) {
-  Json json = {{"version", kAttackVersion},       {"weights", weights},
+  Json json = {{"version", kAttackVersion},       {"tensors_crc32", weights},
                {"data", plan.images.fingerprint}, {"images", plan.attacked(attack)},
                {"attack", to_text(how)},          {"sizes", eps_of(attack.sizes)},
                {"tries", attack.tries},           {"until", attack.until ? Json(*attack.until) : Json()}};
@@ -118,8 +118,9 @@ class Runner {
       progress_.begin(label + " " + attack.name, plan.attack_work(k));
       const bool there = !kept[k].is_null();
       if (!there) kept[k] = found(shared_, recipes[k]);
-      if (kept[k].is_null()) kept[k] = to_json(attacked(plan, attack, arm), recipes[k]);
+      if (kept[k].is_null()) kept[k] = attacked(plan, attack, arm, recipes[k]);
       result.attacks.push_back(analysis_of(kept[k], attack));
+      result.clean_correct.push_back(kept[k].at("clean_correct").get<int64_t>());
       shared_.push_back(kept[k]);
       if (!there) write(cell, kept);
     }
@@ -134,16 +135,21 @@ class Runner {
     return options;
   }
 
-  GmaAnalysis attacked(const PlannedCell& plan, const StudyAttack& attack, Opened& arm) {
+  // As it is stored.
+  Json attacked(const PlannedCell& plan, const StudyAttack& attack, Opened& arm, const Json& recipe) {
     const Images& images = plan.images.test;
-    const AttackTarget target(arm.studied()->defended, images.labels(), attack.draws, attack.unaware);
+    const Defended& defended = arm.studied()->defended;
+    const AttackTarget target(defended, images.labels(), attack.draws, attack.unaware);
     AttackJob job{.rows = plan.rows, .until = attack.until, .batch = place_.batch};
     job.rows.resize(static_cast<size_t>(plan.attacked(attack)));
     if (target.plain()) job.clean = clean_logits(arm.studied(), plan.images);
     target.judges(job);
     job.progress = progress_.at(plan.attacked(attack) * attack.tries);
-    return gma_analyze(target.classifier(), images, attack.sizes, options_of(plan.cell, attack), attack.tries,
-                       job);
+    const AttackOptions how = options_of(plan.cell, attack);
+    const GmaAnalysis done = gma_analyze(target.classifier(), images, attack.sizes, how, attack.tries, job);
+    const int64_t right = done.images == plan.attacked(attack) ? done.sizes.at(0).tries.at(0).clean_correct
+                                                               : right_answers(defended, images, job.rows);
+    return to_json(done, how, right, recipe);
   }
 
   // Those that are done, also behind one that had to be made again.
@@ -212,6 +218,15 @@ std::vector<StudyCell> cells_of(const Study& study) {
     }
   }
   return cells;
+}
+
+int64_t CellResult::planned(size_t attack) const {
+  const int64_t all = planned(), some = cell.attacks.at(attack).images;
+  return some > 0 ? std::min(some, all) : all;
+}
+
+bool CellResult::ended(size_t attack) const {
+  return attacks.at(attack).images < planned(attack);
 }
 
 int64_t CellResult::planned() const {

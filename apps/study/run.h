@@ -104,11 +104,14 @@ struct CellResult {
   // In the order of the cell's attacks. An attack that seeks the smallest perturbation runs once, and an image falls
   // at the sizes that its perturbation fits.
   std::vector<GmaAnalysis> attacks = {};
+  std::vector<int64_t> clean_correct = {};  // of what each attack was to attack, also where it ended before
 
   // An Error where the cell has no such attack.
   const GmaAnalysis& under(std::string_view attack) const;
   int64_t attacked() const { return attacks.at(0).images; }
-  int64_t planned() const;  // images that were to be attacked; StudyAttack::until may have ended before
+  int64_t planned() const;               // images that are attacked
+  int64_t planned(size_t attack) const;  // the same by one attack, which may be of the first alone
+  bool ended(size_t attack) const;       // StudyAttack::until ended it before it had met all
   double clean() const { return attacks.at(0).baseline; }  // accuracy on the attacked images
 };
 

@@ -26,6 +26,18 @@ int64_t right_answers(const Defended& defended, const Images& images) {
   return right;
 }
 
+int64_t right_answers(const Defended& defended, const Images& images, const std::vector<int64_t>& rows) {
+  int64_t right = 0;
+  const auto count = static_cast<int64_t>(rows.size());
+  for_chunks(images.backend(), count, defended.classifier->chunk(), [&](int64_t begin, int64_t end) {
+    const std::vector<int64_t> some(rows.begin() + begin, rows.begin() + end);
+    const std::vector<int32_t> answers = defended(images.pixels(some), some);
+    for (size_t i = 0; i < some.size(); ++i)
+      right += answers[i] == images.labels()[static_cast<size_t>(some[i])];
+  });
+  return right;
+}
+
 std::string accuracy_in_words(int64_t right, int64_t images) {
   const Interval interval = wilson_interval(right, images);
   return fmt::format("{:.2f} % (95 % interval {:.2f} to {:.2f} %)", 100 * share_of(right, images),

@@ -20,8 +20,9 @@ std::shared_ptr<const Studied> studied(Model model);
 // CRC-32 of a network's tensors, in hexadecimal. Not that of its file, which has metadata too.
 std::string checksum_of(const Model& model);
 
-// Images whose answer is their label; an alarm is none.
+// Images whose answer is their label, of all or of `rows`; an alarm is none.
 int64_t right_answers(const Defended& defended, const Images& images);
+int64_t right_answers(const Defended& defended, const Images& images, const std::vector<int64_t>& rows);
 // "98.76 % (95 % interval 98.53 to 98.96 %)"
 std::string accuracy_in_words(int64_t right, int64_t images);
 

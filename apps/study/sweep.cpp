@@ -13,102 +13,6 @@
 namespace caltrop {
 namespace {
 
-// Robust under every attack of a norm at a size, for each of the cell's images.
-struct Together {
-  Norm norm;
-  std::string asked;
-  float eps;
-  std::vector<bool> robust;
-  bool draws = false, ended = false;  // early, one of the attacks
-  int64_t attacks = 0;
-
-  int64_t count() const { return std::ranges::count(robust, true); }
-};
-
-// The sizes of a cell at which it met more than one attack to the end, in the order in which they first come.
-std::vector<Together> together(const CellResult& result) {
-  std::vector<Together> all;
-  for (size_t k = 0; k < result.attacks.size(); ++k) {
-    for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
-      const GmaSizeResult& size = result.attacks[k].sizes[s];
-      const AttackOptions& options = result.cell.attacks[k].options;
-      const auto same = [&](const Together& one) {
-        return one.norm == result.attacks[k].norm && one.eps == size.size.eps;
-      };
-      auto at = std::ranges::find_if(all, same);
-      if (at == all.end()) {
-        at = all.insert(at, {result.attacks[k].norm, result.cell.attacks[k].asked_size(s), size.size.eps,
-                             std::vector<bool>(static_cast<size_t>(result.planned()), true)});
-      }
-      // What ended early says nothing of the other images, which it may have been the one to fool.
-      at->ended = at->ended || size.robust.size() < at->robust.size();
-      for (size_t i = 0; i < size.robust.size(); ++i) at->robust[i] = at->robust[i] && size.robust[i];
-      at->draws = at->draws || draws(options);
-      ++at->attacks;
-    }
-  }
-  std::erase_if(all, [](const Together& one) { return one.attacks < 2 || one.ended; });
-  return all;
-}
-
-// The values of a point over the cells, as they come.
-struct Gathered {
-  SweepPoint point;
-  std::vector<double> clean, clean_correct, robust, success, success_of_correct;
-};
-
-// By network, then norm, then attack, "all" behind the others, each in the order in which they first come.
-class Gathering {
- public:
-  // `draws`: whether the attack draws random numbers.
-  void add(const CellResult& result, const std::string& attack, bool draws, Norm norm,
-           const std::string& asked, float eps, int64_t images, int64_t robust, int64_t successes,
-           int64_t successes_of_correct, int64_t clean_correct) {
-    const StudyCell& cell = result.cell;
-    const auto same = [&](const Gathered& one) {
-      const SweepPoint& p = one.point;
-      return p.dataset == cell.dataset && p.network == cell.arm.name && p.attack == attack &&
-             p.norm == norm && p.eps == eps;
-    };
-    auto at = std::ranges::find_if(all_, same);
-    if (at == all_.end()) {
-      all_.push_back({{cell.dataset, cell.arm.name, attack, norm, asked, eps, images}, {}, {}, {}, {}, {}});
-      at = std::prev(all_.end());
-    }
-    at->point.ended = at->point.ended || images < result.planned();
-    // What no seed can change has one value.
-    if (cell.arm.given && !at->robust.empty() && !draws) return;
-    if (!cell.arm.given || at->clean.empty()) {
-      at->clean.push_back(share_of(clean_correct, images));
-      at->clean_correct.push_back(static_cast<double>(clean_correct));
-    }
-    at->robust.push_back(share_of(robust, images));
-    at->success.push_back(share_of(successes, images));
-    at->success_of_correct.push_back(share_of(successes_of_correct, clean_correct));
-  }
-
-  std::vector<SweepPoint> points() {
-    std::vector<SweepPoint> points;
-    for (Gathered& one : all_) {
-      one.point.clean = over_seeds(one.clean);
-      one.point.clean_correct = over_seeds(one.clean_correct).mean;
-      one.point.robust = over_seeds(one.robust);
-      one.point.success = over_seeds(one.success);
-      one.point.success_of_correct = over_seeds(one.success_of_correct);
-      points.push_back(std::move(one.point));
-    }
-    std::map<std::pair<std::string, std::string>, size_t> networks;
-    for (const SweepPoint& p : points) networks.try_emplace({p.dataset, p.network}, networks.size());
-    std::ranges::stable_sort(points, {}, [&](const SweepPoint& p) {
-      return std::tuple(networks.at({p.dataset, p.network}), p.norm, p.attack == kAllAttacks);
-    });
-    return points;
-  }
-
- private:
-  std::vector<Gathered> all_;
-};
-
 // Columns that say which point a row is of, and behind them `more`.
 std::vector<Column> columns_behind_point(const std::vector<Column>& more) {
   std::vector<Column> columns = {{"dataset", "data"},    {"network", "network"},
@@ -130,35 +34,12 @@ Cell error_of(const Calibration& calibration) {
   return calibration.images() > 0 ? Cell(calibration.error()) : Cell();
 }
 
-// Of all images: by an attack that saw all.
-int64_t clean_correct_of(const CellResult& result) {
-  for (const GmaAnalysis& attack : result.attacks)
-    if (attack.images == result.planned()) return attack.sizes.at(0).tries.at(0).clean_correct;
-  return 0;
+// What the first images alone gave is no measure of the rest.
+Cell unless_ended(const SweepPoint& point, double value) {
+  return point.ended ? Cell() : Cell(value);
 }
 
 }  // namespace
-
-std::vector<SweepPoint> points_of(const std::vector<CellResult>& results) {
-  Gathering points;
-  for (const CellResult& result : results) {
-    for (size_t k = 0; k < result.attacks.size(); ++k) {
-      for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
-        const AttackSummary& summary = result.attacks[k].sizes[s].tries.at(0);
-        points.add(result, result.cell.attacks[k].name, draws(result.cell.attacks[k].options),
-                   result.attacks[k].norm, result.cell.attacks[k].asked_size(s), summary.size, summary.images,
-                   summary.robust, summary.successes, summary.successes_of_correct, summary.clean_correct);
-      }
-    }
-    for (const Together& all : together(result)) {
-      const int64_t right = clean_correct_of(result), robust = all.count(), fell = right - robust;
-      // An image that is wrong by itself counts as a success, as it does for one attack.
-      points.add(result, kAllAttacks, all.draws, all.norm, all.asked, all.eps, result.planned(), robust,
-                 result.planned() - robust, fell, right);
-    }
-  }
-  return points.points();
-}
 
 Table results_table(const std::vector<CellResult>& results) {
   using Kind = Column::Kind;
@@ -200,7 +81,7 @@ Table results_table(const std::vector<CellResult>& results) {
                    cell.attacks[k].asked_size(s), decimal(one.size), cell.seed, one.images, one.clean_correct,
                    one.robust, one.clean_accuracy(), one.robust_accuracy(), interval.low, interval.high,
                    one.success_rate(), one.success_rate_of_correct(), error_of(one.clean_calibration),
-                   error_of(one.calibration), cell_of(until), reached_words(one, until, result.planned()),
+                   error_of(one.calibration), cell_of(until), reached_words(one, until, result.planned(k)),
                    // Read off one smallest perturbation, which many sizes are below.
                    is_minimum_norm(cell.attacks[k].options.kind) ? Cell() : Cell(one.mean_loss()),
                    one.mean_linf(), one.mean_l2(), one.box_violations + one.ball_violations,
@@ -255,12 +136,17 @@ Table summary_table(const std::vector<SweepPoint>& points) {
                                     {"robust_lowest", "lowest", Kind::percent},
                                     {"robust_highest", "highest", Kind::percent},
                                     {"success_rate", "of all", Kind::percent},
-                                    {"success_rate_of_correct", "of right", Kind::percent}}));
+                                    {"success_rate_of_correct", "of right", Kind::percent},
+                                    {"until_robust", "at least", Kind::percent},
+                                    {"reached", "reached", Kind::count}}));
   for (const SweepPoint& p : points) {
     table.row({p.dataset, p.network, p.attack, to_string(p.norm), p.asked, fp32_json(p.eps).get<double>(),
-               static_cast<int64_t>(p.robust.n), p.images, p.clean_correct, p.clean.mean,
-               cell_of(p.clean.deviation), p.robust.mean, cell_of(p.robust.deviation), p.robust.lowest,
-               p.robust.highest, p.success.mean, p.success_of_correct.mean});
+               static_cast<int64_t>(p.seeds), p.images, unless_ended(p, p.clean_correct), p.clean.mean,
+               cell_of(p.clean.deviation), unless_ended(p, p.robust.mean),
+               p.ended ? Cell() : cell_of(p.robust.deviation), unless_ended(p, p.robust.lowest),
+               unless_ended(p, p.robust.highest), unless_ended(p, p.success.mean),
+               unless_ended(p, p.success_of_correct.mean), cell_of(p.until),
+               p.until ? Cell(static_cast<int64_t>(p.reached)) : Cell()});
   }
   return table;
 }
@@ -278,10 +164,12 @@ std::vector<std::string> flattered(const std::vector<SweepPoint>& points,
     const SweepPoint* where = nullptr;
     const SweepPoint* best = nullptr;
     for (const SweepPoint& own : points) {
-      if (own.dataset != p.dataset || own.network != p.network || own.attack != p.attack) continue;
+      if (own.dataset != p.dataset || own.network != p.network || own.attack != p.attack || own.ended)
+        continue;
       for (const SweepPoint& other : points) {
         const bool comparable = other.dataset == own.dataset && other.network == own.network &&
-                                other.norm == own.norm && other.eps == own.eps && other.attack != kAllAttacks;
+                                other.norm == own.norm && other.eps == own.eps &&
+                                other.attack != kAllAttacks && !other.ended;
         if (!comparable || own.robust.mean - other.robust.mean <= most) continue;
         most = own.robust.mean - other.robust.mean, where = &own, best = &other;
       }

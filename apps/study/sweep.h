@@ -13,25 +13,9 @@
 
 #include "apps/core/run_folder.h"
 #include "apps/report/table.h"
-#include "apps/study/run.h"
+#include "apps/study/sweep_points.h"
 
 namespace caltrop {
-
-// One attack on one network at one size, over the seeds; or all of its attacks of the norm together ("all"): an image is
-// robust where none of them fools it.
-struct SweepPoint {
-  std::string dataset, network, attack;
-  Norm norm = Norm::linf;
-  std::string asked;  // the size as it was asked for
-  float eps = 0;
-  int64_t images = 0;
-  bool ended =
-      false;  // early by --until-robust, on one seed at least: its shares are of the first images alone
-  MeanAndDeviation clean = {}, robust = {}, success = {}, success_of_correct = {};  // shares
-  double clean_correct = 0;  // images, as a mean over the seeds: the last one's denominator
-};
-inline constexpr const char* kAllAttacks = "all";
-std::vector<SweepPoint> points_of(const std::vector<CellResult>& results);
 
 Table results_table(const std::vector<CellResult>& results);
 Table summary_table(const std::vector<SweepPoint>& points);

@@ -48,13 +48,16 @@ std::string title_of(const Place& place) {
 
 size_t seeds_of(const std::vector<SweepPoint>& points) {
   size_t most = 0;
-  for (const SweepPoint& p : points) most = std::max(most, p.robust.n);
+  for (const SweepPoint& p : points) most = std::max(most, p.seeds);
   return most;
 }
 
-// Robust accuracy by size, one curve for each attack. Each begins at the clean accuracy.
-Figure security_curve(const Place& place, const std::vector<SweepPoint>& points) {
-  const SweepPoint& first = points.at(0);
+// Robust accuracy by size, one curve for each attack. Each begins at the clean accuracy. Nothing where every attack ended
+// early at every size.
+std::optional<Figure> security_curve(const Place& place, const std::vector<SweepPoint>& points) {
+  const auto whole = std::ranges::find(points, false, &SweepPoint::ended);
+  if (whole == points.end()) return std::nullopt;
+  const SweepPoint& first = *whole;
   const size_t seeds = seeds_of(points);
   Figure figure{
       .title = fmt::format("Robust accuracy of {}", title_of(place)),
@@ -67,16 +70,25 @@ Figure security_curve(const Place& place, const std::vector<SweepPoint>& points)
     std::vector<SweepPoint> curve;
     std::ranges::copy_if(points, std::back_inserter(curve),
                          [&](const SweepPoint& p) { return p.attack == attack; });
+    std::erase_if(curve, [](const SweepPoint& p) { return p.ended; });
+    if (curve.empty()) continue;
     std::ranges::sort(curve, {}, &SweepPoint::eps);
-    Series& series = figure.series.emplace_back();
-    series.title = attack == kAllAttacks ? "all of them" : attack;
+    const bool all = attack == kAllAttacks;
+    Series& series = *figure.series.emplace(all ? figure.series.begin() : figure.series.end());
+    series.title = all ? "all of them" : attack;
+    series.ground = all;
     const int64_t images = seeds > 1 ? 0 : first.images;  // one kind of line in a figure
     if (curve[0].eps > 0) series.add(0, measured(curve[0].clean, images));
-    for (const SweepPoint& p : curve) {
-      if (!p.ended) series.add(static_cast<double>(p.eps), measured(p.robust, images));
-    }
+    for (const SweepPoint& p : curve) series.add(static_cast<double>(p.eps), measured(p.robust, images));
   }
   return figure;
+}
+
+std::string latex_bound(const SweepPoint& point) {
+  const std::string least = fmt::format("\\geq {:g}", 100 * point.until.value_or(0));
+  if (point.reached == point.seeds) return least;
+  return point.reached == 0 ? fmt::format("< {:g}", 100 * point.until.value_or(0))
+                            : fmt::format("{}\\ \\mathrm{{of}}\\ {}\\ {}", point.reached, point.seeds, least);
 }
 
 std::string latex_size(const std::string& asked) {
@@ -93,8 +105,12 @@ std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std
   LatexTable table{
       .comment = fmt::format(
           "Robust accuracy in %, {}, mean and standard deviation over seeds; in bold the strongest attack "
-          "of\neach network and size. \\usepackage{{booktabs}}. Made by caltrop {}.",
-          norm_title(norm), version),
+          "of\neach network and size{}. \\usepackage{{booktabs}}. Made by caltrop {}.",
+          norm_title(norm),
+          std::ranges::any_of(points, &SweepPoint::ended)
+              ? "; >= and <: as much as an attack that ended early decided"
+              : "",
+          version),
       .words = {"Network", "Attack"},
       .numbers = {"clean"}};
   if (datasets.size() > 1) table.words.insert(table.words.begin(), "Data");
@@ -111,7 +127,10 @@ std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std
         LatexNumber number;
         double strongest = 1;
         for (const SweepPoint& p : here) {
-          if (p.eps != eps || p.ended) continue;
+          if (p.eps != eps) continue;
+          if (p.attack == attack && p.ended) number.bound = latex_bound(p);
+          if (p.ended) strongest = -1;  // it may be the strongest
+          if (p.ended) continue;
           if (p.attack == attack) number.value = p.robust;
           if (p.attack != kAllAttacks) strongest = std::min(strongest, p.robust.mean);
         }
@@ -141,14 +160,14 @@ Table page_of(const std::vector<SweepPoint>& here) {
     for (const float eps : sizes) {
       const auto found =
           std::ranges::find_if(here, [&](const SweepPoint& p) { return p.attack == attack && p.eps == eps; });
-      row.emplace_back(found == here.end() ? "-" : in_percent(found->robust));
+      row.emplace_back(found == here.end() ? "-" : found->in_words());
     }
     table.row(std::move(row));
   }
   return table;
 }
 
-// The strongest attack of a norm on a cell: at the largest size that has the least robust images.
+// The strongest attack of a norm on a cell, of those that met all images: at the largest size that has the least robust.
 struct Strongest {
   size_t attack = 0, size = 0;
   const AttackSummary* summary = nullptr;
@@ -156,7 +175,7 @@ struct Strongest {
 std::map<Norm, Strongest> strongest_of(const CellResult& result) {
   std::map<Norm, Strongest> all;
   for (size_t k = 0; k < result.attacks.size(); ++k) {
-    for (size_t s = 0; s < result.attacks[k].sizes.size(); ++s) {
+    for (size_t s = 0; s < result.attacks[k].sizes.size() && !result.ended(k); ++s) {
       const AttackSummary& summary = result.attacks[k].sizes[s].tries.at(0);
       Strongest& now = all[result.attacks[k].norm];
       const bool stronger = !now.summary || std::pair(summary.size, now.summary->robust) >
@@ -218,23 +237,26 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
   const bool several =
       distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; }).size() > 1;
   Json sections = Json::array();
+  const int64_t planned = results.at(0).planned();
   int64_t number = 0;
   for (const Place& here : distinct<Place>(points, place_of)) {
     const std::vector<SweepPoint> some = at(points, here);
-    const Figure figure = security_curve(here, some);
+    const std::optional<Figure> figure = security_curve(here, some);
     const std::string stem =
         fmt::format("curve-{}{}-{}", several ? here.dataset + "-" : "", here.network, to_string(here.norm));
-    figures.push_back(write_figure(place.folder, stem, figure));
     const Table table = page_of(some);
     place.console.blank();
-    place.console.say("robust accuracy of {}: {}", title_of(here),
-                      counted(some[0].images, "image", "images"));
+    place.console.say("robust accuracy of {} in %: {}", title_of(here), counted(planned, "image", "images"));
     place.console.say(table);
     Json section = page_table(title_of(here), "", table);
-    section["charts"] = Json::array({page_chart(
-        fmt::format("c{}", ++number), figure,
-        fmt::format("Robust accuracy of {} by the size of the perturbation, a curve for each attack.",
-                    title_of(here)))});
+    section["charts"] = Json::array();
+    if (figure) {
+      figures.push_back(write_figure(place.folder, stem, *figure));
+      section["charts"].push_back(page_chart(
+          fmt::format("c{}", ++number), *figure,
+          fmt::format("Robust accuracy of {} by the size of the perturbation, a curve for each attack.",
+                      title_of(here))));
+    }
     sections.push_back(std::move(section));
   }
   for (const Norm norm : distinct<Norm>(points, [](const SweepPoint& p) { return p.norm; }))
@@ -257,11 +279,12 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
             fmt::format("{}, {}, {}, {}.", networks,
                         counted(static_cast<int64_t>(results.at(0).cell.attacks.size()), "attack", "attacks"),
                         counted(static_cast<int64_t>(seeds), "seed", "seeds"),
-                        counted(points[0].images, "image", "images"))},
+                        counted(planned, "image", "images"))},
            {"interval", seeds > 1 ? "Numbers are means over seeds ± their standard deviation; in figures, "
                                     "lines reach from the lowest seed to the highest"
                                   : "One seed; in figures, lines are 95 % intervals of shares (Wilson)"},
            {"all", std::ranges::any_of(points, [](const SweepPoint& p) { return p.attack == kAllAttacks; })},
+           {"ended", std::ranges::any_of(points, &SweepPoint::ended)},
            {"warnings", warnings},
            {"sections", sections},
            {"by_class", by_class(results)},
@@ -276,7 +299,7 @@ void run_sweep(const std::vector<StudyCell>& cells, const StudyPlace& place, con
   const StudyResults results = run_study(cells, place);
   StudyReport report(place);
   write_sweep(results.cells, place, config, report);
-  Json result = result_of(config, "sweep/1", report.result());
+  Json result = result_of(config, "sweep/2", report.result());
   result["out"] = place.folder.path().string();
   place.console.blank();
   place.console.say("tables, curves and {}", place.folder.file("report.html").string());

@@ -129,7 +129,8 @@ double Transferred::success_rate() const {
 double Transferred::success_rate_of_correct() const {
   return share_of(clean_correct - robust, clean_correct);
 }
-double Transferred::transfer_rate() const {
+std::optional<double> Transferred::transfer_rate() const {
+  if (fooled_source_right == 0) return std::nullopt;
   return share_of(fooled_both, fooled_source_right);
 }
 
@@ -192,7 +193,7 @@ Table transfer_table(const std::vector<Transferred>& rows) {
     table.row({row.source, row.target, row.attack, to_string(row.norm), row.asked,
                fp32_json(row.eps).get<double>(), row.images, row.clean_correct, row.robust,
                row.robust_accuracy(), row.success_rate(), row.success_rate_of_correct(), row.fooled_source,
-               row.fooled_source_right, row.fooled_both, row.transfer_rate()});
+               row.fooled_source_right, row.fooled_both, cell_of(row.transfer_rate())});
   }
   return table;
 }

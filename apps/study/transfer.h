@@ -22,7 +22,8 @@ struct Transferred {
   double robust_accuracy() const;
   double success_rate() const;             // wrong afterwards, of all
   double success_rate_of_correct() const;  // of those that were right for the target
-  double transfer_rate() const;            // of those that fool the source and were right for the target
+  // Of those that fool the source and were right for the target; absent where there are none.
+  std::optional<double> transfer_rate() const;
 };
 
 // Crafts with each attack on each arm, or on the first `sources` of them, all of which are given, and asks all of them; an alarm is a right answer to an

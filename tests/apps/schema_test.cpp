@@ -90,7 +90,7 @@ TEST_SUITE("apps") {
     CHECK(problem(summary) != "");
     summary["robust_accuracy"] = "all";
     CHECK(problem(summary) != "");
-    Plain stored = seen.at("study-attacks/2");
+    Plain stored = seen.at("study-attacks/3");
     stored["attacks"][0]["sizes"][0]["robust"] = "0120";
     CHECK(problem(stored) != "");
   }

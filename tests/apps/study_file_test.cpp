@@ -111,7 +111,20 @@ TEST_SUITE("apps") {
     }
     const Json stored = Json::parse(whole.at("mnist-voting-seed-0-attacks.json"))["attacks"][0];
     CHECK(stored["about"]["trainings"].size() == 2);
-    CHECK(stored["about"]["weights"] == trained["weights"]);
+    CHECK(stored["about"]["tensors_crc32"] == trained["tensors_crc32"]);
+
+    // What is not as it was recorded is not taken for it.
+    REQUIRE(place.shell("cp -r whole cut && truncate -s 3000 cut/mnist-again-seed-0.safetensors").status ==
+            0);
+    const Outcome cut = place.caltrop({"study", "study.json", "--quiet", "--out", "cut", "--resume"});
+    CHECK(cut.status == 1);
+    CHECK(is_one_line(cut.error));
+    CHECK(cut.error.find("mnist-again-seed-0.safetensors") != std::string::npos);
+    REQUIRE(place.shell("cp same/model.safetensors cut/mnist-again-seed-0.safetensors").status == 0);
+    CHECK(place.caltrop({"study", "study.json", "--quiet", "--out", "cut", "--resume"})
+              .error.find("it has changed; delete both") != std::string::npos);
+    REQUIRE(place.shell("rm cut/mnist-again-seed-0.safetensors").status == 0);
+    check_equal(whole, run("cut", {"--resume"}));
 
     // Killed while it is defended, and when one attack on it is done; the same for one thread.
     int kills = 0;
@@ -142,7 +155,7 @@ TEST_SUITE("apps") {
       const size_t at = text.find(from);
       REQUIRE(at != std::string::npos);
       place.write("study.json", text.replace(at, from.size(), to));
-      const Outcome outcome = place.caltrop({"study", "study.json", "--out", "never"});
+      const Outcome outcome = place.caltrop({"study", "study.json", "--quiet", "--out", "never"});
       CAPTURE(outcome.error);
       CHECK(outcome.status == 1);
       CHECK(is_one_line(outcome.error));
@@ -156,6 +169,10 @@ TEST_SUITE("apps") {
     refused("[\"plain:epochs=1\"]", "[]", "networks[0]: train: expected a list of trainings");
     refused("[\"plain:epochs=1\"]", "[\"plain\"], \"epochs\": 3", "networks[0]: unknown option --epochs");
     refused("\"plain:epochs=2\", ", "", "networks[3]: mia:scale=smoke");
+    refused("\"adversarial:epochs=1\"", "\"adversarial:epochs=1:from=same/model.safetensors\"",
+            "leave 'from' out");
+    refused("\"defence\": \"adversarial\"", "\"from\": \"nowhere\", \"defence\": \"adversarial\"",
+            "networks[2]: train[0]: from: nowhere: no such file");
     refused("\"bootstrap_epochs\": 3}", "\"bootstrap_epochs\": 3}, \"plain\"", "nothing can go on from mia");
     refused("\"cycles\": \"40\"", "\"cycles\": \"40,30\"", "train[1]: mia:scale=smoke");
     refused(
@@ -203,13 +220,20 @@ TEST_SUITE("apps") {
     stop(process);
     check_equal(whole, run("killed", {"--resume"}));
 
-    // Another study is not the one that was begun.
-    std::string other = kStudy;
-    other.replace(other.find("\"seeds\": 2"), 10, "\"seeds\": 3");
-    place.write("study.json", other);
+    // Another study is not the one that was begun, but a seed more is, in a file that may have moved.
+    const auto with = [](const std::string& from, const std::string& to) {
+      std::string other = kStudy;
+      return other.replace(other.find(from), from.size(), to);
+    };
+    place.write("study.json", with("\"steps\": 2", "\"steps\": 3"));
     const Outcome refused = place.caltrop({"study", "study.json", "--out", "whole", "--resume"});
     CHECK(refused.status == 1);
-    CHECK(refused.error.find("has the study") != std::string::npos);
+    CHECK(refused.error.find("has the study's attacks[1].steps 2, not 3") != std::string::npos);
+    place.write("moved.json", with("\"seeds\": 2", "\"seeds\": 1"));
+    REQUIRE(place.caltrop({"study", "moved.json", "--quiet", "--out", "grown"}).status == 0);
+    CHECK_FALSE(std::filesystem::exists(place.file("grown/mnist-small-seed-1.safetensors")));
+    place.write("study.json", kStudy);
+    check_equal(whole, run("grown", {"--resume"}));
 
     if (place.shell("command -v python3").status != 0) {
       MESSAGE("SKIP: no python3 for the script of docs/studies.md");
@@ -235,6 +259,31 @@ TEST_SUITE("apps") {
     }
   }
 
+  TEST_CASE("study: a training that goes on from a file is of that file's weights") {
+    const Workplace place;
+    REQUIRE(place.caltrop(tiny_training({"--out", "net"})).status == 0);
+    REQUIRE(place.caltrop(tiny_training({"--out", "other", "--seed", "3"})).status == 0);
+    const std::string line = read_safetensors(place.file("net/model.safetensors")).metadata.at("arch");
+    place.write("study.json",
+                Json{{"datasets", {{{"dataset", "mnist"}, {"limit", 10}}}},
+                     {"networks",
+                      {{{"name", "more"},
+                        {"arch", line},
+                        {"train_images", 100},
+                        {"train", {"adversarial:eps=0.1:epochs=1:from=net/model.safetensors"}}}}},
+                     {"eps", 0.1},
+                     {"attacks", {"fgsm"}}}
+                    .dump());
+    const Files whole = study_in(place, "out", {});
+    const Json config = Json::parse(whole.at("config.json"));
+    CHECK(config["inputs"]["from_crc32"]["more"].is_string());
+    CHECK(Json::parse(whole.at("results.json"))["run"]["inputs"] == config["inputs"]);
+    REQUIRE(place.shell("cp other/model.safetensors net/model.safetensors").status == 0);
+    const Outcome refused = place.caltrop({"study", "study.json", "--out", "out", "--resume"});
+    CHECK(refused.status == 1);
+    CHECK(refused.error.find("has the inputs's from_crc32.more") != std::string::npos);
+  }
+
   TEST_CASE("study: what is wrong in a file is said with its place, and nothing is written") {
     const Workplace place;
     const auto refused = [&](const std::string& from, const std::string& to, const std::string& says) {
@@ -242,7 +291,7 @@ TEST_SUITE("apps") {
       const size_t at = text.find(from);
       REQUIRE(at != std::string::npos);
       place.write("study.json", text.replace(at, from.size(), to));
-      const Outcome outcome = place.caltrop({"study", "study.json", "--out", "never"});
+      const Outcome outcome = place.caltrop({"study", "study.json", "--quiet", "--out", "never"});
       CAPTURE(outcome.error);
       CHECK(outcome.status == 1);
       CHECK(is_one_line(outcome.error));
@@ -257,7 +306,7 @@ TEST_SUITE("apps") {
     refused("[0.2, 1]", "{}", "shares: expected a value or a list");
     refused("\"epochs\": 1", "\"epoch\": 1", "networks[0]: unknown option --epoch; did you mean --epochs?");
     refused("\"name\": \"given\"", "\"name\": \"small\"", "two networks are called small");
-    refused("\"name\": \"small\"", "\"name\": \"a/b\"", "networks[0]: --weights: 'a/b' is no name");
+    refused("\"name\": \"small\"", "\"name\": \"a/b\"", "networks[0]: name: 'a/b' is no name");
     refused("\"limit\": 25", "\"limit\": 0", "datasets[0]: --limit: expected a whole number from 1");
     refused("\"attacks\": [\"fgsm\"", "\"attacks\": [\"fsgm\"", "attacks[0]: fsgm: attack: expected one of");
     refused("\"norm\": \"l2\"", "\"norm\": \"l3\"", "attacks[2]: --norm: expected one of linf, l2, l1");
@@ -267,6 +316,12 @@ TEST_SUITE("apps") {
     refused("\"epochs\": 1", "\"epochs\": 1, \"layout\": \"torch\"", "networks[0]: layout: it is of weights");
     refused("\"name\": \"given\"", "\"name\": \"given\", \"epochs\": 3",
             "networks[1]: --weights excludes --epochs");
+    refused("\"epochs\": 1", "\"train_images\": 501", "networks[0]: train_images 501: mnist has 500");
+    refused("[0.2, 1]", "[0.0001, 1]", "networks[0]: shares: 0.0001 of 500 training images is none");
+    refused("\"epochs\": 1", "\"pool_stride\": 1", "networks[0]: --arch excludes --pool-stride");
+    refused("net/model.safetensors", "nowhere.safetensors", "networks[1]: ");
+    refused("dense 10", "dense 9", "networks[0]: small has 9 outputs");
+    refused("\"eps\": [0.05, \"26/255\"]", "\"eps\": 5", "attacks[0]: ");
     refused("\"steps\": 2", "\"overshoot\": 2", "attacks[1]: PGD: --overshoot is for deepfool");
     refused("\"attack\": \"pgd\"", "\"attack\": 3", "attacks[1]: 'attack' is missing");
     refused("\"eps\": [0.05, \"26/255\"],", "", "attacks[0]: eps is missing");

@@ -112,7 +112,7 @@ TEST_SUITE("apps") {
     // What other weights or options gave is made again; what fits is taken as it stands.
     stored = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
     stored["attacks"][0]["sizes"][0]["tries"][0]["correct"] = 19;  // told from a new one by this
-    stored["attacks"][1]["about"]["weights"] = "00000000";
+    stored["attacks"][1]["about"]["tensors_crc32"] = "00000000";
     place.write("cut/mnist-wide-seed-0-attacks.json", stored.dump(2) + "\n");
     run_example(cut, study, true);
     const Json again = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
@@ -122,7 +122,7 @@ TEST_SUITE("apps") {
     // One that has to be made again takes none of those behind it along.
     place.write("cut/mnist-wide-seed-0-attacks.json", whole.at("mnist-wide-seed-0-attacks.json"));
     stored = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
-    stored["attacks"][0]["about"]["weights"] = "00000000";
+    stored["attacks"][0]["about"]["tensors_crc32"] = "00000000";
     place.write("cut/mnist-wide-seed-0-attacks.json", stored.dump(2) + "\n");
     run_example(cut, study, true);
     CHECK(contents(cut) == whole);

@@ -72,6 +72,7 @@ TEST_SUITE("apps") {
     }
     const Json results = Json::parse(files.at("results.json"))["rows"];
     CHECK(results.size() == 2 * 2 * 2 * 3);  // networks, sizes, seeds; two attacks and both together
+    CHECK(Json::parse(files.at("summary.json"))["run"]["inputs"]["weights_crc32"].size() == 2);
     const Json one =
         Json::parse(place.output({"attack", "pgd", "--steps", "4", "--eps", "26/255", "--seed", "1",
                                   "--limit", "30", "--weights", "two/model.safetensors", "--json", "-"}));
@@ -106,8 +107,11 @@ TEST_SUITE("apps") {
 
     // By class: sums over the classes are the whole.
     const Json stored = Json::parse(files.at("mnist-one-seed-0-attacks.json"));
-    CHECK(stored["schema"] == "study-attacks/2");
+    CHECK(stored["schema"] == "study-attacks/3");
     const Json& size = stored["attacks"][1]["sizes"][1];
+    const Json of_b = Json::parse(files.at("mnist-b-seed-1-attacks.json"))["attacks"][1];
+    CHECK(of_b["sizes"][1]["options"] == one["options"]);
+    CHECK(of_b["clean_correct"] == row->at("clean_correct"));
     const Json& counts = size["tries"][0];
     int64_t images = 0, robust = 0, after = 0, right = 0;
     for (size_t k = 0; k < counts["classes"].size(); ++k) {
@@ -256,6 +260,27 @@ TEST_SUITE("apps") {
       fewer += row["n"] < full->at("n");
     }
     CHECK(fewer > 0);
+    // Over the seeds what is known of a cell that ended is the answer, and clean accuracy is of all images.
+    const Json summary = Json::parse(ended.at("summary.json"))["rows"],
+               full = Json::parse(whole.at("summary.json"))["rows"];
+    int answers = 0;
+    for (const Json& row : summary) {
+      if (row["attack"] == "all") continue;
+      CAPTURE(row.dump());
+      const Json* all_images = row_of(
+          full, {{"network", row["network"]}, {"attack", row["attack"]}, {"size_asked", row["size_asked"]}});
+      REQUIRE(all_images != nullptr);
+      CHECK(row["clean_accuracy"] == all_images->at("clean_accuracy"));
+      CHECK(row["reached"].get<int64_t>() <= row["seeds"].get<int64_t>());
+      if (row["robust_accuracy"].is_null())
+        ++answers;
+      else
+        CHECK(row["robust_accuracy"] == all_images->at("robust_accuracy"));
+    }
+    CHECK(answers > 0);
+    const std::string& tex = ended.at("table-linf.tex");
+    CHECK((tex.find("$\\geq 50$") != std::string::npos || tex.find("$< 50$") != std::string::npos));
+    CHECK(ended.at("report.html").find(" 50, ") != std::string::npos);
   }
 
   TEST_CASE("sweep: attacks by default steps that leave more than a point to another are named") {
@@ -279,15 +304,14 @@ TEST_SUITE("apps") {
 
   TEST_CASE("LaTeX: words are escaped, numbers rounded, the best in bold") {
     CHECK(latex_text("a_b 5% {x} \\") == "a\\_b 5\\% \\{x\\} \\textbackslash{}");
-    const LatexTable table{
-        .comment = "one\ntwo",
-        .words = {"Who"},
-        .numbers = {"$x$", "$y$"},
-        .rows = {{{"a_1"}, {{over_seeds({0.5, 0.6}), true}, {over_seeds({0.25}), false}}, true},
-                 {{"b"}, {{}, {over_seeds({1}), false}}, true}}};
+    const LatexTable table{.comment = "one\ntwo",
+                           .words = {"Who"},
+                           .numbers = {"$x$", "$y$"},
+                           .rows = {{{"a_1"}, {{over_seeds({0.5, 0.6}), true, {}}, {.bound = "< 50"}}, true},
+                                    {{"b"}, {{}, {over_seeds({1}), false, {}}}, true}}};
     CHECK(latex_of(table) ==
           "% one\n% two\n\\begin{tabular}{lrr}\n\\toprule\nWho & $x$ & $y$ \\\\\n\\midrule\n"
-          "a\\_1 & $\\mathbf{55.00 \\pm 7.07}$ & $25.00$ \\\\\n\\midrule\nb & -- & $100.00$ \\\\\n"
+          "a\\_1 & $\\mathbf{55.00 \\pm 7.07}$ & $< 50$ \\\\\n\\midrule\nb & -- & $100.00$ \\\\\n"
           "\\bottomrule\n\\end{tabular}\n");
   }
 }

@@ -8,6 +8,7 @@
 #include <span>
 #include <sstream>
 
+#include "apps/study/transfer.h"
 #include "data/npz.h"
 #include "engine/safetensors.h"
 #include "tests/apps/program.h"
@@ -151,6 +152,13 @@ TEST_SUITE("apps") {
                                         "--weights", "one/model.safetensors"});
     CHECK(both.status == 2);
     CHECK(both.error.find("excludes") != std::string::npos);
+  }
+
+  TEST_CASE("transfer: a share of no image is absent") {
+    Transferred row;
+    CHECK_FALSE(row.transfer_rate().has_value());
+    row.fooled_source_right = 4, row.fooled_both = 1;
+    CHECK(row.transfer_rate() == 0.25);
   }
 
   TEST_CASE("verify: whose success is whose") {

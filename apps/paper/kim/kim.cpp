@@ -148,7 +148,7 @@ void run(KimCommand& options, const Flags& flags) {
   if (!options.dry_run) RunFolder::check(options.common.out, options.common.resume);
   Backend& backend = open_backend(options.common, console);
   RunConfig config = make_config(flags, Json::object());
-  config.growing = "seeds";
+  config.growing = "/seeds";
   const std::string out = options.dry_run ? std::string() : folder_or_free(options.common.out, "paper-kim");
   const RunFolder folder(out, config, options.common.resume && !options.dry_run);
   const StudyPlace place{folder, backend, console};
