@@ -210,7 +210,8 @@ void check_kind(const AttackOptions& options) {
     refuse("targeted", "does not fit {}, {}", info.name, info.no_target);
   if (options.random_start && info.no_random_start)
     refuse("random_start", "does not fit {}, {}", info.name, info.no_random_start);
-  if (options.random_start && options.norm == Norm::l1) refuse("random_start", "needs the norm linf or l2");
+  if (options.random_start && options.norm == Norm::l1)
+    refuse("random_start", "must be off under the norm l1: random points are drawn under linf and l2");
   if (options.restarts == 1) return;
   if (info.ascent && !options.random_start) {
     refuse("restarts", "{} needs a random start: without one each try gives the same images",

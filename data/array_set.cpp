@@ -30,25 +30,6 @@ Arrays arrays_of(const fs::path& path) {
   return arrays;
 }
 
-// Visits the elements as doubles or whole numbers, whatever their type.
-template <typename Visit>
-void for_elements(const NpyArray& array, const std::string& name, const Visit& visit) {
-  const auto all = [&]<typename T>(T) {
-    for (const T value : array.values<T>(name)) visit(value);
-  };
-  if (array.dtype == "|u1") return all(uint8_t{});
-  if (array.dtype == "|i1") return all(int8_t{});
-  if (array.dtype == "<u2") return all(uint16_t{});
-  if (array.dtype == "<i2") return all(int16_t{});
-  if (array.dtype == "<u4") return all(uint32_t{});
-  if (array.dtype == "<i4") return all(int32_t{});
-  if (array.dtype == "<u8") return all(uint64_t{});
-  if (array.dtype == "<i8") return all(int64_t{});
-  if (array.dtype == "<f4") return all(float{});
-  if (array.dtype == "<f8") return all(double{});
-  fail("{}: expected numbers, found '{}'", name, array.dtype);
-}
-
 struct Reader {
   const fs::path& path;
   const Arrays& arrays;
@@ -68,9 +49,10 @@ struct Reader {
       set.pixels.assign(bytes.begin(), bytes.end());
       return;
     }
-    if (array.dtype != "<f4" && array.dtype != "<f8")
-      fail("{}: expected uint8, or floats in [0,1], found '{}'", where(name), array.dtype);
-    for_elements(array, where(name), [&](auto value) {
+    if (!array.holds_floats())
+      fail("{}: expected uint8, or float32 or float64 in [0,1], found {}", where(name),
+           npy_type_name(array.dtype));
+    array.for_each(where(name), [&](auto value) {
       const auto pixel = static_cast<double>(value);
       if (!(pixel >= 0 && pixel <= 1)) fail("{}: expected floats in [0,1], got {}", where(name), pixel);
       const double level = std::nearbyint(pixel * 255);
@@ -88,7 +70,9 @@ struct Reader {
     const bool fits =
         !shape.empty() && shape.size() <= 2 && shape[0] == images && (shape.size() == 1 || shape[1] == 1);
     if (!fits) fail("{}: expected {} labels, got [{}]", where(name), images, fmt::join(shape, ", "));
-    for_elements(found->second, where(name), [&](auto value) {
+    if (!found->second.holds_integers() && !found->second.holds_floats())
+      fail("{}: expected whole numbers, found {}", where(name), npy_type_name(found->second.dtype));
+    found->second.for_each(where(name), [&](auto value) {
       const auto label = static_cast<double>(value);
       if (!(label >= 0 && label < static_cast<double>(kMostClasses)) || label != std::floor(label))
         fail("{}: expected whole numbers from 0, got {}", where(name), label);

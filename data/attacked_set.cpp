@@ -12,9 +12,15 @@ namespace fs = std::filesystem;
 
 constexpr int32_t kMaxClass = 1 << 20;
 
+// Which of the arrays that not every set has are there.
+struct Held {
+  bool sizes, perturbations, targets;
+};
+
 // Every array with its shape, in the order in which the files hold them: one list for reading and writing.
 template <typename Set, typename Visit>
-void visit_arrays(Set& set, int64_t n, int64_t s, bool stated, bool delta, const Visit& visit) {
+void visit_arrays(Set& set, int64_t n, int64_t s, const Held& held, const Visit& visit) {
+  const auto [stated, delta, targeted] = held;
   using Shape = std::vector<int64_t>;
   const ImageShape& image = set.shape;
   const Shape images = {n}, sizes = {s}, rows = stated ? Shape{n, s} : Shape{n},
@@ -28,6 +34,7 @@ void visit_arrays(Set& set, int64_t n, int64_t s, bool stated, bool delta, const
   visit("index", images, set.index);
   visit("label", images, set.label);
   visit("clean_prediction", images, set.clean_prediction);
+  if (targeted) visit("target", images, set.target);
   if (stated) {
     visit("x", pixels, set.x);
     visit("eps", sizes, set.eps);
@@ -54,7 +61,10 @@ void expect(const fs::path& path, const char* what, const std::vector<T>& values
 }  // namespace
 
 int64_t AttackedSet::classes() const {
-  return label.empty() ? 0 : 1 + *std::max_element(label.begin(), label.end());
+  int64_t classes = 0;
+  for (const std::vector<int32_t>* some : {&label, &target})
+    for (const int32_t k : *some) classes = std::max<int64_t>(classes, k + 1);
+  return classes;
 }
 
 std::span<const float> AttackedSet::delta_of(int64_t row) const {
@@ -81,7 +91,7 @@ AttackedSet read_attacked_set(const fs::path& path, Perturbations perturbations)
   if (x[0] == 0 || sizes == 0 || set.image_size() == 0) fail("{} holds no attacked images", path.string());
   if (stated && delta && !file.has("delta"))
     fail("{} holds no perturbations (it was made with --store png or none)", path.string());
-  visit_arrays(set, x[0], sizes, stated, delta,
+  visit_arrays(set, x[0], sizes, {stated, delta, file.has("target")},
                [&]<typename T>(const char* name, const std::vector<int64_t>& shape, std::vector<T>& to) {
                  to = file.values<T>(name, shape);
                });
@@ -89,6 +99,7 @@ AttackedSet read_attacked_set(const fs::path& path, Perturbations perturbations)
     return k >= 0 && k <= kMaxClass;
   };
   expect(path, "label", set.label, is_class);
+  expect(path, "target", set.target, is_class);
   expect(path, "prediction", set.clean_prediction, is_class);
   expect(path, "prediction", set.prediction, is_class);
   expect(path, "index", set.index, [](int64_t index) { return index >= 0; });
@@ -103,7 +114,8 @@ AttackedSet read_attacked_set(const fs::path& path, Perturbations perturbations)
 
 void write_attacked_set(const fs::path& path, const AttackedSet& set, Perturbations perturbations) {
   NpzWriter file(path);
-  visit_arrays(set, set.images(), set.sizes(), !set.eps.empty(), perturbations != Perturbations::ignored,
+  visit_arrays(set, set.images(), set.sizes(),
+               {!set.eps.empty(), perturbations != Perturbations::ignored, set.targeted()},
                [&]<typename T>(const char* name, const std::vector<int64_t>& shape,
                                const std::vector<T>& values) { file.add(name, shape, std::span(values)); });
   file.close();

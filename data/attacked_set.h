@@ -3,6 +3,8 @@
 //   x (n,h,w,c) uint8                the clean images
 //   index (n) int64                  of each image in the data set that it comes from
 //   label, clean_prediction (n) int32
+//   target (n) int32                 of a targeted attack alone: the class that each image is pushed to, a success where
+//                                    the prediction is that; without it a success is another class than the attacked label
 //   delta (n,s,h,w,c) float32        the attacked image is clip(x / 255 + delta); a GMA set may lack it
 //   prediction (n,s) int32, success (n,s) uint8: 0 or 1
 // and where sizes are stated
@@ -26,6 +28,7 @@ struct AttackedSet {
   ImageShape shape;
   std::vector<int64_t> index = {};
   std::vector<int32_t> label = {}, clean_prediction = {};
+  std::vector<int32_t> target = {};  // empty: not targeted
   std::vector<uint8_t> x = {};
   std::vector<float> eps = {}, v = {};  // empty: no sizes are stated
   std::vector<int32_t> exponent = {};
@@ -39,7 +42,8 @@ struct AttackedSet {
   int64_t images() const { return static_cast<int64_t>(index.size()); }
   int64_t sizes() const { return eps.empty() ? 1 : static_cast<int64_t>(eps.size()); }
   int64_t image_size() const { return shape.height * shape.width * shape.channels; }
-  int64_t classes() const;                             // the largest label and one
+  bool targeted() const { return !target.empty(); }
+  int64_t classes() const;                             // the largest label or target and one
   std::span<const float> delta_of(int64_t row) const;  // rows: images x sizes, in this order
   ImageSet clean() const;                              // the clean images with their labels
 };
@@ -52,7 +56,7 @@ enum class Perturbations : uint8_t {
 };
 
 // An Error of one line where the file holds no images, an array is missing, of another type or does not fit the
-// others, or holds what no attack stores: a negative index, label or prediction, a size that is not positive, a
+// others, or holds what no attack stores: a negative index, label, target or prediction, a size that is not positive, a
 // success that is neither 0 nor 1.
 AttackedSet read_attacked_set(const std::filesystem::path& path,
                               Perturbations perturbations = Perturbations::finite);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <system_error>
 
+#include "engine/checksum.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -36,6 +37,11 @@ std::vector<std::byte> read_file_bytes(const std::filesystem::path& path, int64_
     fail("cannot read {}: {}", path.string(), reason);
   }
   return bytes;
+}
+
+std::string file_crc32(const std::filesystem::path& path) {
+  const std::vector<std::byte> bytes = read_file_bytes(path);
+  return fmt::format("{:08x}", checksum(std::span(bytes)));
 }
 
 }  // namespace caltrop

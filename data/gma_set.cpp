@@ -116,6 +116,7 @@ void write_part(const fs::path& path, const AttackedSet& part, SetStore store) {
 AttackedSet read_part(const fs::path& path, SetStore store) {
   AttackedSet part = read_attacked_set(path, kept_in(store));
   if (part.eps.empty()) fail("{} is no part of a GMA set: it states no sizes", path.string());
+  if (part.targeted()) fail("{} is no part of a GMA set: it has targets", path.string());
   if (store == SetStore::png && !fs::exists(picture_of(path))) fail("{} lacks its picture", path.string());
   return part;
 }

@@ -43,7 +43,7 @@ void expect_space(const std::filesystem::path& folder, int64_t bytes, const std:
 
 // Its picture (`png`) stands beside it and is written first.
 void write_part(const std::filesystem::path& path, const AttackedSet& part, SetStore store = SetStore::delta);
-// As read_attacked_set; an Error where it states no sizes or lacks its picture. Without `delta` in `store` the
+// As read_attacked_set; an Error where it states no sizes, has targets or lacks its picture. Without `delta` in `store` the
 // perturbations are not read, and need not be there.
 AttackedSet read_part(const std::filesystem::path& path, SetStore store = SetStore::delta);
 

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
 #include "data/npz.h"
 #include "engine/error.h"
@@ -21,17 +23,25 @@ static_assert(std::endian::native == std::endian::little, "arrays are written as
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr size_t kAlignment = 64;
 constexpr size_t kMaxHeader = 1 << 16;
-constexpr size_t kMaxRank = 32;  // NumPy's own limit before version 2
+constexpr size_t kMaxRank = 32;    // NumPy's own limit before version 2
+constexpr size_t kMaxName = 1000;  // of an array and its file, in an error
 
 struct ElementType {
   std::string_view dtype;
   int64_t size;
+  std::string_view name;  // NumPy's
 };
 constexpr std::array kElementTypes = {
-    ElementType{"|b1", 1}, ElementType{"|i1", 1}, ElementType{"|u1", 1}, ElementType{"<i2", 2},
-    ElementType{"<u2", 2}, ElementType{"<i4", 4}, ElementType{"<u4", 4}, ElementType{"<i8", 8},
-    ElementType{"<u8", 8}, ElementType{"<f4", 4}, ElementType{"<f8", 8},
+    ElementType{"|b1", 1, "bool"},    ElementType{"|i1", 1, "int8"},    ElementType{"|u1", 1, "uint8"},
+    ElementType{"<i2", 2, "int16"},   ElementType{"<u2", 2, "uint16"},  ElementType{"<i4", 4, "int32"},
+    ElementType{"<u4", 4, "uint32"},  ElementType{"<i8", 8, "int64"},   ElementType{"<u8", 8, "uint64"},
+    ElementType{"<f4", 4, "float32"}, ElementType{"<f8", 8, "float64"},
 };
+
+const ElementType* find_type(std::string_view dtype) {
+  const auto* type = std::ranges::find(kElementTypes, dtype, &ElementType::dtype);
+  return type == kElementTypes.end() ? nullptr : type;
+}
 
 // The header is a Python literal: a dict of exactly these three keys.
 class HeaderParser {
@@ -68,7 +78,10 @@ class HeaderParser {
       fail("cannot read {}: the array's header lacks descr, fortran_order or shape", name_);
     }
     if (*fortran && array.shape.size() > 1) {
-      fail("cannot read {}: expected row-major elements, found Fortran order", name_);
+      fail(
+          "cannot read {}: expected row-major elements, found Fortran order; save numpy.ascontiguousarray of "
+          "it",
+          name_);
     }
   }
 
@@ -151,9 +164,19 @@ template <> constexpr std::string_view dtype_of<double>() { return "<f8"; }
 }  // namespace
 
 int64_t npy_element_size(std::string_view dtype) {
-  const auto* type = std::find_if(kElementTypes.begin(), kElementTypes.end(),
-                                  [&](const ElementType& candidate) { return candidate.dtype == dtype; });
-  return type == kElementTypes.end() ? 0 : type->size;
+  const ElementType* type = find_type(dtype);
+  return type ? type->size : 0;
+}
+
+std::string npy_type_name(std::string_view dtype) {
+  if (const ElementType* type = find_type(dtype)) return std::string(type->name);
+  // Types that are not read: a byte order, a kind, a size.
+  const std::string code = fmt::format("'{}'", shown(dtype));
+  if (dtype == "<f2") return "float16";
+  if (dtype == "|O") return fmt::format("Python objects ({})", code);
+  if (dtype.starts_with("<U") || dtype.starts_with("|S")) return fmt::format("text ({})", code);
+  if (dtype.starts_with(">")) return fmt::format("big-endian numbers ({})", code);
+  return code;
 }
 
 std::string npy_header(std::string_view dtype, std::span<const int64_t> shape) {
@@ -168,10 +191,13 @@ std::string npy_header(std::string_view dtype, std::span<const int64_t> shape) {
   return header + dict;
 }
 
+bool is_npy(std::span<const std::byte> file) {
+  return std::string_view(reinterpret_cast<const char*>(file.data()), file.size()).starts_with(kMagic);
+}
+
 NpyArray parse_npy(std::span<const std::byte> file, std::string_view name) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
-  if (!text.starts_with(kMagic) || text.size() < kMagic.size() + 2)
-    fail("cannot read {}: not an NPY array", name);
+  if (!is_npy(file) || text.size() < kMagic.size() + 2) fail("cannot read {}: not an NPY array", name);
   const auto major = static_cast<uint8_t>(text[kMagic.size()]);
   if (major < 1 || major > 3) fail("cannot read {}: NPY version {} is not known", name, major);
   const size_t begin = kMagic.size() + 2, width = major == 1 ? 2 : 4;
@@ -186,8 +212,8 @@ NpyArray parse_npy(std::span<const std::byte> file, std::string_view name) {
 
   int64_t size = npy_element_size(array.dtype);
   if (size == 0) {
-    fail("cannot read {}: expected little-endian integers, floats or booleans, found dtype '{}'", name,
-         shown(array.dtype));
+    fail("cannot read {}: expected integers, float32, float64 or bool, found {}", name,
+         npy_type_name(array.dtype));
   }
   const std::span<const std::byte> elements = file.subspan(begin + width + length);
   for (const int64_t extent : array.shape) {
@@ -195,8 +221,8 @@ NpyArray parse_npy(std::span<const std::byte> file, std::string_view name) {
       fail("cannot read {}: the array's shape overflows", name);
   }
   if (size != static_cast<int64_t>(elements.size())) {
-    fail("cannot read {}: its shape [{}] of '{}' needs {} bytes, found {}", name,
-         fmt::join(array.shape, ", "), array.dtype, size, elements.size());
+    fail("cannot read {}: its shape [{}] of {} needs {} bytes, found {}", name, fmt::join(array.shape, ", "),
+         npy_type_name(array.dtype), size, elements.size());
   }
   array.bytes.assign(elements.begin(), elements.end());
   return array;
@@ -211,9 +237,40 @@ int64_t NpyArray::size() const {
 template <typename T>
 std::span<const T> NpyArray::values(std::string_view name) const {
   if (dtype != dtype_of<T>()) {
-    fail("array '{}': expected elements of type '{}', found '{}'", shown(name), dtype_of<T>(), shown(dtype));
+    fail("{}: expected {}, found {}", shown(name, kMaxName), npy_type_name(dtype_of<T>()),
+         npy_type_name(dtype));
   }
   return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
+bool NpyArray::holds_floats() const {
+  return dtype == "<f4" || dtype == "<f8";
+}
+
+bool NpyArray::holds_integers() const {
+  return find_type(dtype) != nullptr && dtype != "|b1" && !holds_floats();
+}
+
+std::vector<int64_t> integers_of(const NpyArray& array, std::string_view name) {
+  if (!array.holds_integers())
+    fail("{}: expected integers (int64, int32, uint8, ...), found {}", shown(name, kMaxName),
+         npy_type_name(array.dtype));
+  std::vector<int64_t> integers;
+  array.for_each(name, [&](auto value) {
+    if constexpr (std::is_same_v<decltype(value), uint64_t>) {
+      if (!std::in_range<int64_t>(value)) fail("{}: {} is too large", shown(name, kMaxName), value);
+    }
+    integers.push_back(static_cast<int64_t>(value));
+  });
+  return integers;
+}
+
+std::vector<float> floats_of(const NpyArray& array, std::string_view name) {
+  if (!array.holds_floats())
+    fail("{}: expected float32 or float64, found {}", shown(name, kMaxName), npy_type_name(array.dtype));
+  std::vector<float> floats;
+  array.for_each(name, [&](auto value) { floats.push_back(static_cast<float>(value)); });
+  return floats;
 }
 
 template std::span<const int8_t> NpyArray::values(std::string_view) const;

@@ -58,7 +58,22 @@ struct NpyArray {
   // that calls the array `name`.
   template <typename T>
   std::span<const T> values(std::string_view name) const;
+
+  // visit(element) for each, in its own type; an Error where they are neither integers nor floats.
+  template <typename Visit>
+  void for_each(std::string_view name, const Visit& visit) const;
+
+  bool holds_integers() const;  // of any width, signed or not
+  bool holds_floats() const;    // float32 or float64
 };
+
+// The type of elements as NumPy calls it: "float32" for "<f4".
+std::string npy_type_name(std::string_view dtype);
+
+// Whole numbers of an array of any integer type, and an array of float32 or float64 as float32; otherwise an Error that
+// says what is expected of the array `name` and what it holds.
+std::vector<int64_t> integers_of(const NpyArray& array, std::string_view name);
+std::vector<float> floats_of(const NpyArray& array, std::string_view name);
 
 // All arrays by name (without ".npy"). Refused: Fortran order, big-endian numbers, objects, strings.
 std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path);
@@ -87,5 +102,24 @@ class NpzFile {
 
 // One NPY file in memory; `name` stands for it in errors.
 NpyArray parse_npy(std::span<const std::byte> file, std::string_view name);
+// Whether a file begins as such.
+bool is_npy(std::span<const std::byte> file);
+
+template <typename Visit>
+void NpyArray::for_each(std::string_view name, const Visit& visit) const {
+  const auto all = [&]<typename T>(T) {
+    for (const T value : values<T>(name)) visit(value);
+  };
+  if (dtype == "|u1") return all(uint8_t{});
+  if (dtype == "|i1") return all(int8_t{});
+  if (dtype == "<u2") return all(uint16_t{});
+  if (dtype == "<i2") return all(int16_t{});
+  if (dtype == "<u4") return all(uint32_t{});
+  if (dtype == "<i4") return all(int32_t{});
+  if (dtype == "<u8") return all(uint64_t{});
+  if (dtype == "<f4") return all(float{});
+  if (dtype == "<f8") return all(double{});
+  all(int64_t{});
+}
 
 }  // namespace caltrop

@@ -95,7 +95,8 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
   Claim images{"clean images are the data set's"}, labels{"labels are the data set's"},
       once{"no image counts twice"}, finite{"perturbations are finite numbers"}, box{"pixels lie in [0,1]"},
       size{"perturbations keep to their size"}, clean{"clean predictions are the network's"},
-      attacked{"predictions are the network's"}, success{"successes are successes"};
+      attacked{"predictions are the network's"}, target{"targets are other classes than the labels"},
+      success{"successes are successes"};
   if (found) {
     images = {images.name, set.images(), found->images};
     labels = {labels.name, set.images(), found->labels};
@@ -104,6 +105,7 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
   for (size_t i = 0; i < set.index.size(); ++i) {
     once.check(seen.insert(set.index[i]).second);
     clean.check(same_prediction(answers.clean, i, set.clean_prediction[i], answers.outputs));
+    if (set.targeted()) target.check(set.target[i] != set.label[i]);
   }
   Verification result{.rows = set.images() * set.sizes()};
   const std::vector<int32_t> answered = argmax_rows(answers.attacked, answers.outputs),
@@ -131,7 +133,7 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
 
     const int32_t label = claims.predicted_labels ? set.clean_prediction[image] : set.label[image];
     const auto fooled = [&](int32_t prediction) {
-      return claims.target ? prediction == *claims.target : prediction != label;
+      return set.targeted() ? prediction == set.target[image] : prediction != label;
     };
     const bool succeeded = fooled(set.prediction[at]) && (fits || !claims.minimum_norm);
     success.check(claims.confident ? succeeded || !claimed : succeeded == claimed);
@@ -143,7 +145,7 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
     result.rounded_successes += counts && fooled(rounded[at]);
     result.rounded_within += length_of(changed, claims.norm) <= bound;
   }
-  result.claims = {images, labels, once, finite, box, size, clean, attacked, success};
+  result.claims = {images, labels, once, finite, box, size, clean, attacked, target, success};
   std::erase_if(result.claims, [](const Claim& claim) { return claim.checked == 0; });
   return result;
 }

@@ -45,7 +45,6 @@ struct SetClaims {
   float tolerance = 0;            // rounding that the measured size may add to its bound
   // A minimum-norm attack promises its size for successes alone.
   bool minimum_norm = false, predicted_labels = false;
-  std::optional<int32_t> target = {};
   bool confident = false;  // a success needs a lead as well, so that not every changed prediction is one
 };
 
@@ -76,7 +75,8 @@ struct Verification {
   double share(int64_t part) const;
 };
 
-// `found`: what replace_by() did, where a data set says what is true.
+// `found`: what replace_by() did, where a data set says what is true. Of a set with targets a success is to arrive there, and
+// no target is its image's own label.
 Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAnswers& answers,
                     const std::optional<Differences>& found);
 

@@ -1,13 +1,12 @@
 // caltrop attack: one attack of the suite on the images of a data set.
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
 
 #include "apps/commands/attack_flags.h"
-#include "apps/commands/per_image.h"
+#include "apps/commands/attack_job.h"
+#include "apps/commands/kept_images.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -17,16 +16,11 @@
 #include "apps/core/text_layout.h"
 #include "apps/report/attack_report.h"
 #include "apps/report/evaluation.h"
-#include "apps/report/table.h"
 #include "attacks/adaptive.h"
-#include "attacks/attack_info.h"
 #include "attacks/diagnosis.h"
-#include "data/attacked_set.h"
 
 namespace caltrop {
 namespace {
-
-constexpr int64_t kShownImages = 10;
 
 struct AttackCommand {
   CommonOptions common;
@@ -39,8 +33,8 @@ struct AttackCommand {
   bool bpda = false;
   std::string subset = "test";
   std::optional<Size> eps;
-  std::optional<int64_t> target, save_images;
-  std::string target_file, start;
+  JobOptions job;
+  std::optional<int64_t> save_images;
   int64_t batch = 0;
 };
 
@@ -66,19 +60,7 @@ void declare(Flags& flags, AttackCommand& options) {
   add_suite_flags(flags, options.attack);
   flags.choice("labels", options.attack.labels, {"true", "predicted"},
                "attack the true label, or what the network says");
-  flags.integer("target", options.target, 0, 1 << 20, "CLASS",
-                "push the images of the other classes towards this one; success is to arrive", "untargeted");
-  flags.text(
-      "target-file", options.target_file, "FILE",
-      "push each image towards a class of its own: an NPY array of integers, one for each attacked image, or "
-      "an NPZ file with index and target",
-      "untargeted");
-  flags.exclusive({"target", "target-file"});
-  flags.text(
-      "start", options.start, "FILE",
-      "begin at these points, drawn into the ball: an adversarial.npz, or an NPY array (n,h,w,c) of pixels "
-      "from 0 to 1; fgsm, bim, pgd, mim, apgd-ce, apgd-dlr, apgd-t",
-      "as the attack has it");
+  add_job_flags(flags, options.job);
   flags.integer("save-images", options.save_images, 0, int64_t{1} << 40, "N",
                 "store the first N attacked images", "all");
   flags.group("Defence in front of the network");
@@ -99,17 +81,18 @@ void declare(Flags& flags, AttackCommand& options) {
       "Files",
       " DIR/config.json      every flag as used\n"
       " DIR/summary.json     as --json, without out\n"
-      " DIR/images.csv       one row per image: index, label, clean_prediction, prediction, success, by (the "
-      "attack "
-      "that made it: one of autoattack's), loss, linf, l2, l1, l0, forward_passes (a search's queries), "
-      "backward_passes\n"
+      " DIR/images.csv       one row per image: index, label, clean_prediction, target (of a targeted "
+      "attack), "
+      "prediction, success, by (the attack that made it: one of autoattack's), loss, linf, l2, l1, l0, "
+      "forward_passes (a search's queries), backward_passes\n"
       " DIR/classes.csv, confusion.csv   accuracy by class; what each class is taken for under the attack\n"
       " DIR/adversarial.npz  x (8-bit, clean), delta (float32: the attacked image is x/255 + delta), "
-      "index, label, clean_prediction, prediction, success\n"
+      "index, label, clean_prediction, target (of a targeted attack), prediction, success\n"
       " DIR/grid.png         ten images: clean, attacked (orange frame: fooled), perturbation magnified");
   flags.section(
       "JSON",
-      "schema (attack/2), attack, norm, size (the one that is used, in fp32), size_asked (as written), "
+      "schema (attack/2), attack, norm, targeted, size (the one that is used, in fp32), size_asked (as "
+      "written), "
       "tolerance (of "
       "the size, for rounding), n, clean_accuracy, accuracy, robust_accuracy, interval, success_rate (of "
       "all), "
@@ -145,106 +128,24 @@ void choose_draws(AttackCommand& options, const AttackOptions& attack) {
   if (rand && options.noise && !options.eot) options.eot = kAuthorsDraws;
 }
 
-// What is kept of the attacked images, in their order: arrays, a table, and the first for the picture.
-class Kept {
- public:
-  // Arrays of the first `stored` images alone.
-  Kept(const Images& images, int64_t stored)
-      : images_(images), stored_(stored), set_{images.shape()}, shown_{images.shape()} {}
-
-  void add(const AttackResult& chunk) {
-    keep(chunk, images_, set_, stored_ - set_.images());
-    keep(chunk, images_, shown_, kShownImages - shown_.images());
-    for (size_t i = 0; i < chunk.images.size(); ++i) {
-      const AttackedImage& image = chunk.images[i];
-      const AttackRow& row = chunk.rows[i];
-      fooled.add(image, row);
-      table_.row({image.index, int64_t{image.label}, int64_t{image.clean_prediction}, int64_t{row.prediction},
-                  int64_t{row.success}, to_string(row.by), static_cast<double>(row.loss),
-                  static_cast<double>(row.linf), static_cast<double>(row.l2), static_cast<double>(row.l1),
-                  int64_t{row.l0}, image.forward_passes, image.backward_passes});
-    }
-  }
-
-  void write(const RunFolder& folder) const {
-    write_attacked_set(folder.file("adversarial.npz"), set_);
-    write_attack_grid(folder, "grid.png", shown_);
-    folder.write("images.csv", table_.csv());
-  }
-
-  FooledImages fooled;
-
- private:
-  const Images& images_;
-  int64_t stored_;
-  AttackedSet set_, shown_;
-  Table table_{{{"index", "index", Column::Kind::count},
-                {"label", "label", Column::Kind::count},
-                {"clean_prediction", "clean prediction", Column::Kind::count},
-                {"prediction", "prediction", Column::Kind::count},
-                {"success", "success", Column::Kind::count},
-                {"by", "by"},
-                {"loss", "loss", Column::Kind::general, 4},
-                {"linf", "L-inf", Column::Kind::general, 4},
-                {"l2", "L2", Column::Kind::general, 4},
-                {"l1", "L1", Column::Kind::general, 4},
-                {"l0", "L0", Column::Kind::count},
-                {"forward_passes", "forward", Column::Kind::count},
-                {"backward_passes", "backward", Column::Kind::count}}};
-};
-
-// All images; with targets those that are of another class: one of the target class has nowhere to go and would count as
-// a success.
-AttackJob job_of(const AttackCommand& options, const Trained& trained, Console& console) {
-  const EvaluationData& data = trained.data;
-  AttackJob job{.rows = data.rows, .batch = options.batch};
-  if (options.target) job.targets.assign(job.rows.size(), static_cast<int32_t>(*options.target));
-  if (!options.target_file.empty())
-    job.targets = read_targets(options.target_file, job.rows, trained.model.outputs());
-  size_t kept = 0;
-  for (size_t k = 0; k < job.targets.size(); ++k) {
-    if (data.images.labels()[static_cast<size_t>(job.rows[k])] == job.targets[k]) continue;
-    job.rows[kept] = job.rows[k];
-    job.targets[kept++] = job.targets[k];
-  }
-  if (!job.targets.empty()) {
-    const std::string flag = options.target ? fmt::format("--target {}", *options.target) : "--target-file";
-    if (kept == 0) fail("{}: every image is of this class already", flag);
-    console.note("{} images are left out: they are of the class of {}", job.rows.size() - kept, flag);
-    job.rows.resize(kept);
-    job.targets.resize(kept);
-  }
-  if (!options.start.empty()) job.starts = read_starts(options.start, job.rows, data.images.shape());
-  return job;
-}
-
 void run(AttackCommand& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
   const ChosenAttack chosen =
-      choose_attack(options.attack, flags, options.eps, options.target || !options.target_file.empty(),
-                    options.common.seed);
+      choose_attack(options.attack, flags, options.eps, options.job.targeted(), options.common.seed);
   const AttackOptions& attack = chosen.options;
   choose_draws(options, attack);
-  if (!options.start.empty() && !info_of(attack.kind).starts)
-    usage_error(
-        "--start is for attacks that can begin anywhere, fgsm, bim, pgd, mim, apgd: {} does not read it",
-        options.attack.kind);
-  for (std::string* path : {&options.target_file, &options.start})
-    if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal().string();
+  check_job(options.job, attack.kind);
   options.eps = chosen.asked;
   const std::vector<float> sizes = {chosen.eps};
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
   const Images& images = trained.data.images;
   check_attack(attack, sizes, images.image_size());
-  if (options.target && *options.target >= trained.model.outputs()) {
-    fail("--target {}: the network has {} outputs, counted from 0", *options.target, trained.model.outputs());
-  }
-  AttackJob job = job_of(options, trained, console);
+  AttackJob job = job_of(options.job, trained.data, trained.model.outputs(), console);
+  job.batch = options.batch;
   Json facts = trained.facts;
-  if (!options.target_file.empty()) facts["inputs"]["target_file_crc32"] = file_crc32(options.target_file);
-  if (!options.start.empty()) facts["inputs"]["start_crc32"] = file_crc32(options.start);
+  note_files(options.job, facts);
   const auto count = static_cast<int64_t>(job.rows.size());
 
   FrontDefence defence{.levels = options.quantize,
@@ -269,7 +170,7 @@ void run(AttackCommand& options, const Flags& flags) {
       fmt::format("{}-{}-{}", options.attack.kind, options.attack.norm, trained.data.info.name));
   const RunConfig config = make_config(flags, facts);
   const RunFolder folder(out, config, options.common.resume);
-  Kept kept(images, options.save_images.value_or(count));
+  KeptImages kept(images, options.save_images.value_or(count));
   job.sink = [&](int64_t, const AttackResult& chunk) {
     kept.add(chunk);
   };
@@ -280,18 +181,19 @@ void run(AttackCommand& options, const Flags& flags) {
 
   const AttackSummary& summary = report.sizes[0];
   const bool ensemble = attack.kind == AttackKind::autoattack;
-  const auto by_attack = ensemble ? kept.fooled.by_attack() : std::map<std::string, int64_t>();
+  const auto by_attack = ensemble ? kept.fooled().by_attack() : std::map<std::string, int64_t>();
   std::ranges::copy(anomalies(summary, by_attack), std::back_inserter(warnings));
   kept.write(folder);
   const std::vector<std::string>& names = trained.data.info.class_names;
   folder.write("classes.csv", robust_class_table(summary, names).csv());
   folder.write("confusion.csv", confusion_table(summary.confusion(), names).csv());
-  Json result = {{"attack", options.attack.kind}, {"norm", options.attack.norm}};
+  Json result = {
+      {"attack", options.attack.kind}, {"norm", options.attack.norm}, {"targeted", attack.targeted}};
   if (chosen.asked) result["size_asked"] = chosen.asked->asked;
   result.update(to_json(summary));
   result["tolerance"] = fp32_json(ball_tolerance(attack.norm, images.image_size()));
   result["options"] = to_json(attack, chosen.eps);
-  result["norms"] = to_json(kept.fooled);
+  result["norms"] = to_json(kept.fooled());
   if (ensemble) result["by"] = by_attack;
   result["warnings"] = warnings;
   result["forward_passes"] = report.forward_passes;
@@ -300,12 +202,12 @@ void run(AttackCommand& options, const Flags& flags) {
   folder.write_json("summary.json", result);
   result["out"] = out;
 
-  say_summary(console, summary, report, attack.norm, chosen.asked);
-  if (kept.fooled.count() > 0) {
+  say_summary(console, summary, report, attack, chosen.asked);
+  if (kept.fooled().count() > 0) {
     console.blank();
-    console.say("perturbations of the {} images that were right and are fooled",
-                grouped(kept.fooled.count()));
-    console.say(norms_table(kept.fooled));
+    console.say("perturbations of the {} images that were right and {}", grouped(kept.fooled().count()),
+                attack.targeted ? "have arrived" : "are fooled");
+    console.say(norms_table(kept.fooled()));
   }
   for (const std::string& warning : warnings) console.warn("{}", warning);
   console.blank();

@@ -166,7 +166,8 @@ ChosenAttack choose_attack(AttackFlags& attack, const Flags& flags, const std::o
   try {
     check_attack(options);
   } catch (const BadOption& problem) {
-    usage_error("{}", of_flag(problem));
+    const bool by_file = problem.option() == "targeted" && flags.given("target-file");
+    usage_error("{}", by_file ? "--target-file " + problem.problem() : of_flag(problem));
   }
   return chosen;
 }

@@ -1,10 +1,10 @@
 // caltrop eval: how good a network is on images it was not trained on.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 
 #include "apps/commands/eval_attacked.h"
+#include "apps/commands/stored_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -45,9 +45,7 @@ void declare(Flags& flags, EvalOptions& options) {
   flags.text(
       "attacked", options.attacked, "FILE",
       "judge attacked images: adversarial.npz of 'caltrop attack', or a part of 'caltrop gma generate'");
-  for (const char* other :
-       {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "offset", "indices", "subset"})
-    flags.exclusive({"attacked", other});
+  for (const std::string& other : data_flags()) flags.exclusive({"attacked", other});
   flags.group("Computing", Scope::local);
   add_batch_flag(flags, options.batch,
                  "images in a batch, 0 for what suits the network; results do not depend on it");
@@ -56,8 +54,9 @@ void declare(Flags& flags, EvalOptions& options) {
              "write the logits as NPZ: array `logits`, float32, images x outputs; with --attacked those of "
              "the attacked "
              "images, and `clean_logits`");
-  flags.text("features", options.features, "FILE",
-             "write what the last layer takes as NPZ: array `features`, float32, images x features");
+  flags.text(
+      "features", options.features, "FILE",
+      "write what the last layer, a dense one, takes as NPZ: array `features`, float32, images x features");
   flags.section(
       "Files",
       "With --out: DIR/config.json, evaluation.json (as --json), classes.csv, confusion.csv; with --attacked "
@@ -66,15 +65,22 @@ void declare(Flags& flags, EvalOptions& options) {
       "JSON",
       "schema (evaluation/2), n, accuracy, interval (low and high), precision, recall, f1: fractions; "
       "calibration_error (15 bins); confusion: a row per true class, a column per predicted one; by_class; "
-      "dataset, classes, run. With --attacked: schema (judged/1), sizes: of each what summary.json of "
-      "'attack' "
-      "has, and by_class, confusion; made_on_this_network, run");
+      "dataset, classes, run. With --attacked: schema (judged/2), n, targeted, sizes: of each what "
+      "summary.json of 'attack' has (size: null where the set states none); made_on_this_network, run");
   flags.example("caltrop eval --weights runs/target/model.safetensors",
                 "Test on the data set that it was trained on.");
   flags.example(
       "caltrop eval --arch \"conv 32 3x3 | relu | maxpool 2 | flatten | dense 10\" --weights net.safetensors "
       "--layout torch --dataset mnist --json -",
       "Test weights saved by PyTorch; JSON on standard output.");
+}
+
+// What stands before the last layer is a row of features where that layer is dense.
+void check_features(const EvalOptions& options, const Model& model) {
+  const LayerSpec& last = model.architecture().layers.back();
+  if (options.features.empty() || std::holds_alternative<DenseSpec>(last)) return;
+  fail("--features: they are what a last dense layer takes, but {} ends in '{}'", options.model.weights,
+       to_string(last));
 }
 
 void write_features(const EvalOptions& options, const Model& model, const ImageSource& images) {
@@ -102,32 +108,35 @@ AttackSummary together(const std::vector<AttackSummary>& sizes) {
 
 void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
   Backend& backend = open_backend(options.common, console);
-  options.attacked = std::filesystem::absolute(options.attacked).lexically_normal().string();
-  const AttackedSet set = read_attacked_set(options.attacked);
+  const StoredSet stored = open_stored_set(options.attacked);
+  const AttackedSet& set = stored.set;
+  options.attacked = stored.file;
   const OpenedNetwork network = open_network(options.model, set.shape, set.classes(), backend);
-  if (network.model.outputs() < set.classes())
-    fail("{} has {} outputs, but the set has {} classes", options.model.weights, network.model.outputs(),
-         set.classes());
+  expect_outputs(network.model, options.model.weights, stored.file, set);
+  check_features(options, network.model);
   Json facts = network.facts;
-  facts["inputs"]["attacked_crc32"] =
-      fmt::format("{:08x}", checksum(std::span(set.delta), checksum(std::span(set.x))));
-  const std::filesystem::path beside = std::filesystem::path(options.attacked).parent_path() / "config.json";
-  const std::optional<bool> own =
-      made_on(std::filesystem::exists(beside) ? read_json(beside) : Json(), facts);
-  const RunConfig config = make_config(flags, facts);
+  const uint32_t pixels = checksum(std::span(set.delta), checksum(std::span(set.x)));
+  facts["inputs"]["attacked_crc32"] = fmt::format("{:08x}", checksum(std::span(set.target), pixels));
+  const std::optional<bool> own = made_on(stored, facts);
+  for (const char* defence : {"noise", "quantize"})
+    if (stored.config.contains(defence))
+      console.warn("{} was attacked behind --{}, and is judged by the network alone", stored.file, defence);
+  const RunConfig config = make_config(flags, facts, data_flags());
   const RunFolder folder(options.common.out, config, options.common.resume);
   ProgressLine progress(console, "judging", set.images() * set.sizes(), "images");
   const JudgedSet judged =
       judge_set(network.model, set, options.batch, std::bind_front(&ProgressLine::at, &progress));
   progress.finish();
-  Json result = {
-      {"n", set.images()}, {"made_on_this_network", own ? Json(*own) : Json()}, {"sizes", Json::array()}};
+  Json result = {{"n", set.images()},
+                 {"targeted", set.targeted()},
+                 {"made_on_this_network", own ? Json(*own) : Json()},
+                 {"sizes", Json::array()}};
   using Kind = Column::Kind;
   Table table({{"size", "size", Kind::general, 4},
                {"clean", "clean", Kind::percent},
                {"accuracy", "attacked", Kind::percent},
                {"robust", "robust", Kind::percent},
-               {"of_all", "fooled, of all", Kind::percent},
+               {"of_all", set.targeted() ? "arrived, of all" : "fooled, of all", Kind::percent},
                {"of_right", "of those right", Kind::percent}});
   for (const AttackSummary& summary : judged.sizes) {
     Json size = to_json(summary);
@@ -140,11 +149,13 @@ void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
   }
   const AttackSummary all = together(judged.sizes);
   const Table classes = robust_class_table(all, {}), confusion = confusion_table(all.confusion(), {});
-  console.say("{} attacked images, made on {}", grouped(set.images() * set.sizes()),
+  console.say("{} attacked images{}, made on {}", grouped(set.images() * set.sizes()),
+              set.targeted() ? fmt::format(", each pushed {}", target_in_words(set)) : "",
               !own   ? "a network that they do not name"
               : *own ? "this network"
                      : "another network");
   console.say(table);
+  if (set.targeted()) console.say("{}", kOfTargets);
   console.blank();
   console.say(classes);
   console.blank();
@@ -156,7 +167,7 @@ void run_attacked(EvalOptions& options, const Flags& flags, Console& console) {
     file.close();
   }
   write_features(options, network.model, StoredImages(set, backend, false));
-  result = result_of(config, "judged/1", std::move(result));
+  result = result_of(config, "judged/2", std::move(result));
   folder.write_json("evaluation.json", result);
   folder.write("classes.csv", classes.csv());
   folder.write("confusion.csv", confusion.csv());
@@ -171,6 +182,7 @@ void run(EvalOptions& options, const Flags& flags) {
   if (!options.attacked.empty()) return run_attacked(options, flags, console);
   Backend& backend = open_backend(options.common, console);
   const Trained trained = open_trained(options.model, options.data, options.subset, flags, backend, console);
+  check_features(options, trained.model);
   const DataInfo& data = trained.data.info;
   const RunConfig config = make_config(flags, trained.facts);
   const RunFolder folder(options.common.out, config, options.common.resume);

@@ -17,16 +17,21 @@ JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, c
   for (int64_t s = 0; s < set.sizes(); ++s)
     judged.sizes.push_back(
         {.size = set.eps.empty() ? std::numeric_limits<float>::infinity() : set.eps[static_cast<size_t>(s)]});
+  // The loss is that of the label, or of the target, as in the attack.
+  std::vector<int32_t> lost_to = attacked.labels();
+  for (size_t row = 0; set.targeted() && row < lost_to.size(); ++row)
+    lost_to[row] = set.target[row / static_cast<size_t>(set.sizes())];
   const std::vector<int32_t> before = argmax_rows(judged.clean, judged.outputs),
                              after = argmax_rows(judged.attacked, judged.outputs);
   const std::vector<double> sure_before = confidences(judged.clean, judged.outputs),
                             sure_after = confidences(judged.attacked, judged.outputs),
-                            losses = cross_entropies(judged.attacked, attacked.labels(), judged.outputs);
+                            losses = cross_entropies(judged.attacked, lost_to, judged.outputs);
   for (int64_t row = 0; row < attacked.count(); ++row) {
     const auto at = static_cast<size_t>(row), image = static_cast<size_t>(row / set.sizes());
     AttackRow attack;
     attack.prediction = after[at];
-    attack.success = after[at] != set.label[image];
+    const int32_t target = set.targeted() ? set.target[image] : -1;
+    attack.success = set.targeted() ? after[at] == target : after[at] != set.label[image];
     attack.loss = static_cast<float>(losses[at]);
     attack.confidence = static_cast<float>(sure_after[at]);
     double squares = 0;
@@ -38,19 +43,12 @@ JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, c
     judged.sizes[static_cast<size_t>(row % set.sizes())].add(
         {.index = set.index[image],
          .label = set.label[image],
-         .target = -1,
+         .target = target,
          .clean_prediction = before[image],
          .clean_confidence = static_cast<float>(sure_before[image])},
         attack);
   }
   return judged;
-}
-
-std::optional<bool> made_on(const Json& config, const Json& facts) {
-  if (!config.is_object()) return std::nullopt;
-  const Json made = config.value("inputs", Json()), asked = facts.value("inputs", Json());
-  if (!made.is_object() || !made.contains("weights_crc32")) return std::nullopt;
-  return made.value("weights_crc32", Json()) == asked.value("weights_crc32", Json());
 }
 
 }  // namespace caltrop

@@ -1,7 +1,6 @@
 // A stored set of attacked images, judged by a network: its own or another one (transfer).
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "apps/core/setup.h"
@@ -17,12 +16,8 @@ struct JudgedSet {
   std::vector<float> clean = {}, attacked = {};  // logits: (images, outputs), (images x sizes, outputs)
   int64_t outputs = 0;
 };
-// Success is a wrong class, whatever the set claims. A perturbation counts at its size whether or not it keeps to it:
-// 'caltrop verify' checks that.
+// Success is a wrong class, or of a set with targets to arrive there, whatever the set claims; robust is right before and
+// after. A perturbation counts at its size whether or not it keeps to it: 'caltrop verify' checks that.
 JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, const Progress& progress);
-
-// Whether the network that is asked (`facts`, of open_network) is the one that the set was made on; nothing where
-// `config`, of the set's run, does not say.
-std::optional<bool> made_on(const Json& config, const Json& facts);
 
 }  // namespace caltrop

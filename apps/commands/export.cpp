@@ -100,7 +100,8 @@ void run(ExportOptions& options, const Flags& flags) {
   std::optional<AttackedSet> attacked;
   if (!options.attacked.empty()) attacked = read_attacked_set(options.attacked);
 
-  const RunFolder folder(options.common.out, make_config(flags, facts), options.common.resume);
+  const RunFolder folder(options.common.out, make_config(flags, facts, images ? Unused() : data_flags()),
+                         options.common.resume);
   if (weights) {
     const std::string file = folder.file("model.safetensors").string();
     write_safetensors(file, *weights);

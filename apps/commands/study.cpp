@@ -3,7 +3,6 @@
 #include <cmath>
 #include <filesystem>
 
-#include "apps/commands/per_image.h"
 #include "apps/commands/study_file.h"
 #include "apps/commands/sweep_networks.h"
 #include "apps/core/commands.h"
@@ -13,6 +12,7 @@
 #include "apps/core/setup.h"
 #include "apps/study/plan.h"
 #include "apps/study/sweep.h"
+#include "data/file_bytes.h"
 
 namespace caltrop {
 namespace {

@@ -116,7 +116,7 @@ TrainedWithData begin(TrainOptions& options, const Flags& flags, Backend& backen
   TrainingData data = load_training_data(options.data, backend, console);
   const ZooEntry asked = asked_network(options.model, data.info.classes);
   Model model(parse_architecture(asked.line), data.train.shape(), backend);
-  expect_outputs(model, data.info);
+  expect_outputs(model, data.info, "--arch");
   if (options.initializer.empty()) options.initializer = asked.initializer;
   model.initialize(parse_initializer(options.initializer), static_cast<uint64_t>(options.common.seed));
   Json facts = data.info.facts;

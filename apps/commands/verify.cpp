@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "apps/commands/eval_attacked.h"
+#include "apps/commands/stored_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -53,7 +53,9 @@ void declare(Flags& flags, VerifyOptions& options) {
   flags.section("Files", "With --out: DIR/config.json, verdict.json (as --json), claims.csv");
   flags.section(
       "JSON",
-      "schema (verdict/2), n (images x sizes), claims: claim, checked, broken; trusted: what was taken from "
+      "schema (verdict/2), n (images x sizes), targeted, claims: claim, checked, broken; trusted: what was "
+      "taken "
+      "from "
       "the set's "
       "own word; made_on_this_network: true, false, or null where the set's run does not say; "
       "claimed_success_rate: the "
@@ -67,73 +69,59 @@ void declare(Flags& flags, VerifyOptions& options) {
 
 namespace fs = std::filesystem;
 
-// A value of config.json; what is there of another type counts as absent.
-std::string text(const Json& config, const char* key) {
-  const auto found = config.find(key);
-  return found != config.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-std::optional<double> number(const Json& config, const char* key) {
-  const auto found = config.find(key);
-  return found != config.end() && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
-}
-
-std::optional<Size> size(const Json& config, const char* key) {
-  const std::optional<double> value = number(config, key);
-  return value ? size_of(*value) : parse_size(text(config, key));
-}
-
-// Of the run that made the set; an empty object where there is none.
-Json config_beside(const std::string& file) {
-  const fs::path path = fs::path(file).parent_path() / "config.json";
-  Json config = Json::object();
-  if (fs::exists(path)) config = read_json(path);
-  if (!config.is_object()) fail("{}: expected the configuration of a run, cannot read it", path.string());
-  for (const char* defence : {"noise", "quantize"}) {
-    if (config.contains(defence))
-      fail("the set was attacked behind --{}: the network alone cannot verify it", defence);
-  }
-  return config;
-}
-
 // What the set says of itself, in config.json and in its name; flags win over both.
-SetClaims claims_of(const VerifyOptions& options, const Json& config) {
+SetClaims claims_of(const VerifyOptions& options, const StoredSet& stored) {
+  for (const char* defence : {"noise", "quantize"}) {
+    if (stored.config.contains(defence))
+      fail("{} was attacked behind --{}: the network alone cannot verify it", stored.file, defence);
+  }
   SetClaims claims;
-  const auto eps = options.eps ? options.eps : size(config, "eps");
+  const auto eps = options.eps ? options.eps : stored.size("eps");
   if (eps) claims.eps = eps->used();  // in fp32, as the attack took it
-  if (const auto target = number(config, "target")) claims.target = static_cast<int32_t>(*target);
-  claims.confident = number(config, "confidence").value_or(0) > 0;
-  claims.predicted_labels = text(config, "labels") == "predicted";
-  const std::string attack = text(config, "attack");
-  if (!attack.empty()) claims.minimum_norm = is_minimum_norm(parse_attack(attack));
-  std::string norm = text(config, "norm");
+  if (!stored.set.eps.empty() && claims.eps)
+    usage_error("--eps: {} states a size of its own for each perturbation", stored.file);
+  claims.confident = stored.number("confidence").value_or(0) > 0;
+  claims.predicted_labels = stored.text("labels") == "predicted";
+  const auto said_by = [&](const std::string& who, const auto& read) {
+    try {
+      return read();
+    } catch (const Error& problem) {
+      fail("{}: {}", who, problem.what());
+    }
+  };
+  const std::string of_run = "config.json beside " + stored.file, attack = stored.text("attack");
+  if (!attack.empty())
+    claims.minimum_norm = said_by(of_run, [&] { return is_minimum_norm(parse_attack(attack)); });
+  std::string norm = stored.text("norm");
   for (const char* of_part : {"linf", "l2"}) {
-    if (fs::path(options.file).filename().string().starts_with(of_part + std::string("-"))) norm = of_part;
+    if (fs::path(stored.file).filename().string().starts_with(of_part + std::string("-"))) norm = of_part;
   }
   if (!options.norm.empty()) norm = options.norm;
-  if (norm.empty()) usage_error("no config.json beside {}: say --norm", options.file);
-  claims.norm = parse_norm(norm);
+  if (norm.empty()) usage_error("no config.json beside {} says its norm: give --norm", stored.file);
+  claims.norm = said_by(options.norm.empty() ? of_run : "--norm", [&] { return parse_norm(norm); });
+  claims.tolerance = ball_tolerance(claims.norm, stored.set.image_size());
   return claims;
 }
 
 // Fills what the flags leave open of the choice of a data set from the config of the run: its name, subset, split.
 // The folder of the images is never taken from there: whoever verifies says where his images lie.
-void follow_config(const Json& config, const Flags& flags, VerifyOptions& options) {
+void follow_config(const StoredSet& stored, const Flags& flags, VerifyOptions& options) {
   const auto follow = [&](const char* flag, std::string& value) {
-    if (!flags.given(flag) && !text(config, flag).empty()) value = text(config, flag);
+    if (!flags.given(flag) && !stored.text(flag).empty()) value = stored.text(flag);
   };
   follow("dataset", options.data.dataset);
   follow("split", options.data.split);
   follow("image-size", options.data.image_size);
   follow("subset", options.subset);
   if (!flags.given("split-seed"))
-    options.data.split_seed = static_cast<int64_t>(number(config, "split-seed").value_or(0));
+    options.data.split_seed = static_cast<int64_t>(stored.number("split-seed").value_or(0));
 }
 
 // The data set that the flags choose, which is believed where the set says otherwise; nothing where they choose none.
-std::optional<HostData> chosen_data(VerifyOptions& options, const Flags& flags, const Json& config,
+std::optional<HostData> chosen_data(VerifyOptions& options, const Flags& flags, const StoredSet& stored,
                                     Console& console) {
   if (flags.given("dataset") || flags.given("data-dir")) {
-    follow_config(config, flags, options);
+    follow_config(stored, flags, options);
     return load_host_data(options.data, options.subset, console);
   }
   for (const char* flag : {"subset", "split", "split-seed", "image-size"}) {
@@ -143,9 +131,10 @@ std::optional<HostData> chosen_data(VerifyOptions& options, const Flags& flags, 
 }
 
 // What nobody but the set or the run that made it says.
-std::vector<std::string> trusted(const VerifyOptions& options, bool has_data) {
+std::vector<std::string> trusted(const VerifyOptions& options, const AttackedSet& set, bool has_data) {
   std::vector<std::string> words;
   if (!has_data) words.emplace_back("clean images and labels");
+  if (set.targeted()) words.emplace_back("targets");
   if (options.norm.empty()) words.emplace_back("norm");
   if (!options.eps) words.emplace_back("size");
   return words;
@@ -154,25 +143,22 @@ std::vector<std::string> trusted(const VerifyOptions& options, bool has_data) {
 void run(VerifyOptions& options, const Flags& flags) {
   Console console(options.common.json, options.common.quiet);
   RunFolder::check(options.common.out, options.common.resume);
-  if (!fs::is_regular_file(options.file)) fail("cannot read {}: there is no such file", options.file);
-  options.file = fs::absolute(options.file).lexically_normal().string();
-  const Json config = config_beside(options.file);
-  SetClaims claims = claims_of(options, config);
   // Perturbations that are no numbers are a claim that does not hold.
-  AttackedSet set = read_attacked_set(options.file, Perturbations::any);
-  if (!set.eps.empty() && claims.eps)
-    usage_error("--eps: {} states a size of its own for each perturbation", options.file);
-  claims.tolerance = ball_tolerance(claims.norm, set.image_size());
-  const std::optional<HostData> data = chosen_data(options, flags, config, console);
+  StoredSet stored = open_stored_set(options.file, Perturbations::any);
+  AttackedSet& set = stored.set;
+  options.file = stored.file;
+  const SetClaims claims = claims_of(options, stored);
+  const std::optional<HostData> data = chosen_data(options, flags, stored, console);
   std::optional<Differences> differences;
   if (data) differences = replace_by(data->images, set);
   Backend& backend = open_backend(options.common, console);
   const int64_t classes = std::max(data ? data->info.classes : 1, set.classes());
   const OpenedNetwork network = open_network(options.model, set.shape, classes, backend);
+  expect_outputs(network.model, options.model.weights, stored.file, set);
   Json facts = network.facts;
-  const std::optional<bool> same = made_on(config, facts);
+  const std::optional<bool> same = made_on(stored, facts);
   if (data) facts.update(data->info.facts);
-  const RunConfig run_config = make_config(flags, facts);
+  const RunConfig run_config = make_config(flags, facts, data ? Unused() : data_flags());
   const RunFolder folder(options.common.out, run_config, options.common.resume);
   const auto ask = [&](const ImageSource& images) {
     return predict(network.model, images, options.batch);
@@ -187,9 +173,10 @@ void run(VerifyOptions& options, const Flags& flags) {
                {"checked", "checked", Column::Kind::count},
                {"broken", "broken", Column::Kind::count}});
   for (const Claim& claim : found.claims) table.row({claim.name, claim.checked, claim.broken});
-  const std::vector<std::string> on_trust = trusted(options, data.has_value());
+  const std::vector<std::string> on_trust = trusted(options, set, data.has_value());
   const Json result = result_of(run_config, "verdict/2",
                                 {{"n", found.rows},
+                                 {"targeted", set.targeted()},
                                  {"claims", table.json()},
                                  {"trusted", on_trust},
                                  {"made_on_this_network", same ? Json(*same) : Json()},
@@ -198,19 +185,23 @@ void run(VerifyOptions& options, const Flags& flags) {
                                  {"success_rate_8bit", found.share(found.rounded_successes)},
                                  {"within_size_8bit", found.share(found.rounded_within)},
                                  {"holds", found.broken() == 0}});
-  console.say("{} attacked images: {} originals, {} size{}", grouped(found.rows), grouped(set.images()),
-              set.sizes(), set.sizes() == 1 ? "" : "s");
+  console.say(
+      "{} attacked images: {} originals, {} size{}{}", grouped(found.rows), grouped(set.images()),
+      set.sizes(), set.sizes() == 1 ? "" : "s",
+      set.targeted() ? fmt::format(", each pushed {}: success is to arrive", target_in_words(set)) : "");
   console.say(table);
   console.blank();
-  console.say("the set claims {:.2f} % success, of the network that it was made on{}",
+  const std::string& asked = options.model.weights;
+  console.say("the set's own claim: {:.2f} % success on the network that it was made on, {}",
               100 * found.share(found.claimed),
-              !same   ? "; whether that is this one it does not say"
-              : *same ? ", which is this one"
-                      : "; this is another");
+              !same   ? "and it does not say which that is"
+              : *same ? "which is " + asked
+                      : "which is another than " + asked);
   console.say(
-      "this network: success {:.2f} %; rounded to 8 bits {:.2f} % still succeed and {:.2f} % of all keep to "
-      "their size",
-      100 * found.share(found.successes), 100 * found.share(found.rounded_successes),
+      "found now with {}: {:.2f} % success; rounded to 8 bits {:.2f} % still succeed and {:.2f} % of all "
+      "keep "
+      "to their size",
+      asked, 100 * found.share(found.successes), 100 * found.share(found.rounded_successes),
       100 * found.share(found.rounded_within));
   if (!on_trust.empty()) {
     console.say("taken on the set's word: {}{}", fmt::join(on_trust, ", "),
@@ -219,11 +210,15 @@ void run(VerifyOptions& options, const Flags& flags) {
   folder.write_json("verdict.json", result);
   folder.write("claims.csv", table.csv());
   console.result(result);
-  if (found.broken() > 0)
-    fail("{}: {} of {} claims do not hold{}", options.file, found.broken(), found.claims.size(),
-         same.value_or(true)
-             ? ""
-             : "; the set was made on other weights: 'caltrop eval --attacked' judges it by these");
+  if (found.broken() == 0) return;
+  const std::string problem =
+      fmt::format("{}: {} of {} claims do not hold", options.file, found.broken(), found.claims.size());
+  if (same.value_or(true)) fail("{}", problem);
+  fail(
+      "{}; the set was made on other weights, and the predictions that it claims are theirs, not those of "
+      "{}: "
+      "'caltrop eval --attacked' judges it by these",
+      problem, asked);
 }
 
 }  // namespace

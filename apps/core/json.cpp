@@ -1,19 +1,36 @@
 #include "apps/core/json.h"
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 
 #include "engine/text.h"
 
 namespace caltrop {
+namespace {
+
+// What follows `mark` in a message of the JSON library, whose names for errors and states stand before it.
+std::string behind(std::string_view message, std::string_view mark) {
+  const size_t found = message.find(mark);
+  return shown(found == std::string_view::npos ? message : message.substr(found + mark.size()), 160);
+}
+
+}  // namespace
 
 Json read_json(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);
   std::error_code error;
   if (!stream || std::filesystem::is_directory(path, error)) fail("cannot read {}", path.string());
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
   try {
-    return Json::parse(stream);
+    return Json::parse(text);
+  } catch (const Json::parse_error& problem) {
+    const std::string_view before = std::string_view(text).substr(0, problem.byte > 0 ? problem.byte - 1 : 0);
+    const size_t line_begin = before.rfind('\n') + 1;  // 0 where there is none
+    fail("{}: expected JSON: line {}, column {}: {}", path.string(), 1 + std::ranges::count(before, '\n'),
+         1 + before.size() - line_begin, behind(problem.what(), " - "));
   } catch (const Json::exception& problem) {
-    fail("{}: expected JSON: {}", path.string(), shown(problem.what(), 160));
+    fail("{}: expected JSON: {}", path.string(), behind(problem.what(), "] "));
   }
 }
 

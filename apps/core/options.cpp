@@ -78,6 +78,10 @@ void add_subset_flag(Flags& flags, std::string& subset) {
   flags.choice("subset", subset, {"test", "train"}, "which part of the data set");
 }
 
+std::vector<std::string> data_flags() {
+  return {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "indices", "offset", "subset"};
+}
+
 void add_model_flags(Flags& flags, ModelOptions& options, Weights weights) {
   const std::string from_weights = weights == Weights::none ? "" : "as the weights say";
   flags.group("Model");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/architecture.h"
 
@@ -57,6 +58,9 @@ ImageShape parse_image_shape(const std::string& flag, const std::string& text);
 
 // --subset train|test, for commands that look at one part of a data set.
 void add_subset_flag(Flags& flags, std::string& subset);
+
+// Their names: a command that takes its images elsewhere reads none of them.
+std::vector<std::string> data_flags();
 
 struct ModelOptions {
   std::string model, arch;  // one at most

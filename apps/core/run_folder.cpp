@@ -53,14 +53,15 @@ std::string words_of(Json::json_pointer place) {
   return words;
 }
 
-// A folder resumed by a newer build is still the same run: a flag that it does not know had its default.
+// A folder resumed by a newer build is still the same run: a flag that it does not know, or that is known no more to be read,
+// had its default.
 void expect_same_run(const fs::path& folder, Json before, const RunConfig& config) {
   Json now = config.values;
   for (const auto& [key, value] : now.items()) {
     if (!before.contains(key)) before[key] = config.defaults.value(key, Json());
   }
   for (const auto& [key, value] : before.items()) {
-    if (!now.contains(key)) now[key] = nullptr;
+    if (!now.contains(key)) now[key] = config.defaults.value(key, Json());
   }
   for (const Json& step : Json::diff(before, now)) {
     const auto text = step.at("path").get<std::string>();
@@ -107,11 +108,13 @@ void expect_same_inputs(const Flags& flags, const Json& now) {
 
 }  // namespace
 
-RunConfig make_config(const Flags& flags, const Json& facts) {
+RunConfig make_config(const Flags& flags, const Json& facts, const Unused& unused) {
   expect_same_inputs(flags, facts);
   Json config = {
       {"schema", kConfigSchema}, {"command", flags.command()}, {"version", version()}, {"commit", commit()}};
-  config.update(flags.recipe());
+  Json recipe = flags.recipe();
+  for (const std::string& flag : unused) recipe.erase(flag);
+  config.update(recipe);
   if (!facts.is_null()) config.update(facts);
   return {std::move(config), flags.defaults()};
 }

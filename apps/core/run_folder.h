@@ -9,6 +9,7 @@
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "apps/core/flags.h"
 #include "apps/report/table.h"
@@ -25,7 +26,9 @@ struct RunConfig {
   // A flag that --resume may change ("/file"): what it names stands in the facts.
   std::string named = {};
 };
-RunConfig make_config(const Flags& flags, const Json& facts);  // facts: null where there are none
+// facts: null where there are none. unused: flags that this run does not read; config.json leaves them out.
+using Unused = std::vector<std::string>;
+RunConfig make_config(const Flags& flags, const Json& facts, const Unused& unused = {});
 
 // A result as a file states it: "schema" before it, and behind it, in "run", what it came of: the program's version, the
 // seed, the fingerprints of weights and data. A table says the same.

@@ -78,15 +78,12 @@ std::vector<int64_t> read_indices(const std::string& path, int64_t images) {
   std::vector<int64_t> rows;
   const std::vector<std::byte> bytes = read_file_bytes(path);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.starts_with("\x93NUMPY")) {
+  if (is_npy(bytes)) {
     const NpyArray array = parse_npy(bytes, path);
-    if (array.dtype == "<i4") {
-      const auto values = array.values<int32_t>(path);
-      rows.assign(values.begin(), values.end());
-    } else {
-      const auto values = array.values<int64_t>(path);
-      rows.assign(values.begin(), values.end());
-    }
+    if (array.shape.size() != 1)
+      fail("{}: expected the numbers of images in one dimension, got shape ({})", path,
+           fmt::join(array.shape, ","));
+    rows = integers_of(array, path);
   } else {
     std::string words(text);
     std::ranges::replace(words, ',', ' ');
@@ -252,7 +249,11 @@ void expect_outputs(const Model& model, const DataInfo& data, const std::string&
 SafeTensorFile read_weights(ModelOptions& options) {
   if (options.weights.empty()) usage_error("--weights is missing: the trained network");
   make_absolute(options.weights);
-  return read_safetensors(options.weights);
+  try {
+    return read_safetensors(options.weights);
+  } catch (const Error& problem) {
+    fail("--weights: {}", problem.what());
+  }
 }
 
 bool says_network(ModelOptions& options) {

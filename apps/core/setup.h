@@ -54,8 +54,8 @@ HostData load_host_data(DataOptions& options, const std::string& subset, Console
 // neither is given. Commands ask before they read any data, and again for the classes that these have.
 ZooEntry asked_network(const ModelOptions& options, int64_t outputs = 1);
 
-// An Error unless `what` has an output for every class.
-void expect_outputs(const Model& model, const DataInfo& data, const std::string& what = "the network");
+// An Error unless `what`, a file or a flag, has an output for every class.
+void expect_outputs(const Model& model, const DataInfo& data, const std::string& what);
 
 // A weights file as it stands; `options.weights` is absolute from there on.
 SafeTensorFile read_weights(ModelOptions& options);

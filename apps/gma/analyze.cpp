@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "apps/commands/stored_set.h"
 #include "apps/core/commands.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
@@ -122,9 +123,11 @@ void craft_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<
 void replay_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<Norm> norms,
                         Console& console) {
   // The set brings its images and sizes.
-  for (const char* flag : {"dataset", "data-dir", "split", "split-seed", "image-size", "limit", "subset",
-                           "gma-attack", "gma-base", "gma-grid", "scale", "steps", "step-size",
-                           "random-start", "restarts", "decay", "ce-grad", "tries"}) {
+  static const Unused crafting = {"dataset",  "data-dir", "split",      "split-seed", "image-size",
+                                  "limit",    "subset",   "gma-attack", "gma-base",   "gma-grid",
+                                  "scale",    "steps",    "decay",      "step-size",  "random-start",
+                                  "restarts", "ce-grad",  "tries"};
+  for (const std::string& flag : crafting) {
     if (flags.on_command_line(flag))
       usage_error("--{} is for crafting images: with --set they are crafted already", flag);
   }
@@ -144,6 +147,7 @@ void replay_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector
     ProgressLine progress(console, to_string(norm), images, "images");
     GmaReplay replay(network.model, norm);
     for_each_part(options.set, to_string(norm), [&](const auto& path, const AttackedSet& part) {
+      expect_outputs(network.model, options.model.weights, path.string(), part);
       replay.show({path.string(), part.shape, part.index, part.label, part.x, part.eps, part.v, part.exponent,
                    part.ten, part.delta, part.zero_gradients, part.nan_gradients},
                   [&](int64_t done) { progress.at(done); });
@@ -151,8 +155,9 @@ void replay_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector
     analyses[norm] = replay.analysis();
   }
   report(
-      options, make_config(flags, network.facts), std::filesystem::path(options.set).filename().string(),
-      norms, [&](Norm norm) { return analyses.at(norm); }, console);
+      options, make_config(flags, network.facts, crafting),
+      std::filesystem::path(options.set).filename().string(), norms,
+      [&](Norm norm) { return analyses.at(norm); }, console);
 }
 
 void run(AnalyzeCommand& options, const Flags& flags) {

@@ -211,7 +211,7 @@ void run(PoisonCommand& options, const Flags& flags) {
   const ZooEntry network = asked_network(options.model, info.classes);
   {
     const Model probe(parse_architecture(network.line), data.train.shape(), backend);
-    expect_outputs(probe, info);
+    expect_outputs(probe, info, "--arch");
     const InnerTraining check(probe, {}, {}, {}, how.inner);  // an Error for a network it cannot take
   }
   const PoisonRoles roles = draw_poison_roles(data.train.count(), options.percent / 100, how.seed);

@@ -130,16 +130,18 @@ Json to_json(const FooledImages& fooled) {
   return json;
 }
 
-void say_summary(Console& console, const AttackSummary& s, const AttackReport& report, Norm norm,
-                 const std::optional<Size>& asked) {
+void say_summary(Console& console, const AttackSummary& s, const AttackReport& report,
+                 const AttackOptions& options, const std::optional<Size>& asked) {
   console.say("clean accuracy    {}", with_interval(s.clean_correct, s.images));
   console.say("robust accuracy   {}: right when clean and under the attack",
               with_interval(s.robust, s.images));
   console.say("success           {} of all {} images, {} of the {} that were right",
               percent_text(s.success_rate()), grouped(s.images), percent_text(s.success_rate_of_correct()),
               grouped(s.clean_correct));
-  const std::string bound = asked ? fmt::format("{} of {}", norm_title(norm), in_words(*asked))
-                                  : fmt::format("none: the smallest {} is sought", norm_title(norm));
+  if (options.targeted) console.say("{}", kOfTargets);
+  const std::string norm = norm_title(options.norm),
+                    bound = asked ? fmt::format("{} of {}", norm, in_words(*asked))
+                                  : fmt::format("none: the smallest {} is sought", norm);
   console.say("budget            {}; used L-inf mean {:.4g}, max {:.4g}; L2 mean {:.4g}, max {:.4g}", bound,
               s.mean_linf(), s.max_linf, s.mean_l2(), s.max_l2);
   console.say("gradients         {} zero, {} with NaN; {} pixels outside the box, {} images outside the ball",
@@ -229,6 +231,7 @@ void keep(const AttackResult& chunk, const Images& images, AttackedSet& set, int
     set.index.push_back(image.index);
     set.label.push_back(image.label);
     set.clean_prediction.push_back(image.clean_prediction);
+    if (image.target >= 0) set.target.push_back(image.target);
   }
   if (rows.empty()) return;
   std::ranges::transform(images.pixels(rows).to_host(), std::back_inserter(set.x), to_byte);

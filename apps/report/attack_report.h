@@ -31,8 +31,12 @@ Json to_json(const FooledImages& fooled);
 Table norms_table(const FooledImages& fooled);
 
 // A few lines: accuracy before and after, success with both denominators, budget used, passes.
-void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report, Norm norm,
-                 const std::optional<Size>& asked);
+void say_summary(Console& console, const AttackSummary& summary, const AttackReport& report,
+                 const AttackOptions& options, const std::optional<Size>& asked);
+// What success and robustness mean where images are pushed to targets, as a line for people.
+inline constexpr const char* kOfTargets =
+    "targeted: success is to arrive at the target, robust is to be right, so that an image of a third class "
+    "is neither";
 
 // One row for each size of an analysis, the smallest first.
 Table gma_table(const GmaAnalysis& analysis);

@@ -66,7 +66,12 @@ TEST_SUITE("apps") {
         {{"autoattack", "--steps", "5"}, "--steps is for attacks of more than one step"},
         {{"fab", "--target", "3"}, "goes to the nearest class"},
         {{"apgd-t", "--target", "3"}, "likeliest classes in turn"},
-        {{"autoattack", "--target", "3"}, "succeeds with any class"}};
+        {{"autoattack", "--target", "3"}, "--target does not fit autoattack, which succeeds with any class"},
+        {{"autoattack", "--target-file", "t.npy"}, "--target-file does not fit autoattack"},
+        {{"fab-t", "--target-file", "t.npy"}, "--target-file does not fit fab-t"},
+        {{"apgd-t", "--target-file", "t.npy"}, "--target-file does not fit apgd-t"},
+        {{"fgsm", "--norm", "l1", "--random-start", "yes"}, "--random-start must be off under the norm l1"},
+        {{"cw", "--start", "s.npy"}, "--start is for attacks that can begin anywhere"}};
     for (const Case& wrong : refused) {
       std::vector<std::string> words = {"attack", "--weights", "nowhere.safetensors", "--out", "never"};
       words.insert(words.begin() + 1, wrong.words.begin(), wrong.words.end());

@@ -27,6 +27,17 @@ struct Attacked : Workplace {
   }
 };
 
+// A .npy file by its parts.
+inline std::string npy_of(const std::string& type, const std::string& shape, const std::string& bytes) {
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}", type, shape);
+  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
+  header += '\n';
+  std::string file("\x93NUMPY\x01\x00", 8);
+  file += static_cast<char>(header.size() & 255);
+  file += static_cast<char>(header.size() >> 8);
+  return file + header + bytes;
+}
+
 inline Json json_of(const Outcome& outcome) {
   CAPTURE(outcome.error);
   REQUIRE(outcome.status == 0);

@@ -167,6 +167,49 @@ TEST_SUITE("apps") {
     CHECK(Json::parse(files.at("verdict.json"))["holds"] == true);
   }
 
+  TEST_CASE("config.json leaves out what a run did not read, and still repeats it") {
+    const Attacked place;
+    place.folder({"attack", "fgsm", "--eps", "0.1", "--limit", "6"}, "set");
+    place.folder({"gma", "generate", "--subset", "test", "--limit", "2", "--steps", "1", "--norm", "l2"},
+                 "gma");
+    const auto config = [&](const std::string& folder) {
+      return Json::parse(place.read(folder + "/config.json"));
+    };
+    const std::vector<std::pair<std::string, std::vector<std::string>>> runs = {
+        {"judged", {"eval", "--attacked", "set/adversarial.npz"}},
+        {"verdict", {"verify", "set/adversarial.npz"}},
+        {"replay", {"gma", "analyze", "--set", "gma", "--norm", "l2"}},
+        {"pictures", {"export", "--attacked", "set/adversarial.npz"}}};
+    for (const auto& [out, words] : runs) {
+      CAPTURE(out);
+      Files first = place.folder(words, out);
+      for (const char* flag : {"dataset", "split", "split-seed", "subset", "limit"})
+        CHECK_FALSE(config(out).contains(flag));
+      std::vector<std::string> again = {words[0], "--config", out + "/config.json", "--out", out + "-again"};
+      if (words[0] == "gma") again.insert(again.begin() + 1, words[1]);
+      again.emplace_back("--quiet");
+      const Outcome outcome = place.caltrop(again);
+      CAPTURE(outcome.error);
+      REQUIRE(outcome.status == 0);
+      check_equal(first, contents(place.file(out + "-again")));
+    }
+    CHECK_FALSE(config("replay").contains("tries"));
+    CHECK(config("set")["dataset"] == "mnist");
+    CHECK(Json::parse(place.folder({"verify", "set/adversarial.npz", "--dataset", "mnist"}, "known")
+                          .at("config.json"))["subset"] == "test");
+    // A folder from before, which holds them, is the same run.
+    Json before = config("judged");
+    before["dataset"] = "auto";
+    before["subset"] = "test";
+    place.write("judged/config.json", before.dump());
+    const std::vector<std::string> on = {"eval",     "--attacked", "set/adversarial.npz",
+                                         "--resume", "--out",      "judged"};
+    CHECK(place.attack(on).status == 0);
+    before["subset"] = "train";
+    place.write("judged/config.json", before.dump());
+    CHECK(place.attack(on).error.find("has --subset \"train\", not \"test\"") != std::string::npos);
+  }
+
   TEST_CASE("gma analyze: a set is measured, not believed") {
     const Attacked place;
     place.folder({"gma", "generate", "--subset", "test", "--limit", "12", "--steps", "2"}, "set");

@@ -201,8 +201,13 @@ TEST_SUITE("apps") {
     CHECK(config_problem("{\"sizes\": []}") == "--sizes: expected a number of at least 0, got ''");
     CHECK(config_problem("{\"command\": \"eval\"}") == "it configures 'caltrop eval', not 'caltrop try'");
     CHECK(config_problem("[1]") == "expected a JSON object, got array");
-    CHECK(config_problem("{\"epochs\": ").starts_with("expected JSON: "));
-    CHECK(config_problem("").starts_with("expected JSON: "));
+    // Where it shows, without the names that the JSON library has for its errors.
+    CHECK(config_problem("{\"epochs\": ") ==
+          "expected JSON: line 1, column 12: unexpected end of input; expected '[', '{', or a literal");
+    CHECK(config_problem("{\"epochs\": 3,\n \"lr\": .5}").starts_with("expected JSON: line 2, column 8: "));
+    CHECK(config_problem("{\"epochs\": 3,\n}").starts_with("expected JSON: line 2, column 1: "));
+    CHECK(config_problem("{\"lr\": 1e999}").starts_with("expected JSON: number overflow"));
+    CHECK(config_problem("").starts_with("expected JSON: line 1, column 1: "));
   }
 
   TEST_CASE("the nearest word is suggested where one is near") {

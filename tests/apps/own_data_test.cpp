@@ -31,17 +31,6 @@ struct OneNetwork : Workplace {
   }
 };
 
-// A .npy file by its parts.
-std::string npy_of(const std::string& type, const std::string& shape, const std::string& bytes) {
-  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}", type, shape);
-  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
-  header += '\n';
-  std::string file("\x93NUMPY\x01\x00", 8);
-  file += static_cast<char>(header.size() & 255);
-  file += static_cast<char>(header.size() >> 8);
-  return file + header + bytes;
-}
-
 TEST_SUITE("apps") {
   TEST_CASE("--indices and --offset choose images, which keep their numbers and their random streams") {
     const OneNetwork place;

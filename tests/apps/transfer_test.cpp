@@ -161,6 +161,23 @@ TEST_SUITE("apps") {
     CHECK(row.transfer_rate() == 0.25);
   }
 
+  TEST_CASE("eval --features: refused before the work where the last layer is no dense one") {
+    const Workplace place;
+    REQUIRE(place
+                .caltrop(tiny_training(
+                    {"--arch", "conv 2 3x3 | maxpool 4 | flatten | dense 10 | relu", "--out", "net"}))
+                .status == 0);
+    const Outcome outcome = place.caltrop(
+        {"eval", "--weights", "net/model.safetensors", "--features", "f.npz", "--out", "never", "--quiet"});
+    CHECK(outcome.status == 1);
+    CHECK(is_one_line(outcome.error));
+    CHECK(outcome.error.find("--features: they are what a last dense layer takes, but ") !=
+          std::string::npos);
+    CHECK(outcome.error.find("net/model.safetensors ends in 'relu'") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place.file("f.npz")));
+    CHECK_FALSE(std::filesystem::exists(place.file("never")));
+  }
+
   TEST_CASE("verify: whose success is whose") {
     const TwoNetworks place;
     REQUIRE(place
@@ -183,6 +200,7 @@ TEST_SUITE("apps") {
     CHECK(other["made_on_this_network"] == false);
     CHECK(other["claimed_success_rate"] == summary["success_rate"]);
     CHECK(said.find("the set was made on other weights") != std::string::npos);
+    CHECK(said.find("not those of ") != std::string::npos);
     const Json judged = Json::parse(place.output(
         {"eval", "--attacked", "pgd/adversarial.npz", "--weights", "two/model.safetensors", "--json", "-"}));
     CHECK(other["success_rate"] == judged["sizes"][0]["success_rate"]);

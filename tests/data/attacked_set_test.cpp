@@ -38,6 +38,7 @@ void check_same(const AttackedSet& a, const AttackedSet& b) {
   CHECK(a.index == b.index);
   CHECK(a.label == b.label);
   CHECK(a.clean_prediction == b.clean_prediction);
+  CHECK(a.target == b.target);
   CHECK(a.x == b.x);
   CHECK(a.eps == b.eps);
   CHECK(a.v == b.v);
@@ -70,6 +71,43 @@ TEST_SUITE("data") {
       const std::string text = refusal([&] { (void)read_attacked_set(path); });
       check_refusal(text, {path.string(), stated ? "--store png or none" : "'delta'"});
     }
+  }
+
+  TEST_CASE("attacked set: targets are stored where there are any, behind the clean predictions") {
+    const TempDirectory directory;
+    const fs::path path = directory / "set.npz";
+    for (const bool stated : {false, true}) {
+      AttackedSet set = sample(stated);
+      CHECK_FALSE(set.targeted());
+      set.target = {0, 5};
+      write_attacked_set(path, set);
+      check_same(read_attacked_set(path), set);
+      CHECK((set.targeted() && set.classes() == 6));
+      set.target = {0, -1};
+      write_attacked_set(path, set);
+      check_refusal(refusal([&] { (void)read_attacked_set(path); }), {path.string(), "the target -1"});
+      set.target = {0};
+      check_refusal(refusal([&] { write_attacked_set(path, set); }), {"target"});
+    }
+    const AttackedSet set = sample(false);
+    const auto with_target = [&](const auto& values) {
+      NpzWriter file(path);
+      file.add("x", {2, 2, 1, 1}, set.x);
+      file.add("delta", {2, 2, 1, 1}, set.delta);
+      file.add("index", {2}, set.index);
+      file.add("label", {2}, set.label);
+      file.add("clean_prediction", {2}, set.clean_prediction);
+      file.add("target", {static_cast<int64_t>(values.size())}, values);
+      file.add("prediction", {2}, set.prediction);
+      file.add("success", {2}, set.success);
+      file.close();
+      return refusal([&] { (void)read_attacked_set(path); });
+    };
+    check_refusal(with_target(std::vector<int32_t>{1, 2, 3}),
+                  {path.string(), "'target' of shape (2), got (3)"});
+    check_refusal(with_target(std::vector<int64_t>{1, 2}),
+                  {"target in " + path.string(), "expected int32, found int64"});
+    CHECK(with_target(std::vector<int32_t>{1, 2}).empty());
   }
 
   TEST_CASE("attacked set: files are those that older versions wrote, array by array in their order") {

@@ -90,7 +90,8 @@ TEST_SUITE("data") {
     CHECK(arrays.at("index").values<int64_t>("index")[0] == int64_t{1} << 40);
     CHECK(arrays.at("none").shape == std::vector<int64_t>{0, 28});
     CHECK(arrays.at("none").values<float>("none").empty());
-    check_refusal(failure([&] { (void)arrays.at("x").values<float>("x"); }), {"'x'", "'<f4'", "'|u1'"});
+    check_refusal(failure([&] { (void)arrays.at("x").values<float>("x"); }),
+                  {"x: expected float32, found uint8"});
     CHECK(directory.entries() == 1);
   }
 
@@ -194,6 +195,35 @@ TEST_SUITE("data") {
     std::string second = npy(described("|u1", "False", "(1,)"), "a");
     second.replace(6, 2, std::string("\x02\x00", 2)).insert(10, 2, '\0');
     CHECK(parse(second).values<uint8_t>("x")[0] == 'a');
+  }
+
+  TEST_CASE("npy: integers and floats of any width, and types in NumPy's words") {
+    const auto array = [](const std::string& dtype, const std::string& shape, const std::string& data) {
+      return parse(npy(described(dtype, "False", shape), data));
+    };
+    const std::string bytes("\2\0\0\0\0\0\0\0", 8);
+    const std::pair<const char*, size_t> integers[] = {{"|i1", 1}, {"|u1", 1}, {"<i2", 2}, {"<u2", 2},
+                                                       {"<i4", 4}, {"<u4", 4}, {"<i8", 8}, {"<u8", 8}};
+    for (const auto& [dtype, size] : integers) {
+      const NpyArray one = array(dtype, "(1,)", bytes.substr(0, size));
+      CAPTURE(dtype);
+      CHECK(integers_of(one, "a") == std::vector<int64_t>{2});
+      CHECK(
+          refusal([&] { (void)floats_of(one, "a"); }).starts_with("a: expected float32 or float64, found "));
+    }
+    CHECK(refusal([&] { (void)integers_of(array("<u8", "(1,)", std::string(8, '\xff')), "a"); }) ==
+          "a: 18446744073709551615 is too large");
+    CHECK(floats_of(array("<f4", "(1,)", std::string("\0\0\xc0\x3f", 4)), "a") == std::vector<float>{1.5f});
+    CHECK(floats_of(array("<f8", "(1,)", std::string("\0\0\0\0\0\0\xf8\x3f", 8)), "a") ==
+          std::vector<float>{1.5f});
+    CHECK(refusal([&] { (void)integers_of(array("<f8", "(1,)", bytes), "labels.npy"); }) ==
+          "labels.npy: expected integers (int64, int32, uint8, ...), found float64");
+    CHECK(
+        refusal([&] { (void)integers_of(array("|b1", "(1,)", "\1"), "mask.npy"); }).ends_with("found bool"));
+    CHECK(refusal([&] { (void)array("<i8", "(1,)", bytes).values<int32_t>("label"); }) ==
+          "label: expected int32, found int64");
+    check_refusal(refusal([&] { (void)array("<f2", "(1,)", "ab"); }),
+                  {"expected integers, float32, float64 or bool, found float16"});
   }
 
   TEST_CASE("npy: headers that lie are refused") {

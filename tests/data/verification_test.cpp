@@ -101,10 +101,16 @@ TEST_SUITE("data") {
     CHECK(verify(set, claims, said, {}).broken() == 2);
     claims.eps.reset();
     CHECK(kept() == -1);
-    claims = {.target = 1};
-    CHECK(broken(sample(), claims).empty());
-    claims.target = 0;
-    CHECK(broken(sample(), claims) == "successes are successes: 4; ");
+    AttackedSet pushed = sample();
+    pushed.target = {1, 1};
+    CHECK(broken(pushed).empty());
+    CHECK(verify(pushed, kClaims, answers(), {}).successes == 1);
+    // Each image to a class of its own: the last row is no success, for it says 1.
+    pushed.target = {1, 2};
+    CHECK(broken(pushed) == "successes are successes: 1; ");
+    CHECK(verify(pushed, kClaims, answers(), {}).successes == 0);
+    pushed.target = {0, 1};  // the first image is there already
+    CHECK(broken(pushed) == "targets are other classes than the labels: 1; successes are successes: 2; ");
     AttackedSet modest = sample();
     modest.success[3] = 0;
     CHECK(broken(modest, {.confident = true}).empty());
