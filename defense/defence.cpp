@@ -5,6 +5,7 @@
 #include "defense/cycles.h"
 #include "defense/training/adversarial.h"
 #include "defense/training/alp.h"
+#include "defense/training/bilateral.h"
 #include "defense/training/distillation.h"
 #include "defense/training/fast.h"
 #include "defense/training/feature_denoising.h"
@@ -69,6 +70,7 @@ const std::vector<DefenceInfo>& defences() {
                                                free_info(),
                                                fast_info(),
                                                alp_info(),
+                                               bilateral_info(),
                                                distillation_info(),
                                                masking_info(),
                                                gaussian_info(),

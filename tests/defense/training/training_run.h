@@ -35,7 +35,8 @@ struct Killer : Watch {
 struct Run {
   Trial trial;
   TempDirectory folder;
-  Defended defended = {};  // of the last training
+  Defended defended = {};         // of the last training
+  std::vector<float> sizes = {};  // of the attacks that it knows; empty: the small task's
 
   // Trains a defence in the folder `name`, with options as `change` leaves them; the bytes of the weights.
   std::string train(const std::string& kind, const std::string& name, Killer& watch,
@@ -44,9 +45,10 @@ struct Run {
     const std::unique_ptr<Defence> defence = defence_info(kind).make();
     option<std::optional<int64_t>>(*defence, "epochs") = epochs;
     option<int64_t>(*defence, "batch") = 48;
-    option<std::string>(*defence, "from") = from;
+    if (!from.empty()) option<std::string>(*defence, "from") = from;
     if (change) change(*defence);
     DefenceTask task = trial.task();
+    task.known.sizes = sizes;
     const DefenceTask with{.target = task.target,
                            .train = task.train,
                            .test = task.test,
