@@ -35,8 +35,10 @@ AttackOptions options_of(const std::string& name, Norm norm, const AdaptiveOptio
 class AdaptiveAttacks {
  public:
   AdaptiveAttacks(const Defended& defended, const Images& test, int32_t attacked,
-                  const AdaptiveOptions& options, Watch& watch)
+                  const AdaptiveOptions& options, Watch& watch, bool unaware)
       : defended_(defended),
+        climbed_(unaware ? *defended.unaware : *defended.classifier),
+        detector_(defended.detects && !(unaware && defended.unaware_answers_otherwise)),
         test_(test),
         attacked_(attacked),
         options_(options),
@@ -94,12 +96,11 @@ class AdaptiveAttacks {
       watch_.at("adaptive attacks", done_ + now);
     };
     const AttackOptions how = options_of(name, norm, options_);
-    if (defended_.detects) {
-      const Evading evading(*defended_.classifier, test_.labels(),
-                            name == "pgd" ? Climb::margin : Climb::own_loss);
+    if (detector_) {
+      const Evading evading(climbed_, test_.labels(), name == "pgd" ? Climb::margin : Climb::own_loss);
       attack_images(evading, test_, sizes, how, job);
     } else {
-      attack_images(*defended_.classifier, test_, sizes, how, job);
+      attack_images(climbed_, test_, sizes, how, job);
     }
   }
 
@@ -140,6 +141,8 @@ class AdaptiveAttacks {
   }
 
   const Defended& defended_;
+  const Classifier& climbed_;
+  bool detector_;  // whether its last logit is the alarm
   const Images& test_;
   int32_t attacked_;
   const AdaptiveOptions& options_;
@@ -154,8 +157,8 @@ class AdaptiveAttacks {
 }  // namespace
 
 std::vector<AdaptiveRow> attack_defended(const Defended& defended, const Images& test, int32_t attacked,
-                                         const AdaptiveOptions& options, Watch& watch) {
-  return AdaptiveAttacks(defended, test, attacked, options, watch).run();
+                                         const AdaptiveOptions& options, Watch& watch, bool unaware) {
+  return AdaptiveAttacks(defended, test, attacked, options, watch, unaware).run();
 }
 
 }  // namespace caltrop

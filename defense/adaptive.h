@@ -41,7 +41,8 @@ struct AdaptiveRow {
   float size = 0;
   Fates exact, rounded;
 };
+// `unaware`: made on Defended::unaware, which there must be; the defence judges.
 std::vector<AdaptiveRow> attack_defended(const Defended& defended, const Images& test, int32_t attacked,
-                                         const AdaptiveOptions& options, Watch& watch);
+                                         const AdaptiveOptions& options, Watch& watch, bool unaware = false);
 
 }  // namespace caltrop

@@ -8,16 +8,17 @@ namespace caltrop {
 AttackTarget::AttackTarget(const Defended& defended, const std::vector<int32_t>& labels, int64_t draws,
                            bool unaware)
     : defended_(defended),
-      classifier_(unaware && defended.unaware ? defended.unaware.get() : defended.classifier.get()) {
+      classifier_(unaware && defended.unaware ? defended.unaware.get() : defended.classifier.get()),
+      alone_(classifier_ != defended.classifier.get() && defended.unaware_answers_otherwise) {
   const auto behind = [&](std::unique_ptr<Classifier> layer) {
     classifier_ = layers_.emplace_back(std::move(layer)).get();
   };
-  if (defended.detects) behind(std::make_unique<Evading>(*classifier_, labels));
-  if (draws > 1 && defended.classifier->random()) behind(std::make_unique<Averaged>(*classifier_, draws));
+  if (defended.detects && !alone_) behind(std::make_unique<Evading>(*classifier_, labels));
+  if (draws > 1 && classifier_->random()) behind(std::make_unique<Averaged>(*classifier_, draws));
 }
 
 void AttackTarget::judges(AttackJob& job) const {
-  if (!defended_.answers && !defended_.detects) return;
+  if (!defended_.answers && !defended_.detects && !alone_) return;
   job.answers = [this](const Tensor& x, const std::vector<int64_t>& images) {
     return defended_(x, images);
   };

@@ -5,6 +5,7 @@
 //   raises alarms      the attack sees Evading (evading.h): it looks for a wrong class, not for the alarm
 //   answers itself     (a vote) the attack climbs Defended::classifier, the defence's own answers judge
 //   hides gradients    an attacker who does not know it climbs Defended::unaware
+//   cleans or watches  ... which is the network alone; the defence's own answers judge
 //   draws at random    gradients are averaged over `draws` (Averaged, attacks/adaptive.h)
 #pragma once
 
@@ -35,6 +36,7 @@ class AttackTarget {
   const Defended& defended_;
   std::vector<std::unique_ptr<Classifier>> layers_;
   const Classifier* classifier_;
+  bool alone_;  // the network is climbed without what stands before or beside it
 };
 
 }  // namespace caltrop

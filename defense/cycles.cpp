@@ -550,7 +550,8 @@ DefenceInfo eat_info() {
               "the networks train on. Training and test images are divided before anything is attacked.",
           .source = "Sanapala & Gondi, GMA/MIA 2025, section 4.1.2",
           .make = []() -> std::unique_ptr<Defence> { return std::make_unique<Cycles>(CyclesOptions{}); },
-          .attacked = false};
+          .attacked = false,
+          .of_paper = true};
 }
 
 DefenceInfo mia_info() {
@@ -565,7 +566,8 @@ DefenceInfo mia_info() {
       .source = "Sanapala & Gondi, GMA/MIA 2025, section 4.1.3",
       .make = []() -> std::unique_ptr<Defence> {
         return std::make_unique<Cycles>(CyclesOptions{.cycles = {15, 25, 40}, .bootstraps = true});
-      }};
+      },
+      .of_paper = true};
 }
 
 }  // namespace caltrop

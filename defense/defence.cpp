@@ -5,6 +5,7 @@
 #include "defense/cycles.h"
 #include "defense/training/adversarial.h"
 #include "defense/training/alp.h"
+#include "defense/training/ape_gan.h"
 #include "defense/training/bilateral.h"
 #include "defense/training/distillation.h"
 #include "defense/training/fast.h"
@@ -63,18 +64,11 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
 }
 
 const std::vector<DefenceInfo>& defences() {
-  static const std::vector<DefenceInfo> all = {eat_info(),
-                                               mia_info(),
-                                               adversarial_info(),
-                                               trades_info(),
-                                               free_info(),
-                                               fast_info(),
-                                               alp_info(),
-                                               bilateral_info(),
-                                               distillation_info(),
-                                               masking_info(),
-                                               gaussian_info(),
-                                               feature_denoising_info()};
+  static const std::vector<DefenceInfo> all = {eat_info(),     mia_info(),       adversarial_info(),
+                                               trades_info(),  free_info(),      fast_info(),
+                                               alp_info(),     bilateral_info(), distillation_info(),
+                                               masking_info(), gaussian_info(),  feature_denoising_info(),
+                                               ape_gan_info()};
   return all;
 }
 

@@ -84,8 +84,11 @@ struct Defended {
   // (Carlini & Wagner 2017): max_k z_k plus what its score exceeds the threshold by.
   std::shared_ptr<const Classifier> classifier;
   // The same as an attacker takes it who does not know the defence, where that is less: its gradients are hidden, or
-  // vanish. Null: there is no difference.
+  // vanish, or the attacker sees the network alone, without what cleans its images or watches it. Null: there is no
+  // difference.
   std::shared_ptr<const Classifier> unaware = {};
+  // Whether that one's answers are others than the defence's, which then judge what is made on it.
+  bool unaware_answers_otherwise = false;
   bool detects = false;
   // Its answers, where they are not the largest logit.
   std::function<std::vector<int32_t>(const Tensor& x)> answers = {};
@@ -173,6 +176,8 @@ struct DefenceInfo {
   std::unique_ptr<Defence> (*make)();
   bool attacked = true;  // whether attacks that know it are tried unless they are asked for
   bool pools = true;     // whether it trains on pools of attacked images; else they are for tests alone
+  bool of_paper =
+      false;  // whether flags that are silent mean the attacks of GMA/MIA 2025; else the field's for MNIST
 };
 const std::vector<DefenceInfo>& defences();
 const DefenceInfo& defence_info(std::string_view name);  // an Error where there is none

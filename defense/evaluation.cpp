@@ -75,11 +75,8 @@ DefenceEvaluation evaluate(const Defended& defended, const DefenceTask& task,
   }
   if (adaptive.images > 0) {
     evaluation.adaptive = attack_defended(defended, task.test, task.attacked(), adaptive, task.watch);
-    if (defended.unaware) {
-      Defended met = defended;
-      met.classifier = defended.unaware;
-      evaluation.unaware = attack_defended(met, task.test, task.attacked(), adaptive, task.watch);
-    }
+    if (defended.unaware)
+      evaluation.unaware = attack_defended(defended, task.test, task.attacked(), adaptive, task.watch, true);
   }
   return evaluation;
 }

@@ -30,7 +30,8 @@ struct DefenceSettings {
   std::vector<std::string> adaptive_attacks = kAdaptiveAttacks;
   std::vector<double> adaptive_linf = {0.01, 0.03, 0.1, 0.3}, adaptive_l2 = {0.5, 1, 2, 3};
 
-  // What a defence that trains on no pool is tested with by default: the field's attacks and sizes for MNIST.
+  // What a defence is tested with by default, and trained, that is not of GMA/MIA 2025: the field's attacks and sizes
+  // for MNIST.
   void test_as_the_field_does();
 
   // For a command to make flags of; the scale and the test images are the command's own.

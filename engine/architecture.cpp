@@ -95,7 +95,7 @@ class LayerWords {
   std::string_view form_;
 };
 
-LayerSpec parse_conv(LayerWords& words) {
+ConvSpec read_conv(LayerWords& words) {
   ConvSpec conv;
   conv.out = words.size("OUT");
   const Extents kernel = words.extents("the kernel");
@@ -123,6 +123,14 @@ LayerSpec parse_conv(LayerWords& words) {
     conv.pad_h = conv.kernel_h / 2, conv.pad_w = conv.kernel_w / 2;
   }
   return conv;
+}
+
+LayerSpec parse_conv(LayerWords& words) {
+  return read_conv(words);
+}
+
+LayerSpec parse_deconv(LayerWords& words) {
+  return DeconvSpec{read_conv(words)};
 }
 
 template <PoolKind kind>
@@ -187,6 +195,7 @@ struct LayerForm {
 
 constexpr std::array kForms = {
     LayerForm{"conv", "conv OUT KHxKW [stride S] [pad P | pad same]", parse_conv},
+    LayerForm{"deconv", "deconv OUT KHxKW [stride S] [pad P | pad same]", parse_deconv},
     LayerForm{"maxpool", "maxpool K [stride S]", parse_pool<PoolKind::max>},
     LayerForm{"avgpool", "avgpool K [stride S]", parse_pool<PoolKind::average>},
     LayerForm{"globalavgpool", "globalavgpool",
@@ -258,6 +267,7 @@ std::string extents_text(int64_t h, int64_t w) {
 }
 
 struct LayerText {
+  std::string operator()(const DeconvSpec& deconv) const { return "de" + (*this)(deconv.of); }
   std::string operator()(const ConvSpec& conv) const {
     std::string text = fmt::format("conv {} {}x{}", conv.out, conv.kernel_h, conv.kernel_w);
     if (conv.stride_h != 1 || conv.stride_w != 1)

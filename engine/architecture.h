@@ -4,6 +4,8 @@
 //
 //   conv OUT KHxKW [stride SHxSW]        zero padding on both sides;
 //       [pad PHxPW | pad same]           "same" wants odd kernels and stride 1
+//   deconv OUT KHxKW [stride SHxSW]      transposed convolution: the gradient for the input of a convolution of these
+//       [pad PHxPW | pad same]           sizes, from (H,W) to ((H-1)SH + KH - 2PH, ...); PyTorch's ConvTranspose2d
 //   maxpool KHxKW [stride SHxSW]         no padding; the stride is the window where not given
 //   avgpool KHxKW [stride SHxSW]
 //   globalavgpool                        (h,w,c) -> c features, the mean of each channel
@@ -43,6 +45,12 @@ struct ConvSpec {
   int64_t stride_h = 1, stride_w = 1;
   int64_t pad_h = 0, pad_w = 0;
   bool operator==(const ConvSpec&) const = default;
+};
+
+// A transposed convolution: `of` leads from its output to its input.
+struct DeconvSpec {
+  ConvSpec of = {};  // but for `out`, which counts the deconvolution's own channels
+  bool operator==(const DeconvSpec&) const = default;
 };
 
 enum class PoolKind : uint8_t { max, average };
@@ -104,8 +112,8 @@ struct BranchSpec {
 };
 
 using LayerSpec =
-    std::variant<ConvSpec, PoolSpec, GlobalAveragePoolSpec, FlattenSpec, DenseSpec, ActivationSpec,
-                 BatchNormSpec, DropoutSpec, NormalizeSpec, DenoiseSpec, BranchSpec>;
+    std::variant<ConvSpec, DeconvSpec, PoolSpec, GlobalAveragePoolSpec, FlattenSpec, DenseSpec,
+                 ActivationSpec, BatchNormSpec, DropoutSpec, NormalizeSpec, DenoiseSpec, BranchSpec>;
 
 struct Architecture {
   std::vector<LayerSpec> layers;
@@ -146,7 +154,7 @@ std::string to_string(const FeatureShape& shape);  // "13x13x32" or "100 feature
 std::vector<FeatureShape> infer_shapes(const Architecture& architecture, ImageShape input);
 
 enum class ParameterKind : uint8_t {
-  conv_weight,   // (kh,kw,cin,cout)
+  conv_weight,  // (kh,kw,cin,cout); of deconv (kh,kw,out,in), those of the convolution that it is the adjoint of
   dense_weight,  // (out,in)
   bias,          // (out), of conv and dense
   embedding,     // (d,c), of denoise
@@ -175,7 +183,7 @@ struct LayerInfo {
   FeatureShape input, output;
   int64_t parameters = 0;  // trainable values
   int64_t macs =
-      0;  // multiply-accumulates of conv, dense and denoise, forward, for one image; bias not counted
+      0;  // multiply-accumulates of conv, deconv, dense and denoise, forward, for one image; bias not counted
 };
 std::vector<LayerInfo> describe_layers(const Architecture& architecture, ImageShape input);
 int64_t count_parameters(const Architecture& architecture, ImageShape input);

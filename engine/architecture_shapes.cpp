@@ -52,6 +52,30 @@ class LayerRules {
     return result;
   }
 
+  LayerOutcome operator()(const DeconvSpec& deconv) const {
+    const ConvSpec& conv = deconv.of;
+    if (!input_.spatial) refuse("the input is flat ({}), a convolution needs an image", to_string(input_));
+    check_extents({conv.out, conv.kernel_h, conv.kernel_w, conv.stride_h, conv.stride_w}, 1);
+    check_extents({conv.pad_h, conv.pad_w}, 0);
+    const auto extent = [](int64_t size, int64_t kernel, int64_t stride, int64_t pad) {
+      return (size - 1) * stride + kernel - 2 * pad;
+    };
+    const int64_t height = extent(input_.height, conv.kernel_h, conv.stride_h, conv.pad_h),
+                  width = extent(input_.width, conv.kernel_w, conv.stride_w, conv.pad_w);
+    if (height < 1 || width < 1) refuse("nothing is left of the input {}", to_string(input_));
+    check_extents({height, width}, 1);
+    LayerOutcome result;
+    result.output = {.spatial = true, .height = height, .width = width, .channels = conv.out};
+    const std::vector<int64_t> shape = {conv.kernel_h, conv.kernel_w, conv.out, input_.channels};
+    const int64_t weights = product("weights", {shape[0], shape[1], shape[2], shape[3]});
+    result.macs = weights * product("features", {input_.height, input_.width});  // at most 2^31 each
+    // An output lies under so many windows, of the input's channels each.
+    const int64_t window = conv.kernel_h * conv.kernel_w, step = conv.stride_h * conv.stride_w;
+    add_weight_and_bias(result, ParameterKind::conv_weight, shape,
+                        std::max<int64_t>(1, window / step) * input_.channels, window * conv.out);
+    return result;
+  }
+
   LayerOutcome operator()(const PoolSpec& pool) const {
     if (!input_.spatial) refuse("the input is flat ({}), pooling needs an image", to_string(input_));
     check_extents({pool.window_h, pool.window_w, pool.stride_h, pool.stride_w}, 1);

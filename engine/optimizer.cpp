@@ -43,13 +43,12 @@ Optimizer::Optimizer(const OptimizerOptions& options, std::vector<Tensor> parame
   if (!parameters_.empty()) pace_ = Buffer<Pace>(parameters_[0].backend(), 1);
 }
 
-Pace adam_pace(double rate, int64_t t) {
-  constexpr Adam kRule;
+Pace adam_pace(double rate, int64_t t, float beta1) {
   const auto correction = [t](float beta) {
     return 1.0 - std::pow(static_cast<double>(beta), static_cast<double>(t));
   };
-  return {static_cast<float>(rate / correction(kRule.beta1)),
-          static_cast<float>(1.0 / std::sqrt(correction(kRule.beta2)))};
+  return {static_cast<float>(rate / correction(beta1)),
+          static_cast<float>(1.0 / std::sqrt(correction(Adam{}.beta2)))};
 }
 
 void Optimizer::step(const std::vector<Tensor>& gradients, float scale) {
@@ -62,7 +61,7 @@ void Optimizer::begin_step(float scale) {
   ++steps_;
   if (!pace_) return;
   Pace pace{options_.rate * scale};
-  if (options_.rule == Rule::adam) pace = adam_pace(static_cast<double>(pace.rate), steps_);
+  if (options_.rule == Rule::adam) pace = adam_pace(static_cast<double>(pace.rate), steps_, options_.beta1);
   pace_.backend().upload(pace_.data(), &pace, sizeof pace);
 }
 
@@ -93,7 +92,7 @@ void Optimizer::apply(const std::vector<Tensor>& gradients) {
     case Rule::sgd:
       return backend.sgd(updates, {options_.momentum, decay, options_.nesterov}, pace_.data());
     case Rule::adam:
-      return backend.adam(updates, {.weight_decay = decay}, pace_.data());
+      return backend.adam(updates, {.beta1 = options_.beta1, .weight_decay = decay}, pace_.data());
     case Rule::rmsprop:
       return backend.rmsprop(updates, {.weight_decay = decay}, pace_.data());
     case Rule::adagrad:

@@ -19,11 +19,12 @@ struct OptimizerOptions {
   float rate = 1e-3f;
   float momentum = 0.0f;  // sgd
   bool nesterov = false;  // sgd
+  float beta1 = 0.9f;     // adam: how much of the mean gradient stays
   float weight_decay = 0.0f;
 };
 
 // Adam's in update t = 1, 2, ...: Kingma & Ba's bias corrections as two factors, each computed once in double.
-Pace adam_pace(double rate, int64_t t);
+Pace adam_pace(double rate, int64_t t, float beta1 = Adam{}.beta1);
 
 class Optimizer {
  public:

@@ -85,7 +85,8 @@ std::vector<Owner> owners_of(const Architecture& architecture, ImageShape input)
     }
     const auto found = parameters.find(static_cast<int64_t>(i));
     if (found == parameters.end()) continue;
-    const ModuleKind kind = std::holds_alternative<ConvSpec>(spec)      ? ModuleKind::conv
+    const bool conv = std::holds_alternative<ConvSpec>(spec) || std::holds_alternative<DeconvSpec>(spec);
+    const ModuleKind kind = conv                                        ? ModuleKind::conv
                             : std::holds_alternative<DenseSpec>(spec)   ? ModuleKind::dense
                             : std::holds_alternative<DenoiseSpec>(spec) ? ModuleKind::denoise
                                                                         : ModuleKind::norm;

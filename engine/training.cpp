@@ -45,11 +45,12 @@ class TrainingStep {
         parameters_(model.parameters()),
         batch_{.x = Tensor::uninitialized(model.backend(), {size, shape.height, shape.width, shape.channels}),
                .labels = Labels(model.backend(), size)},
-        measured_(model.backend(), objective.reports().size(), size) {}
+        measured_(model.backend(), objective.reports().size(), size),
+        kinds_(static_cast<size_t>(objective.kinds())) {}
 
   // Trains on `rows`; what is measured goes to `all`, from place `at`.
   void run(const ImageSource& images, std::span<const int64_t> rows, const ForwardOptions& forward,
-           float rate, const Measured& all, int64_t at) {
+           float rate, int64_t kind, const Measured& all, int64_t at) {
     const Phase mini_batch("mini-batch");
     Backend& backend = model_.backend();
     images.pixels(rows, batch_.x);
@@ -57,16 +58,18 @@ class TrainingStep {
     backend.upload(batch_.labels.data(), labels.data(), labels.size() * sizeof(int32_t));
     batch_.rows = rows;
     batch_.rate = rate;
+    batch_.kind = kind;
     batch_.forward = forward;
     objective_.prepare(model_, batch_);
     optimizer_.begin_step(rate);
     // The masks of dropout change with the step, and a replay repeats what it captured.
-    if (!warm_ || model_.draws_random_numbers() || !objective_.replayable()) {
+    Kind& step = kinds_[static_cast<size_t>(kind)];
+    if (!step.warm || model_.draws_random_numbers() || !objective_.replayable()) {
       train();
-      warm_ = true;
+      step.warm = true;
     } else {
-      if (!replay_) replay_ = backend.capture([this] { train(); });
-      replay_->run();
+      if (!step.replay) step.replay = backend.capture([this] { train(); });
+      step.replay->run();
     }
     measured_.copy_to(all, at);
   }
@@ -112,8 +115,11 @@ class TrainingStep {
   const std::vector<Tensor> parameters_;
   MiniBatch batch_;
   const Measured measured_;
-  std::unique_ptr<Replay> replay_;
-  bool warm_ = false;
+  struct Kind {
+    std::unique_ptr<Replay> replay;
+    bool warm = false;
+  };
+  std::vector<Kind> kinds_;
 };
 
 // The epochs of one training, on memory that they share.
@@ -143,8 +149,8 @@ class Epochs {
                                                   static_cast<double>(options_.epochs * batches));
       for (int64_t r = 0; r < repeats; ++r) {
         const auto step = static_cast<uint64_t>(number * repeats + r);
-        step_of(size).run(images_, rows, {.training = true, .seed = options_.seed, .step = step}, rate, all_,
-                          begin);
+        step_of(size).run(images_, rows, {.training = true, .seed = options_.seed, .step = step}, rate,
+                          r % objective_.kinds(), all_, begin);
       }
       if (callbacks_.progress) callbacks_.progress(epoch, (epoch - 1) * count + begin + size);
     }

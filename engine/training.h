@@ -24,6 +24,7 @@ struct MiniBatch {
 
   // Of this very step: for Objective::prepare(), since a captured step would repeat those that it was captured with.
   std::span<const int64_t> rows = {};  // the images' numbers in the set, on the host
+  int64_t kind = 0;                    // of the step, below Objective::kinds()
   float rate = 1;               // the schedule's factor on the rate, for an optimizer of the objective's own
   ForwardOptions forward = {};  // for Model::forward: training, the seed, and the number of the step
 };
@@ -52,6 +53,9 @@ class Objective {
   virtual bool replayable() const { return true; }
   // Steps on each mini-batch, one after the other.
   virtual int64_t repeats() const { return 1; }
+  // Kinds of steps that take turns in the repeats (MiniBatch::kind): the steps of one kind are the same ops, those of two
+  // need not be, and each kind is captured on its own. A second network is trained in the steps of one kind.
+  virtual int64_t kinds() const { return 1; }
   // Names of what is reported beside the loss.
   virtual std::vector<std::string> reports() const { return {}; }
 

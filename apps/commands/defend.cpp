@@ -185,7 +185,9 @@ void declare(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
       " DIR/leave_out.csv              --controls leave-out: detection of what was never trained on\n"
       " DIR/vote_curve.csv             mia: the vote after each epoch of the bootstraps, per attack\n"
       " DIR/adaptive.csv               the defence under attacks that know it\n"
-      " DIR/unaware.csv                the same by one who does not, where the defence hides its gradients\n"
+      " DIR/unaware.csv                the same by one who does not, where the defence hides its gradients "
+      "or "
+      "stands before or beside the network\n"
       " DIR/gradients.csv              test images without an input gradient, in fp32\n"
       " DIR/" +
           info.name +

@@ -6,7 +6,7 @@ namespace caltrop {
 void add_defend_flags(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
   options.info = info;
   options.defence = info.make();
-  if (!info.pools) options.test_as_the_field_does();
+  if (!info.of_paper) options.test_as_the_field_does();
   const auto add_group = [&](const char* title, const std::vector<DefenceOption>& group) {
     flags.group(title);
     add_defence_options(flags, group);

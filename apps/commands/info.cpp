@@ -42,6 +42,7 @@ void declare(Flags& flags, InfoOptions& options) {
   flags.section("The line of a network",
                 "Layers separated by |, from the image to the logits:\n"
                 " conv OUT KHxKW [stride SHxSW] [pad PHxPW | pad same]\n"
+                " deconv OUT KHxKW [stride SHxSW] [pad PHxPW | pad same]\n"
                 " maxpool KHxKW [stride SHxSW]      avgpool KHxKW [stride SHxSW]\n"
                 " flatten      dense OUT      dropout P      normalize MEAN STD\n"
                 " relu | gelu | gelu tanh | leakyrelu [SLOPE] | sigmoid | tanh | softmax\n"

@@ -39,6 +39,7 @@ ReadTraining read_training(const StudyTraining& training) {
     read.info = std::make_shared<const DefenceInfo>(*found);
     read.defence = found->make();
     read.settings = std::make_shared<DefenceSettings>();
+    if (!found->of_paper) read.settings->test_as_the_field_does();
     const std::vector<DefenceOption> own = read.defence->options();
     read.continues = std::ranges::find(own, kFromOption, &DefenceOption::name) != own.end();
     flags.choice("scale", read.settings->scale, kScales, "epochs and effort where options are silent");

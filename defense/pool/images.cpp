@@ -173,4 +173,21 @@ void AugmentedImages::pixels(std::span<const int64_t> rows, const Tensor& x) con
   }
 }
 
+PairedImages::PairedImages(const Images& clean, const AttackedPool& pool) : clean_(clean), pool_(pool) {
+  for (const PoolImage& image : pool.images)
+    labels_.push_back(clean.labels()[static_cast<size_t>(image.image)]);
+}
+
+void PairedImages::pixels(std::span<const int64_t> rows, const Tensor& x) const {
+  for (size_t k = 0; k < rows.size(); ++k)
+    copy_rows(backend(), x.mutable_data() + static_cast<int64_t>(k) * image_size(),
+              pool_.pixels.data() + rows[k] * image_size(), image_size());
+}
+
+void PairedImages::clean(std::span<const int64_t> rows, const Tensor& x) const {
+  std::vector<int64_t> of;
+  for (const int64_t row : rows) of.push_back(pool_.images[static_cast<size_t>(row)].image);
+  clean_.pixels(of, x);
+}
+
 }  // namespace caltrop

@@ -60,4 +60,23 @@ class AugmentedImages final : public ImageSource {
   std::vector<int32_t> labels_;
 };
 
+// The attacked images of a pool, under the classes of the images that they were made of.
+class PairedImages final : public ImageSource {
+ public:
+  // Both must outlive it.
+  PairedImages(const Images& clean, const AttackedPool& pool);
+
+  const ImageShape& shape() const override { return clean_.shape(); }
+  Backend& backend() const override { return clean_.backend(); }
+  const std::vector<int32_t>& labels() const override { return labels_; }
+  using ImageSource::pixels;
+  void pixels(std::span<const int64_t> rows, const Tensor& x) const override;
+  void clean(std::span<const int64_t> rows, const Tensor& x) const;  // their clean images
+
+ private:
+  const Images& clean_;
+  const AttackedPool& pool_;
+  std::vector<int32_t> labels_;
+};
+
 }  // namespace caltrop

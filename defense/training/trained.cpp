@@ -60,24 +60,28 @@ class Stages {
       checkpoint_ = read_safetensors(path(kLastEpoch));
       read_place();
     }
-    int64_t all = 0, before = done_;
+    int64_t epochs = 0, all = 0, before = done_ * images_of(stages_[stage_]).count();
     for (size_t s = 0; s < stages_.size(); ++s) {
-      all += stages_[s].epochs;
-      if (s < stage_) before += stages_[s].epochs;
+      const int64_t images = stages_[s].epochs * images_of(stages_[s]).count();
+      epochs += stages_[s].epochs;
+      all += images;
+      if (s < stage_) before += images;
     }
-    const int64_t images = task_.train.count();
-    task_.watch.begin_training(lines_, all);
-    task_.watch.begin("training", all * images, before * images);
+    task_.watch.begin_training(lines_, epochs);
+    task_.watch.begin("training", all, before);
     int64_t first = 0;
     for (size_t s = 0; s < stages_.size(); ++s) {
       run_stage(s, first);
-      first += stages_[s].epochs;
+      first += stages_[s].epochs * images_of(stages_[s]).count();
     }
     return std::move(models_);
   }
 
  private:
   fs::path path(const std::string& name) const { return task_.folder / name; }
+  const ImageSource& images_of(const TrainingStage& stage) const {
+    return stage.images != nullptr ? *stage.images : task_.train;
+  }
 
   void read_place() {
     const int64_t stage = checkpoint_->number("stage").value_or(-1);
@@ -116,14 +120,13 @@ class Stages {
       done = done_;
     }
     if (!ended) {
-      const int64_t images = task_.train.count();
       const auto at = [&](int64_t, int64_t trained) {
-        task_.watch.at(label(stage), first * images + trained);
+        task_.watch.at(label(stage), first + trained);
       };
       const auto after = [&](const EpochResult& epoch) {
         return finish_epoch(number, *model, optimizer, *objective, epoch);
       };
-      fit(*model, optimizer, task_.train, *objective,
+      fit(*model, optimizer, images_of(stage), *objective,
           {.epochs = stage.epochs,
            .batch = options_.batch,
            .seed = task_.seed,
@@ -145,7 +148,9 @@ class Stages {
     std::map<std::string, double> reported = epoch.reported;
     bool on = epoch.epoch < stage.epochs;
     if (stage.look && !stage.look->go_on(model, epoch, reported)) on = false;
-    if (options_.watch_eps) reported["fgsm"] = under_fgsm(model, task_.test, *options_.watch_eps);
+    const std::shared_ptr<const Model> whole = stage.tested ? stage.tested(model) : nullptr;
+    const Model& tested = whole ? *whole : model;
+    if (options_.watch_eps) reported["fgsm"] = under_fgsm(tested, task_.test, *options_.watch_eps);
     task_.watch.epoch({.model = options_.name,
                        .stage = stage.name,
                        .number = ++lines_,
@@ -154,7 +159,7 @@ class Stages {
                                    .loss = epoch.loss,
                                    .accuracy = epoch.accuracy,
                                    .last = !on},
-                       .tested = scores_on(model, watched_),
+                       .tested = scores_on(tested, watched_),
                        .reported = std::move(reported)});
     if (task_.folder.empty()) return on;
     if (!on) write_weights(stage, model);
@@ -194,7 +199,9 @@ TrainedDefence::TrainedDefence(std::string name, TrainingRecipe recipe)
     : name_(std::move(name)),
       recipe_epochs_(recipe.epochs),
       nesterov_(recipe.rule.nesterov),
+      continues_(recipe.continues),
       recipe_momentum_(static_cast<double>(recipe.rule.momentum)),
+      beta1_(recipe.rule.beta1),
       batch_(recipe.batch),
       optimizer_(to_string(recipe.rule.rule)),
       schedule_(std::move(recipe.schedule)),
@@ -264,7 +271,7 @@ std::vector<DefenceOption> TrainedDefence::options() {
        .what = "go on from these weights, of the same network, with an optimiser that begins anew",
        .value_name = "FILE",
        .otherwise = "from scratch"}};
-  all.insert(all.end(), training.begin(), training.end());
+  all.insert(all.end(), training.begin(), training.end() - (continues_ ? 0 : 1));
   return all;
 }
 
@@ -327,6 +334,7 @@ Defended TrainedDefence::defended(const DefenceTask& /*task*/, const StageModels
 OptimizerOptions TrainedDefence::rule() const {
   OptimizerOptions rule{.rule = parse_rule(optimizer_), .rate = static_cast<float>(rate_)};
   rule.weight_decay = static_cast<float>(weight_decay_);
+  rule.beta1 = beta1_;
   if (rule.rule == Rule::sgd) {
     rule.momentum = static_cast<float>(momentum_.value_or(recipe_momentum_));
     rule.nesterov = nesterov_ && rule.momentum > 0;

@@ -29,6 +29,7 @@ struct TrainingRecipe {
   int64_t batch = 128;
   OptimizerOptions rule = {};  // Adam, 0.001
   std::string schedule = "constant";
+  bool continues = true;  // whether --from goes on from weights; else it is of the network that it is given
 };
 
 // Looks at the network after each epoch, beside what is tested anyway. What it remembers is part of a checkpoint.
@@ -54,6 +55,9 @@ struct TrainingStage {
   // from a stage before, prunes them. Called in a resumed run too, whose checkpoint is taken after it.
   std::function<void(Model& model, const StageModels& before)> begin = {};
   std::unique_ptr<EpochLook> look = {};
+  const ImageSource* images = nullptr;  // that it trains on; null: the task's
+  // Of the network as it stands, what is tested after each epoch. Empty: the network itself.
+  std::function<std::shared_ptr<const Model>(const Model& model)> tested = {};
 };
 
 class TrainedDefence : public Defence {
@@ -61,8 +65,8 @@ class TrainedDefence : public Defence {
   std::vector<DefenceOption> options() final;  // own_options(), then those of every training
   void resolve(std::string_view scale, const PoolRecipeOptions& known) final;
   void check(const DefenceTask& task) const final;
-  DefenceCost cost(const DefenceTask& task) const final;
-  Defended train(const DefenceTask& task, const TestSet& watched) final;
+  DefenceCost cost(const DefenceTask& task) const override;
+  Defended train(const DefenceTask& task, const TestSet& watched) override;
 
  protected:
   TrainedDefence(std::string name, TrainingRecipe recipe);
@@ -90,17 +94,18 @@ class TrainedDefence : public Defence {
 
   int64_t epochs() const { return *epochs_; }  // resolved
   bool from_scratch() const { return from_.empty(); }
+  OptimizerOptions rule() const;
   const std::string& name() const { return name_; }
 
  private:
-  OptimizerOptions rule() const;
   // A network as a training begins, by --from or the seed.
   std::shared_ptr<Model> first_network(const DefenceTask& task) const;
 
   std::string name_;
   int64_t recipe_epochs_;
-  bool nesterov_;
+  bool nesterov_, continues_;
   double recipe_momentum_;
+  float beta1_;
   std::optional<int64_t> epochs_;
   int64_t batch_;
   std::string optimizer_, schedule_, initializer_, from_;

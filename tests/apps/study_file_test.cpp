@@ -33,6 +33,12 @@ constexpr const char* kTrainings = R"({
   "eps": [0.05, 0.2], "until_robust": 0.3,
   "attacks": [{"attack": "fgsm", "until_robust": 0}, {"attack": "deepfool", "norm": "l2", "eps": [1]}]})";
 
+constexpr const char* kBeside = R"({
+  "datasets": [{"dataset": "mnist", "limit": 20}],
+  "networks": [{"name": "cleaned", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train_images": 100,
+                "train": ["plain:epochs=1", "ape-gan:attacks=fgsm:epochs=1:width=2"]}],
+  "eps": [0.2], "attacks": ["fgsm"]})";
+
 // Runs study.json into the folder `out`, which must succeed; its files.
 Files study_in(const Workplace& place, const std::string& out, const std::vector<std::string>& more) {
   std::vector<std::string> words = {"study", "study.json", "--quiet", "--out", out};
@@ -44,6 +50,24 @@ Files study_in(const Workplace& place, const std::string& out, const std::vector
 }
 
 TEST_SUITE("apps") {
+  TEST_CASE("study: what stands before a network, attacked again from its files") {
+    const Workplace place;
+    place.write("study.json", kBeside);
+    const Files whole = study_in(place, "whole", {});
+    // The cleaner and its network are one network in one file.
+    const SafeTensorFile cleaned = read_safetensors(place.file("whole/mnist-cleaned-seed-0.safetensors"));
+    CHECK(cleaned.metadata.at("arch").find("deconv 1 4x4 stride 2 pad 1 | sigmoid | conv 2 3x3") !=
+          std::string::npos);
+    CHECK(Json::parse(whole.at("mnist-cleaned-seed-0-trained.json"))["detects"] == false);
+    for (const char* name : {"cleaned"}) {
+      CAPTURE(name);
+      REQUIRE(
+          place.shell(fmt::format("cp -r whole {0} && rm {0}/mnist-{0}-seed-0-attacks.json", name)).status ==
+          0);
+      check_equal(whole, study_in(place, name, {"--resume"}));
+    }
+  }
+
   TEST_CASE("study: trainings one after the other, and a defence that votes and raises alarms") {
     const Workplace place;
     place.write("study.json", kTrainings);

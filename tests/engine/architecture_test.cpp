@@ -79,6 +79,8 @@ TEST_SUITE("engine") {
         {"batchnorm eps 0.001 momentum 0.01", "batchnorm momentum 0.01 eps 0.001"},
         {"dropout 0.25", "dropout 0.25"},
         {"normalize 0.1307 0.3081", "normalize 0.1307 0.3081"},
+        {"deconv 8 4 stride 2x2 pad 1", "deconv 8 4x4 stride 2 pad 1"},
+        {"deconv 8 3x5 pad same", "deconv 8 3x5 pad 1x2"},
         {"denoise nonlocal", "denoise nonlocal"},
         {"denoise  mean 3", "denoise mean 3"},
         {"denoise median 5", "denoise median 5"},
@@ -111,7 +113,7 @@ TEST_SUITE("engine") {
     check_refused("relu | cnov 32 3x3", "layer 1 (cnov 32 3x3): unknown layer 'cnov'; did you mean 'conv'?");
     check_refused("Dense 10", "did you mean 'dense'?");
     check_refused("max_pool 2", "did you mean 'maxpool'?");
-    check_refused("linear 10", "known are conv, maxpool");
+    check_refused("linear 10", "known are conv, deconv, maxpool");
     check_refused("conv 32",
                   "layer 0 (conv 32): the kernel is missing; the accepted form is: conv OUT KHxKW");
     check_refused("conv", "OUT is missing");
@@ -175,6 +177,8 @@ TEST_SUITE("engine") {
           "28x28x1; 28x28x6; 28x28x6; 28x28x6; 9x9x6; ");
     CHECK(shapes_of("flatten | flatten | batchnorm | softmax", {2, 3, 4}) ==
           "24 features; 24 features; 24 features; 24 features; ");
+    CHECK(shapes_of("conv 4 4 stride 2 pad 1 | deconv 3 4 stride 2 pad 1 | deconv 2 3x5 pad 1x0", kMnist) ==
+          "14x14x4; 28x28x3; 28x32x2; ");
     CHECK(shapes_of("denoise nonlocal | denoise mean 3 | denoise median 31", {2, 3, 4}) ==
           "2x3x4; 2x3x4; 2x3x4; ");  // a window may be larger than the image
   }
@@ -190,6 +194,9 @@ TEST_SUITE("engine") {
     check_shape_refused("flatten | conv 8 3", "layer 1 (conv 8 3x3): the input is flat (784 features)");
     check_shape_refused("flatten | maxpool 2", "pooling needs an image");
     check_shape_refused("conv 10 3 | softmax", "softmax needs flat features");
+    check_shape_refused("flatten | deconv 8 3", "layer 1 (deconv 8 3x3): the input is flat (784 features)");
+    check_shape_refused("deconv 8 1x1 pad 1", "nothing is left of the input 2x2x1", {2, 2, 1});
+    check_shape_refused("deconv 1 1x1 stride 1048576", "sizes must be from 1 to 1048576");
     check_shape_refused("flatten | denoise mean 3",
                         "layer 1 (denoise mean 3): the input is flat (784 features)");
     check_shape_refused("denoise nonlocal", "the layer has more than 2147483648 pairs of pixels",
@@ -256,6 +263,12 @@ TEST_SUITE("engine") {
     CHECK(denoise[0].macs == 35 * (6 * 6 + 2 * 3 * 6) + 35 * 35 * (3 + 6));
     CHECK(denoise[1].parameters == 6 * 6);
     CHECK(denoise[1].macs == 35 * 6 * 6);
+    const auto deconv = describe_layers(parse_architecture("deconv 8 4x4 stride 2 pad 1"), {7, 5, 6});
+    CHECK(deconv[0].parameters == 4 * 4 * 8 * 6 + 8);
+    CHECK(deconv[0].macs == 7 * 5 * 4 * 4 * 8 * 6);
+    const auto weight = parameter_specs(parse_architecture("deconv 8 4x4 stride 2 pad 1"), {7, 5, 6})[0];
+    CHECK((weight.shape == std::vector<int64_t>{4, 4, 8, 6}));
+    CHECK((weight.fan_in == 4 * 6 && weight.fan_out == 16 * 8));  // four windows lie over a pixel
     const Architecture norm = parse_architecture("batchnorm");
     CHECK(count_parameters(norm, {4, 4, 3}) == 6);  // running statistics are not trained
     CHECK(count_macs(norm, {4, 4, 3}) == 0);

@@ -71,6 +71,8 @@ const char* const kLines[] = {
     "conv 4 3x3 | relu | maxpool 2 | denoise nonlocal | conv 5 3x3 | relu | denoise median 3 | flatten | "
     "dense 10",
     "conv 3 3x3 stride 2 | denoise mean 3 | relu | flatten | dense 10",
+    "conv 5 4x4 stride 2 pad 1 | batchnorm | leakyrelu 0.2 | deconv 3 4x5 stride 2 pad 1 | sigmoid | flatten "
+    "| dense 10",
 };
 
 TEST_SUITE("engine") {
@@ -95,6 +97,28 @@ TEST_SUITE("engine") {
           grad({sum(cross_entropy(model.forward(x), labels(5, 10, 3)))}, model.parameters());
       CHECK(largest_difference(gradients[2].to_host(), std::vector<float>(16)) > 1e-3);  // W's
     }
+  }
+
+  TEST_CASE(
+      "a deconvolution is the adjoint of the convolution with its filters, and lays them out side by side") {
+    const ImageShape small{3, 4, 2};
+    Model model(parse_architecture("deconv 3 4x5 stride 2x3 pad 1x2 | flatten"), small, cpu_backend());
+    model.initialize(Initializer::he_uniform, 3);
+    // (3-1) 2 + 4 - 2 = 6 rows, (4-1) 3 + 5 - 4 = 10 columns.
+    REQUIRE(model.outputs() == 6 * 10 * 3);
+    const Tensor x = images(2, small, 4), y = model.forward(x), g = images(2, {6, 10, 3}, 5);
+    const Tensor back = conv2d(g, model.parameters()[0], {2, 3, 1, 2});
+    REQUIRE(back.shape() == x.shape());
+    CHECK(sum(reshape(y, g.shape()) * g).item() == doctest::Approx(sum(back * x).item()).epsilon(1e-5));
+
+    // One pixel of 2 under a 2x2 filter; then two of them with stride 2, which do not overlap.
+    Model one(parse_architecture("deconv 1 2x2 stride 2 | flatten"), {1, 2, 1}, cpu_backend());
+    SafeTensorFile file = one.state();
+    file.tensors[0].second = SafeTensor::from_floats({2, 2, 1, 1}, std::vector<float>{1, 2, 3, 4});
+    file.tensors[1].second = SafeTensor::from_floats({1}, std::vector<float>{0.5f});
+    one.load(file);
+    CHECK(one.forward(Tensor::from(cpu_backend(), {1, 1, 2, 1}, {2, -1})).to_host() ==
+          std::vector<float>{2.5f, 4.5f, -0.5f, -1.5f, 6.5f, 8.5f, -2.5f, -3.5f});
   }
 
   TEST_CASE("zoo: VGG and ResNet run, and gradients reach every parameter") {

@@ -113,6 +113,21 @@ TEST_SUITE("engine") {
     CHECK((back == ours));
   }
 
+  TEST_CASE("torch layout: a deconvolution's filters lie as ConvTranspose2d's, (in,out,h,w)") {
+    const Architecture architecture =
+        parse_architecture("conv 3 2x2 | deconv 5 2x3 stride 2 | globalavgpool");
+    const SafeTensorFile ours = numbered(architecture, kInput),
+                         torch = to_torch_layout(ours, architecture, kInput);
+    const SafeTensor* there = torch.find("1.weight");
+    REQUIRE((there->shape == std::vector<int64_t>{3, 5, 2, 3}));
+    const auto here = ours.find("1.weight")->floats();  // (h,w,out,in)
+    for (size_t i = 0, at = 0; i < 3; ++i) {
+      for (size_t o = 0; o < 5; ++o) {
+        for (size_t tap = 0; tap < 6; ++tap, ++at) CHECK(there->floats()[at] == here[(tap * 5 + o) * 3 + i]);
+      }
+    }
+  }
+
   TEST_CASE("torch layout: a denoising layer's matrices are the same in both") {
     const char* line = "conv 3 2x2 | denoise nonlocal | denoise mean 3 | conv 2 2x2 | flatten | dense 2";
     const Architecture architecture = parse_architecture(line);

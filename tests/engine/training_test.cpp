@@ -212,6 +212,39 @@ class Universal final : public Objective {
   Optimizer optimizer_;
 };
 
+// A second network in turn with the first: in the steps of kind 0 it takes a step of its own before, which those of kind 1
+// see.
+class InTurns final : public Objective {
+ public:
+  InTurns(Backend& backend, bool replayable)
+      : replayable_(replayable),
+        scale_(variable(Tensor::full(backend, {1}, 1))),
+        optimizer_({.rate = 0.1f}, {scale_}) {}
+  int64_t repeats() const override { return 3; }
+  int64_t kinds() const override { return 3; }
+  bool replayable() const override { return replayable_; }
+  std::vector<std::string> reports() const override { return {"scale"}; }
+  void prepare(const Model& /*model*/, const MiniBatch& batch) override {
+    seen.push_back(batch.kind);
+    if (batch.kind == 0) optimizer_.begin_step(batch.rate);
+  }
+  BatchLoss loss(const Model& model, const MiniBatch& batch) override {
+    const Tensor logits = model.forward(batch.x, batch.forward);
+    if (batch.kind == 0)
+      optimizer_.apply({grad({mean(cross_entropy(logits.detach() * scale_, batch.labels))}, {scale_})});
+    const Tensor scale = broadcast_to(scale_.detach(), {batch.x.dim(0)});
+    return {cross_entropy(logits, batch.labels) * scale, logits, {scale}};
+  }
+  int64_t steps() const { return optimizer_.steps(); }
+
+  std::vector<int64_t> seen;
+
+ private:
+  bool replayable_;
+  Tensor scale_;
+  Optimizer optimizer_;
+};
+
 // Wrong: one loss for the whole mini-batch.
 class Whole final : public Objective {
   BatchLoss loss(const Model& model, const MiniBatch& batch) override {
@@ -414,6 +447,26 @@ TEST_SUITE("engine") {
       ends.push_back(checkpoint(model, optimizer, objective));
     }
     CHECK(ends[0] == ends[1]);
+  }
+
+  TEST_CASE("steps of several kinds take turns, each captured on its own") {
+    const Images few = bars(10, 15, emulated_backend());
+    std::vector<SafeTensorFile> ends;
+    std::vector<double> scales;
+    for (const bool replayable : {true, false}) {
+      Model model(parse_architecture("flatten | dense 10"), kShape, few.backend());
+      model.initialize(Initializer::he_uniform, 2);
+      Optimizer optimizer({}, model.parameters());
+      InTurns objective(few.backend(), replayable);
+      const std::vector<EpochResult> results = fit(model, optimizer, few, objective, options_of(3, 4, 5));
+      ends.push_back(checkpoint(model, optimizer, objective));
+      scales.push_back(results.back().reported.at("scale"));
+      REQUIRE(objective.seen.size() == 3 * 3 * 3);
+      for (size_t k = 0; k < 27; ++k) CHECK(objective.seen[k] == static_cast<int64_t>(k % 3));
+      CHECK((objective.steps() == 9 && optimizer.steps() == 27));
+    }
+    CHECK(ends[0] == ends[1]);
+    CHECK((scales[0] == scales[1] && scales[0] != 1));
   }
 
   TEST_CASE("an objective's own optimizer and what it keeps are part of a checkpoint") {
