@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "defense/cycles.h"
+#include "defense/filters/filter_statistics.h"
 #include "defense/training/adversarial.h"
 #include "defense/training/alp.h"
 #include "defense/training/ape_gan.h"
@@ -64,11 +65,13 @@ Defended defended_by(std::shared_ptr<const Model> model, int64_t classes) {
 }
 
 const std::vector<DefenceInfo>& defences() {
-  static const std::vector<DefenceInfo> all = {eat_info(),     mia_info(),       adversarial_info(),
-                                               trades_info(),  free_info(),      fast_info(),
-                                               alp_info(),     bilateral_info(), distillation_info(),
-                                               masking_info(), gaussian_info(),  feature_denoising_info(),
-                                               ape_gan_info()};
+  static const std::vector<DefenceInfo> all = {eat_info(),          mia_info(),
+                                               adversarial_info(),  trades_info(),
+                                               free_info(),         fast_info(),
+                                               alp_info(),          bilateral_info(),
+                                               distillation_info(), masking_info(),
+                                               gaussian_info(),     feature_denoising_info(),
+                                               ape_gan_info(),      filter_statistics_info()};
   return all;
 }
 

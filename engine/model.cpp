@@ -193,7 +193,8 @@ Tensor Model::run_steps(size_t first, size_t last, const Tensor& x, const Forwar
         y = aside.back() + y;
         aside.pop_back();
       }
-    } else if (options.fuse && step.last > step.first + 1 && !(options.training && batch_norm_of(step))) {
+    } else if (options.fuse && !options.convolutions && step.last > step.first + 1 &&
+               !(options.training && batch_norm_of(step))) {
       y = run_block(step, y, options);
     } else {
       for (size_t layer = step.first; layer < step.last; ++layer) y = run_layer(layer, y, options);
@@ -253,9 +254,11 @@ Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions&
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {
   const LayerSpec& layer = architecture_.layers[k];
   if (const auto* conv = std::get_if<ConvSpec>(&layer)) {
-    return conv2d(x, tensor(k, "weight", options),
-                  {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
-           tensor(k, "bias", options);
+    const Tensor y =
+        conv2d(x, tensor(k, "weight", options), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
+        tensor(k, "bias", options);
+    if (options.convolutions) options.convolutions->push_back(y);
+    return y;
   }
   if (const auto* deconv = std::get_if<DeconvSpec>(&layer)) {
     const ConvSpec& of = deconv->of;

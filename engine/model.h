@@ -32,6 +32,8 @@ struct ForwardOptions {
   bool fuse = true;       // conv or dense with what follows as one op; false runs layer by layer
   // Stand for parameters(), in its order: a network as a function of its weights, which may be tracked.
   const std::vector<Tensor>* parameters = nullptr;
+  // Receives what each convolution gives (n,h,w,c), its bias added, in the order of the layers; then nothing is fused.
+  std::vector<Tensor>* convolutions = nullptr;
 };
 
 class Model {

@@ -75,7 +75,8 @@ struct PoolOptions {
   int64_t window_h, window_w, stride_h, stride_w;
 };
 Tensor maxpool(const Tensor& x, const PoolOptions& options);  // first maximum in scan order wins
-Tensor medianpool(const Tensor& x, const PoolOptions& options);
+// The element of each window with `rank` others before it, from 0; equal values stand in scan order.
+Tensor rankpool(const Tensor& x, int64_t rank, const PoolOptions& options);
 Tensor avgpool(const Tensor& x, const PoolOptions& options);
 
 // Filters over an image's pixels, channel by channel, of the shape of x (n,h,w,c). Where a window, whose size is odd,

@@ -30,6 +30,7 @@ enum class Purpose : uint16_t {
   craft = 23,           // where attacks begin that are made inside a training step
   gradient_noise = 24,  // added to the gradients of weights in training
   image_noise = 25,     // added to images in training
+  svm = 26,             // the order of its examples
 };
 
 constexpr uint64_t stream_of(Purpose purpose, uint64_t index = 0) {

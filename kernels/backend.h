@@ -237,9 +237,10 @@ class Backend {
   virtual void maxpool(const Pool2d& shape, const float* x, float* y, int32_t* index) = 0;
   virtual void maxpool_scatter(const Pool2d& shape, const float* g, const int32_t* index, float* dx) = 0;
   virtual void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) = 0;
-  // The median of each window (the lower of the two in the middle, where their number is even) and its position; equal
-  // values stand in scan order. A window with a NaN gives its first NaN. maxpool's scatter and gather go with it.
-  virtual void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) = 0;
+  // The element of each window that has `rank` others before it (0: the smallest; (kh kw - 1) / 2: the median), and its
+  // position; equal values stand in scan order. A window with a NaN gives its first NaN. maxpool's scatter and gather go
+  // with it.
+  virtual void rankpool(const Pool2d& shape, int64_t rank, const float* x, float* y, int32_t* index) = 0;
   virtual void avgpool(const Pool2d& shape, const float* x, float* y) = 0;
   virtual void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) = 0;
 

@@ -45,7 +45,7 @@ class CpuBackend : public Backend {
   void maxpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override;
   void maxpool_scatter(const Pool2d& shape, const float* g, const int32_t* index, float* dx) override;
   void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) override;
-  void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override;
+  void rankpool(const Pool2d& shape, int64_t rank, const float* x, float* y, int32_t* index) override;
   void avgpool(const Pool2d& shape, const float* x, float* y) override;
   void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) override;
 

@@ -1,4 +1,4 @@
-// Max, median and average pooling of any window and stride, and their adjoints, on NHWC images: x (n,h,w,c) to
+// Max, rank and average pooling of any window and stride, and their adjoints, on NHWC images: x (n,h,w,c) to
 // y (n,out_h,out_w,c).
 //
 // One thread for each element of the output, channels fastest, so that a warp reads neighbouring floats. The
@@ -82,11 +82,12 @@ __global__ void maxpool_kernel(Windows<Index> s, const float* x, float* y, int32
   }
 }
 
-// The median has so many elements before it: smaller ones, and equal ones earlier in the scan. Each thread counts, for
+// The chosen element has so many before it: smaller ones, and equal ones earlier in the scan. Each thread counts, for
 // its window comes from the cache again.
 template <typename Index>
-__global__ void medianpool_kernel(Windows<Index> s, const float* x, float* y, int32_t* index, int64_t count) {
-  const Index window = s.kh * s.kw, middle = (window - 1) / 2;
+__global__ void rankpool_kernel(Windows<Index> s, Index rank, const float* x, float* y, int32_t* index,
+                                int64_t count) {
+  const Index window = s.kh * s.kw;
   for (int64_t i = first_index(); i < count; i += index_step()) {
     const Place<Index> p(static_cast<Index>(i), s.out_h, s.out_w, s.c);
     const float* from = x + corner(s, p);
@@ -99,7 +100,7 @@ __global__ void medianpool_kernel(Windows<Index> s, const float* x, float* y, in
         const float other = from[(b / s.kw * s.w + b % s.kw) * s.c];
         if (other < candidate || (b < a && other == candidate)) ++before;
       }
-      if (before == middle) chosen = at;
+      if (before == rank) chosen = at;
       if (candidate != candidate) {  // NaN: the first of the window
         chosen = at;
         break;
@@ -185,12 +186,12 @@ void GpuBackend::maxpool(const Pool2d& s, const float* x, float* y, int32_t* ind
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }
 
-void GpuBackend::medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) {
-  const Stream::Op range(stream_, "medianpool");
+void GpuBackend::rankpool(const Pool2d& s, int64_t rank, const float* x, float* y, int32_t* index) {
+  const Stream::Op range(stream_, "rankpool");
   const int64_t count = output_count(s);
   const auto run = [&]<typename Index>(Index) {
-    launch("medianpool", medianpool_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
-           Windows<Index>(s), x, y, index, count);
+    launch("rankpool", rankpool_kernel<Index>, grid_for(count, kThreads), kThreads, 0, stream_,
+           Windows<Index>(s), static_cast<Index>(rank), x, y, index, count);
   };
   is_small(s) ? run(uint32_t{}) : run(uint64_t{});
 }

@@ -176,22 +176,22 @@ inline Maxima maxpool(const Pool2d& s, const Values& x) {
   });
   return best;
 }
-// In order of value, NaN first; equal ones in scan order. The lower of two in the middle; a NaN wins its window.
-inline Maxima medianpool(const Pool2d& s, const Values& x) {
+// In order of value, NaN first; equal ones in scan order. A NaN wins its window.
+inline Maxima rankpool(const Pool2d& s, int64_t rank, const Values& x) {
   std::vector<std::vector<std::pair<double, int32_t>>> windows(y_size(s));
   for_windows(s, [&](size_t to, size_t from, int64_t position) {
     windows[to].emplace_back(x[from], static_cast<int32_t>(position));
   });
-  Maxima middle;
+  Maxima ranked;
   for (auto& window : windows) {
     std::stable_sort(window.begin(), window.end(), [](const auto& a, const auto& b) {
       return std::isnan(a.first) ? !std::isnan(b.first) : a.first < b.first;
     });
-    const auto& chosen = window[std::isnan(window[0].first) ? 0 : (window.size() - 1) / 2];
-    middle.values.push_back(chosen.first);
-    middle.index.push_back(chosen.second);
+    const auto& chosen = window[std::isnan(window[0].first) ? 0 : static_cast<size_t>(rank)];
+    ranked.values.push_back(chosen.first);
+    ranked.index.push_back(chosen.second);
   }
-  return middle;
+  return ranked;
 }
 inline Values avgpool(const Pool2d& s, const Values& x) {
   Values y(y_size(s));

@@ -48,7 +48,7 @@ Tensor mean_filter(const Tensor& x, int64_t window) {
 
 Tensor median_filter(const Tensor& x, int64_t window) {
   check_window("median_filter", x, window);
-  return medianpool(with_edges(x, window / 2), {window, window, 1, 1});
+  return rankpool(with_edges(x, window / 2), (window * window - 1) / 2, {window, window, 1, 1});
 }
 
 Tensor nonlocal_means(const Tensor& x, const Tensor& theta, const Tensor& phi) {

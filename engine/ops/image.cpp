@@ -147,13 +147,15 @@ Tensor maxpool(const Tensor& x, const PoolOptions& options) {
   });
 }
 
-Tensor medianpool(const Tensor& x, const PoolOptions& options) {
-  CALTROP_COUNT_OP("medianpool");
-  const Pool2d shape = pool_shape("medianpool", x.shape(), options);
+Tensor rankpool(const Tensor& x, int64_t rank, const PoolOptions& options) {
+  CALTROP_COUNT_OP("rankpool");
+  const Pool2d shape = pool_shape("rankpool", x.shape(), options);
+  if (rank < 0 || rank >= shape.kh * shape.kw)
+    fail("[rankpool] expected a rank from 0 to {}, got {}", shape.kh * shape.kw - 1, rank);
   Tensor y = Tensor::uninitialized(x.backend(), output_shape(shape));
   const Buffer<int32_t> index(x.backend(), y.size());
-  x.backend().medianpool(shape, x.data(), y.mutable_data(), index.data());
-  return record("medianpool", y, {x}, [index, shape](const Tensor& g, const Needs&) {
+  x.backend().rankpool(shape, rank, x.data(), y.mutable_data(), index.data());
+  return record("rankpool", y, {x}, [index, shape](const Tensor& g, const Needs&) {
     return std::vector<Tensor>{maxpool_scatter(g, index, shape)};
   });
 }

@@ -36,7 +36,9 @@ constexpr const char* kTrainings = R"({
 constexpr const char* kBeside = R"({
   "datasets": [{"dataset": "mnist", "limit": 20}],
   "networks": [{"name": "cleaned", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train_images": 100,
-                "train": ["plain:epochs=1", "ape-gan:attacks=fgsm:epochs=1:width=2"]}],
+                "train": ["plain:epochs=1", "ape-gan:attacks=fgsm:epochs=1:width=2"]},
+               {"name": "watched", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train_images": 100,
+                "train": ["plain:epochs=1", {"defence": "filter-statistics", "attacks": "fgsm", "false_alarms": 0.1}]}],
   "eps": [0.2], "attacks": ["fgsm"]})";
 
 // Runs study.json into the folder `out`, which must succeed; its files.
@@ -50,16 +52,19 @@ Files study_in(const Workplace& place, const std::string& out, const std::vector
 }
 
 TEST_SUITE("apps") {
-  TEST_CASE("study: what stands before a network, attacked again from its files") {
+  TEST_CASE("study: what stands before a network and what stands beside it, attacked again from its files") {
     const Workplace place;
     place.write("study.json", kBeside);
     const Files whole = study_in(place, "whole", {});
-    // The cleaner and its network are one network in one file.
+    // The cleaner and its network are one network in one file; a detector is none.
     const SafeTensorFile cleaned = read_safetensors(place.file("whole/mnist-cleaned-seed-0.safetensors"));
     CHECK(cleaned.metadata.at("arch").find("deconv 1 4x4 stride 2 pad 1 | sigmoid | conv 2 3x3") !=
           std::string::npos);
+    CHECK_FALSE(whole.contains("mnist-watched-seed-0.safetensors"));
+    CHECK(whole.contains("mnist-watched-seed-0/2-filter-statistics/cascade.safetensors"));
     CHECK(Json::parse(whole.at("mnist-cleaned-seed-0-trained.json"))["detects"] == false);
-    for (const char* name : {"cleaned"}) {
+    CHECK(Json::parse(whole.at("mnist-watched-seed-0-trained.json"))["detects"] == true);
+    for (const char* name : {"cleaned", "watched"}) {
       CAPTURE(name);
       REQUIRE(
           place.shell(fmt::format("cp -r whole {0} && rm {0}/mnist-{0}-seed-0-attacks.json", name)).status ==

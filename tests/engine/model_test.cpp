@@ -99,6 +99,24 @@ TEST_SUITE("engine") {
     }
   }
 
+  TEST_CASE("what each convolution gives is seen beside the logits, and gradients flow through it") {
+    const ImageShape shape{9, 8, 1};
+    const Model model = model_of(
+        "conv 4 3x3 | batchnorm | relu | maxpool 2 | residual | conv 4 3x3 pad 1 | relu | shortcut | conv 4 "
+        "1x1 | add | "
+        "flatten | dense 10",
+        shape);
+    const Tensor x = variable(images(3, shape, 2));
+    std::vector<Tensor> seen;
+    const Tensor z = model.forward(x, {.convolutions = &seen});
+    REQUIRE(seen.size() == 3);
+    const std::vector<Tensor> weights = model.parameters();
+    CHECK(largest_difference(seen[0].to_host(), (conv2d(x, weights[0]) + weights[1]).to_host()) == 0);
+    CHECK((seen[1].shape() == Shape{3, 3, 3, 4} && seen[2].shape() == Shape{3, 3, 3, 4}));
+    CHECK(largest_difference(z.to_host(), model.forward(x).to_host()) < 1e-5);
+    CHECK(largest_difference(grad(sum(seen[2]), x).to_host(), std::vector<float>(3 * 72)) > 1e-3);
+  }
+
   TEST_CASE(
       "a deconvolution is the adjoint of the convolution with its filters, and lays them out side by side") {
     const ImageShape small{3, 4, 2};

@@ -55,15 +55,18 @@ void add_pools(std::vector<OpCase>& list, const Pool2d& s) {
              }};
   max.distinct = true;
   list.push_back(max);
-  OpCase median = max;
-  median.op = "medianpool(Tensor,PoolOptions)";
-  median.run = [=](const Tensors& in) {
-    return medianpool(in[0], options);
-  };
-  median.reference = [=](const Inputs& in) {
-    return reference::medianpool(s, in[0]).values;
-  };
-  list.push_back(median);
+  for (const int64_t rank : {int64_t{0}, s.kh * s.kw / 2}) {
+    OpCase ranked = max;
+    ranked.op = "rankpool(Tensor,int64_t,PoolOptions)";
+    ranked.variant = fmt::format("{} rank {}", variant, rank);
+    ranked.run = [=](const Tensors& in) {
+      return rankpool(in[0], rank, options);
+    };
+    ranked.reference = [=](const Inputs& in) {
+      return reference::rankpool(s, rank, in[0]).values;
+    };
+    list.push_back(ranked);
+  }
   list.push_back({"avgpool(Tensor,PoolOptions)",
                   variant,
                   {{s.n, s.h, s.w, s.c}},

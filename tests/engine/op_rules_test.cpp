@@ -198,9 +198,13 @@ TEST_SUITE("engine") {
          [&] {
            (void)batch_matmul(reshape(image, {1, 5, 10}), reshape(image, {1, 5, 10}));
          }},
-        {"[medianpool] expected x (n,h,w,c), got (2,3)",
+        {"[rankpool] expected x (n,h,w,c), got (2,3)",
          [&] {
-           (void)medianpool(a, {2, 2, 2, 2});
+           (void)rankpool(a, 1, {2, 2, 2, 2});
+         }},
+        {"[rankpool] expected a rank from 0 to 3, got 4",
+         [&] {
+           (void)rankpool(image, 4, {2, 2, 2, 2});
          }},
         {"[mean_filter] expected x (n,h,w,c), got (2,3)",
          [&] {

@@ -32,7 +32,7 @@ const std::vector<Check>& all_checks() {
       {"maxpool", check_maxpool},
       {"maxpool_scatter", check_maxpool_scatter},
       {"maxpool_gather", check_maxpool_gather},
-      {"medianpool", check_medianpool},
+      {"rankpool", check_rankpool},
       {"avgpool", check_avgpool},
       {"avgpool_adjoint", check_avgpool_adjoint},
       {"conv_block", check_conv_block},

@@ -36,7 +36,7 @@ Report check_conv2d_dweight(Backend& backend);
 Report check_maxpool(Backend& backend);
 Report check_maxpool_scatter(Backend& backend);
 Report check_maxpool_gather(Backend& backend);
-Report check_medianpool(Backend& backend);
+Report check_rankpool(Backend& backend);
 Report check_avgpool(Backend& backend);
 Report check_avgpool_adjoint(Backend& backend);
 Report check_conv_block(Backend& backend);

@@ -68,8 +68,8 @@ class DelegatingBackend : public Backend {
   void maxpool_gather(const Pool2d& shape, const float* x, const int32_t* index, float* y) override {
     inner_.maxpool_gather(shape, x, index, y);
   }
-  void medianpool(const Pool2d& shape, const float* x, float* y, int32_t* index) override {
-    inner_.medianpool(shape, x, y, index);
+  void rankpool(const Pool2d& shape, int64_t rank, const float* x, float* y, int32_t* index) override {
+    inner_.rankpool(shape, rank, x, y, index);
   }
   void avgpool(const Pool2d& shape, const float* x, float* y) override { inner_.avgpool(shape, x, y); }
   void avgpool_adjoint(const Pool2d& shape, const float* g, float* dx) override {

@@ -166,9 +166,9 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       run(backend, reference::x_size(pool), [&](float* y) { backend.maxpool_scatter(pool, a, index, y); });
   results["maxpool_gather"] =
       run(backend, windows, [&](float* y) { backend.maxpool_gather(pool, a, index, y); });
-  results["medianpool"] = run(backend, windows, [&](float* y) {
+  results["rankpool"] = run(backend, windows, [&](float* y) {
     const Output<int32_t> positions(backend, static_cast<int64_t>(windows));
-    backend.medianpool(pool, g, y, positions.data());
+    backend.rankpool(pool, 1, g, y, positions.data());
   });
   results["avgpool"] = run(backend, reference::y_size(pool), [&](float* y) { backend.avgpool(pool, g, y); });
   results["avgpool_adjoint"] =
@@ -438,9 +438,9 @@ TEST_SUITE("kernels") {
           const Output<float> y(backend, n * static_cast<int64_t>(output));
           backend.maxpool(some(n), z + i * image, y.data(), index);
         });
-        check_batches(backend, "medianpool", output, [&](int64_t i, int64_t n, float* y) {
+        check_batches(backend, "rankpool", output, [&](int64_t i, int64_t n, float* y) {
           const Output<int32_t> index(backend, n * static_cast<int64_t>(output));
-          backend.medianpool(some(n), z + i * image, y, index.data());
+          backend.rankpool(some(n), 1, z + i * image, y, index.data());
         });
         check_batches(backend, "avgpool", output,
                       [&](int64_t i, int64_t n, float* y) { backend.avgpool(some(n), z + i * image, y); });

@@ -253,19 +253,19 @@ struct MaxpoolDropsNan : Base {
     for (size_t i = 0; i < reference::y_size(s); ++i) y[i] = std::isnan(y[i]) ? 0.0f : y[i];
   }
 };
-struct UpperMedian : Base {
-  void medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
+struct RankFromAbove : Base {
+  void rankpool(const Pool2d& s, int64_t rank, const float* x, float* y, int32_t* index) override {
     std::vector<float> turned(x, x + reference::x_size(s));
     for (float& v : turned) v = -v;
-    Base::medianpool(s, turned.data(), y, index);
+    Base::rankpool(s, rank, turned.data(), y, index);
     for (size_t i = 0; i < reference::y_size(s); ++i) y[i] = -y[i];
   }
 };
-struct MedianDropsNan : Base {
-  void medianpool(const Pool2d& s, const float* x, float* y, int32_t* index) override {
+struct RankDropsNan : Base {
+  void rankpool(const Pool2d& s, int64_t rank, const float* x, float* y, int32_t* index) override {
     std::vector<float> filled(x, x + reference::x_size(s));
     for (float& v : filled) v = std::isnan(v) ? std::numeric_limits<float>::infinity() : v;
-    Base::medianpool(s, filled.data(), y, index);
+    Base::rankpool(s, rank, filled.data(), y, index);
   }
 };
 struct ScatterOverwrites : Base {

@@ -205,11 +205,11 @@ const EmulatedKernel kKernels[] = {
        const Pool s(b);
        b.backend.maxpool_gather(s, b.floats("x", x_count(s)), corners(b, s), b.floats("y", y_count(s)));
      }},
-    {"medianpool", "median pooling", kPool,
+    {"rankpool", "rank pooling: the median of each window", kPool,
      [](Bench& b) {
        const Pool s(b);
-       b.backend.medianpool(s, b.floats("x", x_count(s)), b.floats("y", y_count(s)),
-                            b.labels("index", y_count(s), 1));
+       b.backend.rankpool(s, (s.kh * s.kw - 1) / 2, b.floats("x", x_count(s)), b.floats("y", y_count(s)),
+                          b.labels("index", y_count(s), 1));
      }},
     {"avgpool", "average pooling", kPool,
      [](Bench& b) {

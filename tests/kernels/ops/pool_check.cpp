@@ -1,5 +1,6 @@
 // Pooling of overlapping, adjacent and spaced windows, with remainders, ties and NaN.
 
+#include <functional>
 #include <limits>
 
 #include "tests/kernels/checks.h"
@@ -15,10 +16,11 @@ std::string text_of(const Pool2d& s) {
 const std::vector<Pool2d>& shapes() {
   static const std::vector<Pool2d> all = [] {
     std::vector<Pool2d> list = {
-        {1, 1, 1, 1, 1, 1, 1, 1},   {2, 26, 26, 32, 2, 2, 2, 2}, {2, 11, 11, 32, 2, 2, 2, 2},
-        {2, 13, 13, 7, 2, 2, 1, 1}, {3, 7, 9, 5, 3, 3, 2, 2},    {2, 8, 8, 3, 2, 3, 2, 3},
-        {2, 9, 9, 17, 2, 2, 3, 3},  {2, 6, 6, 4, 6, 6, 1, 1},    {2, 5, 6, 1, 1, 1, 2, 2},
-        {0, 4, 4, 3, 2, 2, 2, 2},   {2, 4, 4, 0, 2, 2, 2, 2},    {1, 10, 3, 100, 4, 1, 1, 1},
+        {1, 1, 1, 1, 1, 1, 1, 1},    {2, 26, 26, 32, 2, 2, 2, 2}, {2, 11, 11, 32, 2, 2, 2, 2},
+        {2, 13, 13, 7, 2, 2, 1, 1},  {3, 7, 9, 5, 3, 3, 2, 2},    {2, 8, 8, 3, 2, 3, 2, 3},
+        {2, 9, 9, 17, 2, 2, 3, 3},   {2, 6, 6, 4, 6, 6, 1, 1},    {2, 5, 6, 1, 1, 1, 2, 2},
+        {0, 4, 4, 3, 2, 2, 2, 2},    {2, 4, 4, 0, 2, 2, 2, 2},    {1, 10, 3, 100, 4, 1, 1, 1},
+        {2, 10, 11, 5, 9, 10, 1, 1},
     };
     Samples samples(70);
     while (list.size() < 40) {
@@ -42,8 +44,8 @@ int64_t y_count(const Pool2d& s) {
 // What picks one element of each window.
 struct Picks {
   std::string name;
-  void (Backend::*run)(const Pool2d& shape, const float* x, float* y, int32_t* index);
-  reference::Maxima (*expected)(const Pool2d& shape, const Values& x);
+  std::function<void(const Pool2d& shape, const float* x, float* y, int32_t* index)> run;
+  std::function<reference::Maxima(const Pool2d& shape, const Values& x)> expected;
 };
 
 void check_picked(Backend& backend, const Picks& picks, const Pool2d& s, const std::vector<float>& values,
@@ -51,7 +53,7 @@ void check_picked(Backend& backend, const Picks& picks, const Pool2d& s, const s
   const Input<float> x(backend, values);
   const Output<float> y(backend, y_count(s));
   const Output<int32_t> index(backend, y_count(s));
-  (backend.*picks.run)(s, x, y.data(), index.data());
+  picks.run(s, x, y.data(), index.data());
   const reference::Maxima expected = picks.expected(s, reference::widen(values));
   report.compare(picks.name + " " + text_of(s), y.take(report, picks.name), expected.values, 0.0);
   report.equal(picks.name + "'s index " + text_of(s), index.take(report, picks.name + "'s index"),
@@ -96,11 +98,32 @@ size_t source(const Pool2d& s, size_t to, int32_t index) {
 }  // namespace
 
 Report check_maxpool(Backend& backend) {
-  return check_picks(backend, {"maxpool", &Backend::maxpool, reference::maxpool}, 71);
+  return check_picks(
+      backend,
+      {"maxpool",
+       [&](const Pool2d& s, const float* x, float* y, int32_t* index) { backend.maxpool(s, x, y, index); },
+       reference::maxpool},
+      71);
 }
 
-Report check_medianpool(Backend& backend) {
-  return check_picks(backend, {"medianpool", &Backend::medianpool, reference::medianpool}, 76);
+// The smallest, a quarter of the way, the median and the largest.
+Report check_rankpool(Backend& backend) {
+  for (const int64_t quarters : {0, 1, 2, 4}) {
+    const auto rank = [quarters](const Pool2d& s) {
+      return (s.kh * s.kw - 1) * quarters / 4;
+    };
+    Report report = check_picks(backend,
+                                {fmt::format("rankpool at {} quarters", quarters),
+                                 [&](const Pool2d& s, const float* x, float* y, int32_t* index) {
+                                   backend.rankpool(s, rank(s), x, y, index);
+                                 },
+                                 [&](const Pool2d& s, const Values& x) {
+                                   return reference::rankpool(s, rank(s), x);
+                                 }},
+                                76);
+    if (!report.passed() || quarters == 4) return report;
+  }
+  return {};
 }
 
 Report check_maxpool_scatter(Backend& backend) {
