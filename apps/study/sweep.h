@@ -20,6 +20,9 @@ namespace caltrop {
 Table results_table(const std::vector<CellResult>& results);
 Table summary_table(const std::vector<SweepPoint>& points);
 
+// Of a norm. Rows: networks and attacks; columns: sizes. In bold the strongest attack on each network at each size.
+std::string latex_table(const std::vector<SweepPoint>& points, Norm norm, const std::string& version);
+
 // An Error where the study cannot be drawn: too many attacks of one norm for one figure, two attacks of one name.
 void check_sweep(const std::vector<StudyAttack>& attacks);
 

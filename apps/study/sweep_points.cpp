@@ -95,6 +95,16 @@ std::string SweepPoint::in_words() const {
   return ended ? fmt::format("{}, {}", bound(), counted(images, "image", "images")) : in_percent(robust);
 }
 
+SweepPlace place_of(const SweepPoint& p) {
+  return {p.dataset, p.network, p.norm};
+}
+std::vector<SweepPoint> points_at(const std::vector<SweepPoint>& points, const SweepPlace& place) {
+  std::vector<SweepPoint> some;
+  std::ranges::copy_if(points, std::back_inserter(some),
+                       [&](const SweepPoint& p) { return place_of(p) == place; });
+  return some;
+}
+
 int64_t Together::count() const {
   return std::ranges::count(robust, true);
 }

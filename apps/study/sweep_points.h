@@ -1,6 +1,7 @@
 // What a sweep measured, over the seeds: what its tables, curves and page show.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,25 @@ struct SweepPoint {
 };
 inline constexpr const char* kAllAttacks = "all";
 std::vector<SweepPoint> points_of(const std::vector<CellResult>& results);
+
+// A table or figure of its own.
+struct SweepPlace {
+  std::string dataset, network;
+  Norm norm;
+  bool operator==(const SweepPlace&) const = default;
+};
+SweepPlace place_of(const SweepPoint& point);
+std::vector<SweepPoint> points_at(const std::vector<SweepPoint>& points, const SweepPlace& place);
+
+// What `of` says of the points, each value once, in the order in which they first come.
+template <typename Value, typename Of>
+std::vector<Value> distinct(const std::vector<SweepPoint>& points, const Of& of) {
+  std::vector<Value> values;
+  for (const SweepPoint& p : points) {
+    if (std::ranges::find(values, of(p)) == values.end()) values.push_back(of(p));
+  }
+  return values;
+}
 
 // Robust under every attack of a norm at a size, for each of a cell's images.
 struct Together {

@@ -1,4 +1,4 @@
-// For people: LaTeX, security curves and the page of a sweep.
+// For people: security curves and the page of a sweep.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -10,7 +10,6 @@
 #include "apps/core/text_layout.h"
 #include "apps/report/attack_report.h"
 #include "apps/report/figure.h"
-#include "apps/report/latex.h"
 #include "apps/report/page.h"
 #include "apps/study/comparison.h"
 #include "apps/study/report.h"
@@ -19,30 +18,7 @@
 namespace caltrop {
 namespace {
 
-template <typename Value, typename Of>
-std::vector<Value> distinct(const std::vector<SweepPoint>& points, const Of& of) {
-  std::vector<Value> values;
-  for (const SweepPoint& p : points) {
-    if (std::ranges::find(values, of(p)) == values.end()) values.push_back(of(p));
-  }
-  return values;
-}
-
-struct Place {
-  std::string dataset, network;
-  Norm norm;
-  bool operator==(const Place&) const = default;
-};
-Place place_of(const SweepPoint& p) {
-  return {p.dataset, p.network, p.norm};
-}
-std::vector<SweepPoint> at(const std::vector<SweepPoint>& points, const Place& place) {
-  std::vector<SweepPoint> some;
-  std::ranges::copy_if(points, std::back_inserter(some),
-                       [&](const SweepPoint& p) { return place_of(p) == place; });
-  return some;
-}
-std::string title_of(const Place& place) {
+std::string title_of(const SweepPlace& place) {
   return fmt::format("{} on {}, {}", place.network, place.dataset, norm_title(place.norm));
 }
 
@@ -54,7 +30,7 @@ size_t seeds_of(const std::vector<SweepPoint>& points) {
 
 // Robust accuracy by size, one curve for each attack. Each begins at the clean accuracy. Nothing where every attack ended
 // early at every size.
-std::optional<Figure> security_curve(const Place& place, const std::vector<SweepPoint>& points) {
+std::optional<Figure> security_curve(const SweepPlace& place, const std::vector<SweepPoint>& points) {
   const auto whole = std::ranges::find(points, false, &SweepPoint::ended);
   if (whole == points.end()) return std::nullopt;
   const SweepPoint& first = *whole;
@@ -82,66 +58,6 @@ std::optional<Figure> security_curve(const Place& place, const std::vector<Sweep
     for (const SweepPoint& p : curve) series.add(static_cast<double>(p.eps), measured(p.robust, images));
   }
   return figure;
-}
-
-std::string latex_bound(const SweepPoint& point) {
-  const std::string least = fmt::format("\\geq {:g}", 100 * point.until.value_or(0));
-  if (point.reached == point.seeds) return least;
-  return point.reached == 0 ? fmt::format("< {:g}", 100 * point.until.value_or(0))
-                            : fmt::format("{}\\ \\mathrm{{of}}\\ {}\\ {}", point.reached, point.seeds, least);
-}
-
-std::string latex_size(const std::string& asked) {
-  return fmt::format("$\\epsilon={}$", latex_text(asked));
-}
-
-// Rows: networks and attacks; columns: sizes. In bold the strongest attack on each network at each size.
-std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std::string& version) {
-  std::vector<SweepPoint> points;
-  std::ranges::copy_if(all, std::back_inserter(points), [&](const SweepPoint& p) { return p.norm == norm; });
-  const auto datasets = distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; });
-  std::vector<float> sizes = distinct<float>(points, [](const SweepPoint& p) { return p.eps; });
-  std::ranges::sort(sizes);
-  LatexTable table{
-      .comment = fmt::format(
-          "Robust accuracy in %, {}, mean and standard deviation over seeds; in bold the strongest attack "
-          "of\neach network and size{}. \\usepackage{{booktabs}}. Made by caltrop {}.",
-          norm_title(norm),
-          std::ranges::any_of(points, &SweepPoint::ended)
-              ? "; >= and <: as much as an attack that ended early decided"
-              : "",
-          version),
-      .words = {"Network", "Attack"},
-      .numbers = {"clean"}};
-  if (datasets.size() > 1) table.words.insert(table.words.begin(), "Data");
-  for (const float eps : sizes)
-    table.numbers.push_back(latex_size(std::ranges::find(points, eps, &SweepPoint::eps)->asked));
-  for (const Place& place : distinct<Place>(points, place_of)) {
-    const std::vector<SweepPoint> here = at(points, place);
-    bool first = true;
-    for (const std::string& attack :
-         distinct<std::string>(here, [](const SweepPoint& p) { return p.attack; })) {
-      LatexRow row{.words = {place.network, attack}, .numbers = {{here[0].clean}}, .begins_group = first};
-      if (datasets.size() > 1) row.words.insert(row.words.begin(), place.dataset);
-      for (const float eps : sizes) {
-        LatexNumber number;
-        double strongest = 1;
-        for (const SweepPoint& p : here) {
-          if (p.eps != eps) continue;
-          if (p.attack == attack && p.ended) number.bound = latex_bound(p);
-          if (p.ended) strongest = -1;  // it may be the strongest
-          if (p.ended) continue;
-          if (p.attack == attack) number.value = p.robust;
-          if (p.attack != kAllAttacks) strongest = std::min(strongest, p.robust.mean);
-        }
-        number.best = number.value && attack != kAllAttacks && number.value->mean <= strongest;
-        row.numbers.push_back(number);
-      }
-      table.rows.push_back(std::move(row));
-      first = false;
-    }
-  }
-  return latex_of(table);
 }
 
 // For people: a row for each attack, a column for each size.
@@ -239,8 +155,8 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
   Json sections = Json::array();
   const int64_t planned = results.at(0).planned();
   int64_t number = 0;
-  for (const Place& here : distinct<Place>(points, place_of)) {
-    const std::vector<SweepPoint> some = at(points, here);
+  for (const SweepPlace& here : distinct<SweepPlace>(points, place_of)) {
+    const std::vector<SweepPoint> some = points_at(points, here);
     const std::optional<Figure> figure = security_curve(here, some);
     const std::string stem =
         fmt::format("curve-{}{}-{}", several ? here.dataset + "-" : "", here.network, to_string(here.norm));
