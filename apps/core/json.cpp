@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
+#include <vector>
 
 #include "engine/text.h"
 
@@ -22,8 +24,21 @@ Json read_json(const std::filesystem::path& path) {
   std::error_code error;
   if (!stream || std::filesystem::is_directory(path, error)) fail("cannot read {}", path.string());
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  // Of two equal keys the library would take the last without a word.
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  std::string twice;
+  const auto once = [&](int /*depth*/, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    const bool again =
+        event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second;
+    if (again && twice.empty()) twice = value.get<std::string>();
+    return true;
+  };
   try {
-    return Json::parse(text);
+    Json json = Json::parse(text, once);
+    if (!twice.empty()) fail("{}: the key '{}' comes twice in one object", path.string(), shown(twice));
+    return json;
   } catch (const Json::parse_error& problem) {
     const std::string_view before = std::string_view(text).substr(0, problem.byte > 0 ? problem.byte - 1 : 0);
     const size_t line_begin = before.rfind('\n') + 1;  // 0 where there is none

@@ -330,6 +330,7 @@ TEST_SUITE("apps") {
     };
     refused("study/1", "study/2", "expected the schema study/1");
     refused("\"seeds\"", "\"sedes\"", "unknown option --sedes");
+    refused("\"seeds\": 2", "\"seeds\": 2, \"seeds\": 3", "the key 'seeds' comes twice in one object");
     refused("\"seeds\": 2", "\"seeds\": 0", "--seeds: expected a whole number from 1");
     refused("[0.2, 1]", "[0.2, 2]", "--shares: expected a number above 0 and at most 1");
     refused("[0.2, 1]", "{}", "shares: expected a value or a list");
