@@ -165,6 +165,7 @@ TEST_SUITE("defense") {
     const Fates alone = attack_defended(bare, test, 10, adaptive, watch)[1].exact,
                 unaware = attack_defended(cleaned, test, 10, adaptive, watch, true)[1].exact,
                 aware = attack_defended(cleaned, test, 10, adaptive, watch)[1].exact;
+    CHECK(alone.right < 10);
     CHECK(unaware.right >= alone.right + 30);
     CHECK(aware.right < unaware.right);
     // A study's attacker who sees the network alone is judged by the defence as well.
