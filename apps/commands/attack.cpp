@@ -136,6 +136,8 @@ void run(AttackCommand& options, const Flags& flags) {
   const AttackOptions& attack = chosen.options;
   choose_draws(options, attack);
   check_job(options.job, attack.kind);
+  if (attack.targeted && attack.predicted_labels)
+    usage_error("--labels predicted is for untargeted attacks: with targets the labels are not read");
   options.eps = chosen.asked;
   const std::vector<float> sizes = {chosen.eps};
   Backend& backend = open_backend(options.common, console);

@@ -41,8 +41,8 @@ std::vector<int32_t> read_targets(const std::string& path, std::span<const int64
   if (is_npy(bytes)) {
     const NpyArray array = parse_npy(bytes, path);
     if (array.shape != std::vector<int64_t>{static_cast<int64_t>(rows.size())})
-      fail("{}: expected a class for each of {} images, got an array of {} in {} dimensions", path,
-           rows.size(), array.size(), array.shape.size());
+      fail("{}: expected a class for each of {} images, got an array of shape ({})", path, rows.size(),
+           fmt::join(array.shape, ","));
     wanted = integers_of(array, path);
   } else {
     const auto arrays = read_npz(path);

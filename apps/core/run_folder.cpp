@@ -82,27 +82,36 @@ bool has_changed(const Json& before, const Json& now, const std::string& place) 
   return before.value(at, Json()) != now.value(at, Json());
 }
 
-// --config repeats a run, so data and weights must be those that it records, unless flags given beside it
+// The flag whose file the fingerprint `key` among the inputs is of: --target-file of "target_file_crc32".
+std::string flag_of_input(std::string key) {
+  key.resize(key.find("_crc32"));
+  std::ranges::replace(key, '_', '-');
+  return key;
+}
+
+// --config repeats a run, so images and files must be those that it records, unless flags given beside it
 // choose others.
 void expect_same_inputs(const Flags& flags, const Json& now) {
-  struct Fact {
-    const char *key, *words;
-    std::vector<std::string> chosen_by;
-  };
-  static const std::vector<Fact> facts = {
-      {"data",
-       "images",
-       {"dataset", "split", "split-seed", "image-size", "limit", "subset", "indices", "offset", "data-dir"}},
-      {"inputs", "weights", {"weights"}}};
   if (!flags.on_command_line("config")) return;  // --resume compares whole runs
-  const Json& before = flags.config_facts();
-  for (const Fact& fact : facts) {
-    if (!before.is_object() || !before.contains(fact.key) || !now.contains(fact.key)) continue;
-    const bool chosen = std::any_of(fact.chosen_by.begin(), fact.chosen_by.end(),
-                                    [&](const std::string& flag) { return flags.on_command_line(flag); });
-    if (chosen || before[fact.key] == now[fact.key]) continue;
+  const auto compare = [&](const Json& was, const Json& is, const std::string& words,
+                           const std::vector<std::string>& chosen_by) {
+    const bool chosen =
+        std::ranges::any_of(chosen_by, [&](const std::string& flag) { return flags.on_command_line(flag); });
+    if (chosen || was.is_null() || is.is_null() || was == is) return;
     fail("--config: that run had other {}: it recorded {}, here they are {}; give --{} to choose them anew",
-         fact.words, short_text(before[fact.key]), short_text(now[fact.key]), fact.chosen_by[0]);
+         words, short_text(was), short_text(is), chosen_by[0]);
+  };
+  const auto fact = [](const Json& facts, const char* key) {
+    return facts.is_object() ? facts.value(key, Json()) : Json();
+  };
+  const Json& before = flags.config_facts();
+  compare(
+      fact(before, "data"), fact(now, "data"), "images",
+      {"dataset", "split", "split-seed", "image-size", "limit", "subset", "indices", "offset", "data-dir"});
+  const Json were = fact(before, "inputs"), are = fact(now, "inputs");
+  for (const auto& [key, is] : are.items()) {
+    const std::string flag = flag_of_input(key);
+    compare(fact(were, key.c_str()), is, flag == "weights" ? flag : "contents of --" + flag, {flag});
   }
 }
 

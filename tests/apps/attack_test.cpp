@@ -71,6 +71,7 @@ TEST_SUITE("apps") {
         {{"fab-t", "--target-file", "t.npy"}, "--target-file does not fit fab-t"},
         {{"apgd-t", "--target-file", "t.npy"}, "--target-file does not fit apgd-t"},
         {{"fgsm", "--norm", "l1", "--random-start", "yes"}, "--random-start must be off under the norm l1"},
+        {{"cw", "--target", "3", "--labels", "predicted"}, "--labels predicted is for untargeted attacks"},
         {{"cw", "--start", "s.npy"}, "--start is for attacks that can begin anywhere"}};
     for (const Case& wrong : refused) {
       std::vector<std::string> words = {"attack", "--weights", "nowhere.safetensors", "--out", "never"};

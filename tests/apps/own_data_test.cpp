@@ -173,7 +173,7 @@ TEST_SUITE("apps") {
     place.write("start.npy", npy_of("<f4", "(7, 28, 28, 1)", std::string(7 * 784 * 4, '\0')));
     refused({"--start", "start.npy"}, "expected an array (8,28,28,1), got (7,28,28,1)");
     place.write("targets.npy", npy_of("<i8", "(3,)", std::string(24, '\0')));
-    refused({"--target-file", "targets.npy"}, "expected a class for each of 8 images, got an array of 3");
+    refused({"--target-file", "targets.npy"}, "expected a class for each of 8 images, got an array of shape (3)");
     std::vector<std::string> square = {"attack", "square",  "--limit",
                                        "3",      "--start", "first/adversarial.npz"};
     const Outcome no = place.attack(square);

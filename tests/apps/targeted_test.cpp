@@ -235,6 +235,21 @@ TEST_SUITE("apps") {
       const double grey = set.x[at * 784] / 255.0 + static_cast<double>(set.delta_of(i)[0]);
       CHECK(grey == doctest::Approx(0.3 + 0.02 * static_cast<double>(set.index[at])).epsilon(1e-4));
     }
+    // A run is repeated with the files that it read, or with those that are given anew.
+    const auto repeated = [&](const std::vector<std::string>& more) {
+      std::vector<std::string> words = {"attack", "--config", "each/config.json",
+                                        "--out",  "again",    "--quiet"};
+      words.insert(words.end(), more.begin(), more.end());
+      REQUIRE(place.shell("rm -rf again").status == 0);
+      return place.caltrop(words);
+    };
+    CHECK(repeated({}).status == 0);
+    npy("targets.npy", "<i8", "(20,)", bytes_of(std::vector<int64_t>(20, 4)));
+    CHECK(
+        repeated({}).error.starts_with("caltrop: --config: that run had other contents of --target-file: "));
+    CHECK(repeated({"--target-file", "targets.npy"}).status == 0);
+    CHECK(repeated({"--target", "3"}).status == 0);
+    CHECK(place.read("again/adversarial.npz") == one.at("adversarial.npz"));
     // A set that holds the attacked images alone begins as well.
     start[11] = "one/adversarial.npz";
     CHECK(place.attack(with({"--target", "3", "--out", "on"})).status == 0);
