@@ -43,7 +43,7 @@ Figure leaking(const KimStudy& study) {
                 .y_label = "accuracy",
                 .note = fmt::format("{} images under FGSM, {} under PGD; {}", study.images(clean_accuracy()),
                                     study.images(under_attack(kPgd, kStrongSizes[0])), note_of(study))};
-  for (const std::string& arm : {kControl, kAdversarial, kMasking}) {
+  for (const std::string& arm : {kControl, kAdversarial, kDistillation, kMasking}) {
     for (const std::string& attack : {kFgsm, kPgd}) {
       Series& series = figure.series.emplace_back(Series{fmt::format("{}, {}", arm, upper(attack))});
       series.add(0, shown_mean(study, arm, clean_accuracy()));
