@@ -20,6 +20,7 @@ StudyAttack study_attack(const std::string& name, const std::string& attack,
   add_attack_flags(flags, values);
   add_suite_flags(flags, values);
   flags.integer("eot", result.draws, 1, 255, "N", "draws of a random classifier");
+  flags.toggle("unaware", result.unaware, "by an attacker who does not know the defence");
   std::vector<std::string> arguments = {attack};
   for (const std::string& word : words) arguments.push_back("--" + word);
   const bool own =

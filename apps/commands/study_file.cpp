@@ -224,9 +224,13 @@ StudyFile read_study(const Json& json, const std::string& file, int64_t seed) {
     const bool defended = std::ranges::any_of(study.networks, [](const StudyNetwork& one) {
       return !std::ranges::all_of(one.trainings, &StudyTraining::plain);
     });
-    for (const StudyAttack& attack : study.attacks)
+    for (const StudyAttack& attack : study.attacks) {
       if (attack.draws > 1 && !defended)
         fail("{}: --eot averages over what is random, and no network is trained by a defence", attack.name);
+      if (attack.unaware && !defended)
+        fail("{}: --unaware is of a defence that an attacker may know, and no network is trained by one",
+             attack.name);
+    }
     for (size_t k = 0; k < study.networks.size(); ++k) {
       for (size_t j = 0; j < k; ++j)
         if (study.networks[j].name == study.networks[k].name)

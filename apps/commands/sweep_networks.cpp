@@ -75,9 +75,13 @@ Crossed read_crossed(CrossedOptions& options) {
   for (const std::string& text : options.attacks)
     crossed.attacks.push_back(parse_attack_spec(text, options.norm, options.sizes));
   check_sweep(crossed.attacks);
-  for (const StudyAttack& attack : crossed.attacks)
+  for (const StudyAttack& attack : crossed.attacks) {
     if (attack.draws > 1)
       usage_error("{}: --eot averages over what is random, and networks of files are not", attack.name);
+    if (attack.unaware)
+      usage_error("{}: --unaware is of a defence that an attacker may know, and networks of files are none",
+                  attack.name);
+  }
   crossed.files = named_files(options.weights);
   for (size_t k = 0; k < crossed.files.size(); ++k)
     options.weights[k] = crossed.files[k].name + "=" + crossed.files[k].file;

@@ -39,7 +39,7 @@ constexpr const char* kBeside = R"({
                 "train": ["plain:epochs=1", "ape-gan:attacks=fgsm:epochs=1:width=2"]},
                {"name": "watched", "arch": "conv 2 3x3 | relu | maxpool 4 | flatten | dense 10", "train_images": 100,
                 "train": ["plain:epochs=1", {"defence": "filter-statistics", "attacks": "fgsm", "false_alarms": 0.1}]}],
-  "eps": [0.2], "attacks": ["fgsm"]})";
+  "eps": [0.2], "attacks": ["fgsm", {"name": "blind", "attack": "fgsm", "unaware": true}]})";
 
 // Runs study.json into the folder `out`, which must succeed; its files.
 Files study_in(const Workplace& place, const std::string& out, const std::vector<std::string>& more) {
@@ -66,6 +66,12 @@ TEST_SUITE("apps") {
     CHECK(Json::parse(whole.at("mnist-watched-seed-0-trained.json"))["detects"] == true);
     for (const char* name : {"cleaned", "watched"}) {
       CAPTURE(name);
+      const Json attacks =
+          Json::parse(whole.at(fmt::format("mnist-{}-seed-0-attacks.json", name)))["attacks"];
+      REQUIRE(attacks.size() == 2);
+      CHECK((attacks[0]["about"].value("unaware", false) == false && attacks[1]["about"]["unaware"] == true));
+      CHECK(attacks[0]["sizes"] != attacks[1]["sizes"]);
+      CHECK(attacks[0]["clean_correct"] == attacks[1]["clean_correct"]);  // the defence judges both
       REQUIRE(
           place.shell(fmt::format("cp -r whole {0} && rm {0}/mnist-{0}-seed-0-attacks.json", name)).status ==
           0);
@@ -343,6 +349,7 @@ TEST_SUITE("apps") {
     refused("\"steps\": 2", "\"until_robust\": 2",
             "attacks[1]: --until-robust: expected a number of at least 0 and at most 1");
     refused("\"steps\": 2", "\"eot\": 5", "PGD: --eot averages over what is random");
+    refused("\"steps\": 2", "\"unaware\": true", "PGD: --unaware is of a defence that an attacker may know");
     refused("\"epochs\": 1", "\"epochs\": 1, \"layout\": \"torch\"", "networks[0]: layout: it is of weights");
     refused("\"name\": \"given\"", "\"name\": \"given\", \"epochs\": 3",
             "networks[1]: --weights excludes --epochs");
