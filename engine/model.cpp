@@ -83,15 +83,32 @@ Activation fused(const ActivationSpec& activation) {
   return activation.kind == ActivationKind::relu ? Activation::relu : Activation::gelu;
 }
 
-// The end of what one fused op can take along, from `first` on. Batch norm after a convolution is a part of it in
-// evaluation alone, where its numbers stand fixed.
+bool is_pooled(const ConvBlockOptions& block) {
+  return block.pool_h * block.pool_w > 1;
+}
+
+bool is_add(const LayerSpec& layer) {
+  const auto* branch = std::get_if<BranchSpec>(&layer);
+  return branch && branch->point == BranchPoint::add;
+}
+
+// The end of what one fused op can take along, from `first` on: a convolution its batch norm (in evaluation alone, where
+// its numbers stand fixed), the sum that ends a residual block, the activation, and where nothing was added the pool.
 size_t block_end(const std::vector<LayerSpec>& layers, size_t first, bool fuse_convolutions) {
   const bool conv = std::holds_alternative<ConvSpec>(layers[first]) && fuse_convolutions;
   size_t last = first + 1;
+  const auto take = [&](bool fits) {
+    last += fits ? 1 : 0;
+    return fits;
+  };
+  const auto next = [&](const auto& fits) {
+    return last < layers.size() && fits(layers[last]);
+  };
   if (!conv && !std::holds_alternative<DenseSpec>(layers[first])) return last;
-  if (conv && last < layers.size() && std::holds_alternative<BatchNormSpec>(layers[last])) ++last;
-  if (last < layers.size() && block_activation(layers[last])) ++last;
-  if (conv && last < layers.size() && block_pool(layers[last])) ++last;
+  take(conv && next([](const LayerSpec& l) { return std::holds_alternative<BatchNormSpec>(l); }));
+  const bool adds = take(conv && next(is_add));
+  take(next([](const LayerSpec& l) { return block_activation(l) != nullptr; }));
+  take(conv && !adds && next([](const LayerSpec& l) { return block_pool(l) != nullptr; }));
   return last;
 }
 
@@ -182,22 +199,29 @@ Tensor Model::run_steps(size_t first, size_t last, const Tensor& x, const Forwar
   // result.
   std::vector<Tensor> aside;
   Tensor y = x;
+  const auto joined = [&aside] {
+    const Tensor other = aside.back();
+    aside.pop_back();
+    return other;
+  };
+  const auto run = [&](size_t layer) {
+    const auto* branch = std::get_if<BranchSpec>(&architecture_.layers[layer]);
+    if (!branch) {
+      y = run_layer(layer, y, options);
+    } else if (branch->point == BranchPoint::residual) {
+      aside.push_back(y);
+    } else if (branch->point == BranchPoint::shortcut) {
+      std::swap(y, aside.back());
+    } else {
+      y = joined() + y;
+    }
+  };
   for (size_t k = first; k < last; ++k) {
     const Step& step = steps_[k];
-    if (const auto* branch = std::get_if<BranchSpec>(&architecture_.layers[step.first])) {
-      if (branch->point == BranchPoint::residual) {
-        aside.push_back(y);
-      } else if (branch->point == BranchPoint::shortcut) {
-        std::swap(y, aside.back());
-      } else {
-        y = aside.back() + y;
-        aside.pop_back();
-      }
-    } else if (options.fuse && !options.convolutions && step.last > step.first + 1 &&
-               !(options.training && batch_norm_of(step))) {
-      y = run_block(step, y, options);
+    if (options.fuse && !options.convolutions && step.last > step.first + 1) {
+      y = run_block(step, y, adds(step) ? joined() : Tensor(), options);
     } else {
-      for (size_t layer = step.first; layer < step.last; ++layer) y = run_layer(layer, y, options);
+      for (size_t layer = step.first; layer < step.last; ++layer) run(layer);
     }
   }
   return y;
@@ -220,11 +244,17 @@ ConvBlockOptions Model::block_options(const Step& step) const {
 
 std::optional<Model::FirstBlock> Model::first_block() const {
   const Step& step = steps_[0];
-  if (!std::holds_alternative<ConvSpec>(architecture_.layers[step.first]) || step.last == step.first + 1) {
+  if (!std::holds_alternative<ConvSpec>(architecture_.layers[step.first]) || step.last == step.first + 1)
     return std::nullopt;
-  }
+  const ConvBlockOptions block = block_options(step);
+  if (!is_pooled(block)) return std::nullopt;
   const BlockWeights filters = block_weights(step, {});
-  return FirstBlock{filters.w, filters.bias, block_options(step)};
+  return FirstBlock{filters.w, filters.bias, block};
+}
+
+bool Model::adds(const Step& step) const {
+  return std::any_of(architecture_.layers.begin() + static_cast<std::ptrdiff_t>(step.first),
+                     architecture_.layers.begin() + static_cast<std::ptrdiff_t>(step.last), is_add);
 }
 
 const BatchNormSpec* Model::batch_norm_of(const Step& step) const {
@@ -243,20 +273,31 @@ BlockWeights Model::block_weights(const Step& step, const ForwardOptions& option
   return {weight * scale, (bias - tensor(k, "running_mean", options)) * scale + tensor(k, "bias", options)};
 }
 
-Tensor Model::run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const {
+Tensor Model::run_block(const Step& step, const Tensor& x, const Tensor& residual,
+                        const ForwardOptions& options) const {
+  if (options.training && batch_norm_of(step)) {
+    // Batch norm by the moments of the batch takes along what stands behind it, up to relu.
+    size_t k = step.first;
+    const Tensor z = run_layer(k++, x, options);
+    const bool with_relu = block_options(step).activation == Activation::relu;
+    Tensor y = run_batch_norm(k++, z, options, with_relu ? Activation::relu : Activation::none, residual);
+    for (k += (residual ? 1 : 0) + (with_relu ? 1 : 0); k < step.last; ++k) y = run_layer(k, y, options);
+    return y;
+  }
   const BlockWeights filters = block_weights(step, options);
   if (std::holds_alternative<DenseSpec>(architecture_.layers[step.first])) {
     return dense(x, filters.w, filters.bias, fused(*block_activation(architecture_.layers[step.first + 1])));
   }
-  return conv_block(x, filters.w, filters.bias, block_options(step));
+  const ConvBlockOptions block = block_options(step);
+  if (is_pooled(block)) return conv_block(x, filters.w, filters.bias, block);
+  return conv2d(x, filters.w, filters.bias, block.conv, block.activation, residual);
 }
 
 Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options) const {
   const LayerSpec& layer = architecture_.layers[k];
   if (const auto* conv = std::get_if<ConvSpec>(&layer)) {
-    const Tensor y =
-        conv2d(x, tensor(k, "weight", options), {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w}) +
-        tensor(k, "bias", options);
+    const Tensor y = conv2d(x, tensor(k, "weight", options), tensor(k, "bias", options),
+                            {conv->stride_h, conv->stride_w, conv->pad_h, conv->pad_w});
     if (options.convolutions) options.convolutions->push_back(y);
     return y;
   }
@@ -278,7 +319,7 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
   if (std::holds_alternative<DenseSpec>(layer))
     return dense(x, tensor(k, "weight", options), tensor(k, "bias", options));
   if (const auto* activation = std::get_if<ActivationSpec>(&layer)) return activate(*activation, x);
-  if (const auto* norm = std::get_if<BatchNormSpec>(&layer)) return run_batch_norm(k, *norm, x, options);
+  if (std::holds_alternative<BatchNormSpec>(layer)) return run_batch_norm(k, x, options);
   if (const auto* drop = std::get_if<DropoutSpec>(&layer)) {
     if (!options.training || drop->probability == 0.0f) return x;
     // 2^32 updates of 2^16 layers: no two masks of a run share a stream.
@@ -308,12 +349,13 @@ Tensor Model::run_denoise(size_t k, const DenoiseSpec& spec, const Tensor& x,
   return x + reshape(matmul(pixels, tensor(k, "weight", options), false, true), x.shape());
 }
 
-Tensor Model::run_batch_norm(size_t k, const BatchNormSpec& spec, const Tensor& x,
-                             const ForwardOptions& options) const {
+Tensor Model::run_batch_norm(size_t k, const Tensor& x, const ForwardOptions& options, Activation activation,
+                             const Tensor& residual) const {
+  const auto& spec = std::get<BatchNormSpec>(architecture_.layers[k]);
   const Tensor &mean = tensor(k, "running_mean", options), &variance = tensor(k, "running_var", options);
   const Tensor &weight = tensor(k, "weight", options), &bias = tensor(k, "bias", options);
   if (!options.training) return batch_norm(x, mean, variance, weight, bias, spec.epsilon);
-  const BatchNormed batch = batch_norm(x, weight, bias, spec.epsilon);
+  const BatchNormed batch = batch_norm(x, weight, bias, spec.epsilon, activation, residual);
   {
     // The running variance takes the unbiased estimate, as in PyTorch.
     const NoGrad values_only;

@@ -55,7 +55,7 @@ class Model {
   // What the last layer takes, (n, features): its penultimate activations, flattened.
   Tensor features(const Tensor& x) const;
 
-  // The convolution block that the network begins with: several networks that see the same images can compute
+  // The pooled convolution block that the network begins with: several networks that see the same images can compute
   // theirs together (engine/inference.h, forward_together). Nothing where it begins otherwise.
   struct FirstBlock {
     Tensor weight, bias;
@@ -89,14 +89,18 @@ class Model {
   };
   const Tensor& tensor(size_t layer, const char* name, const ForwardOptions& options) const;
   ConvBlockOptions block_options(const Step& step) const;
+  bool adds(const Step& step) const;                           // whether it ends a residual block
   const BatchNormSpec* batch_norm_of(const Step& step) const;  // or null
   BlockWeights block_weights(const Step& step, const ForwardOptions& options) const;
   // Steps [first, last) of steps_.
   Tensor run_steps(size_t first, size_t last, const Tensor& x, const ForwardOptions& options) const;
-  Tensor run_block(const Step& step, const Tensor& x, const ForwardOptions& options) const;
+  // `residual` is what the step's `add` adds; absent where it has none.
+  Tensor run_block(const Step& step, const Tensor& x, const Tensor& residual,
+                   const ForwardOptions& options) const;
   Tensor run_layer(size_t layer, const Tensor& x, const ForwardOptions& options) const;
-  Tensor run_batch_norm(size_t layer, const BatchNormSpec& spec, const Tensor& x,
-                        const ForwardOptions& options) const;
+  // Activation and residual: in training.
+  Tensor run_batch_norm(size_t layer, const Tensor& x, const ForwardOptions& options,
+                        Activation activation = Activation::none, const Tensor& residual = {}) const;
   Tensor run_denoise(size_t layer, const DenoiseSpec& spec, const Tensor& x,
                      const ForwardOptions& options) const;
 

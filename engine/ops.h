@@ -16,6 +16,7 @@ Tensor operator/(const Tensor& a, const Tensor& b);
 Tensor maximum(const Tensor& a, const Tensor& b);  // on a tie the gradient goes to a
 Tensor greater(const Tensor& a, const Tensor& b);  // 1 or 0; no gradient
 Tensor equal(const Tensor& a, const Tensor& b);    // 1 or 0; no gradient
+Tensor gate(const Tensor& a, const Tensor& b);     // a where b > 0, else 0; no gradient to b
 // a where mask is not 0, else b. What is not chosen may be NaN. No gradient to the mask.
 Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b);
 Tensor operator+(const Tensor& a, float b);
@@ -68,6 +69,9 @@ struct ConvOptions {
 };
 // x (n,h,w,cin), w (kh,kw,cin,cout) -> (n,oh,ow,cout). The adjoints take the shape they produce.
 Tensor conv2d(const Tensor& x, const Tensor& w, const ConvOptions& options = {});
+// activation(conv2d(x, w) + bias + residual) in one pass; bias (cout), residual of the result's shape or absent.
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
+              Activation activation = Activation::none, const Tensor& residual = {});
 Tensor conv2d_dinput(const Tensor& g, const Tensor& w, const Shape& x_shape, const ConvOptions& options);
 Tensor conv2d_dweight(const Tensor& x, const Tensor& g, const Shape& w_shape, const ConvOptions& options);
 
@@ -120,7 +124,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, c
 struct BatchNormed {
   Tensor y, mean, variance;
 };
-BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon);
+// A residual (of the shape of x, or absent) is added to y, and relu may follow, in the same passes.
+BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+                       Activation activation = Activation::none, const Tensor& residual = {});
 
 // Each element kept with probability 1 - p and scaled by 1 / (1 - p); the mask is a function of (seed,
 // stream).

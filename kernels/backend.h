@@ -67,6 +67,7 @@ enum class Binary : uint8_t {
   maximum,  // the larger; on a tie, or where one is NaN, the first
   greater,  // 1 where a > b, else 0
   equal,    // 1 where a == b, else 0
+  gate,     // a where b > 0, else 0: relu's gradient a, given its output b
 };
 
 // Activations that convolution blocks and matrix products fuse; any other runs as an op of its own.
@@ -75,6 +76,13 @@ enum class Activation : uint8_t { none, relu, gelu };
 // What a matrix product does with its sums before it stores them: activation(sum + bias[column]).
 struct Epilogue {
   const float* bias = nullptr;  // may be null
+  Activation activation = Activation::none;
+};
+
+// What a convolution does with its sums before it stores them: activation(sum + bias[channel] + residual[output]).
+struct ConvEpilogue {
+  const float* bias = nullptr;      // (cout); may be null
+  const float* residual = nullptr;  // (n,out_h,out_w,cout), what another branch adds; may be null
   Activation activation = Activation::none;
 };
 
@@ -123,6 +131,7 @@ inline constexpr size_t kMostNetworks = 8;  // that are computed together, or vo
 struct BatchNorm {
   int64_t rows, channels;
   float epsilon;
+  Activation activation = Activation::none;  // none or relu
 };
 
 enum class Norm : uint8_t { linf, l2, l1 };
@@ -227,8 +236,10 @@ class Backend {
   virtual void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
                             const float* a, const float* b, float* c) = 0;
 
-  // Convolution and its two adjoints: each is bilinear and they are one another's derivatives.
-  virtual void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) = 0;
+  // Convolution, then its epilogue, and its two adjoints: without the epilogue each is bilinear and they are one
+  // another's derivatives.
+  virtual void conv2d(const Conv2d& shape, const float* x, const float* w, float* y,
+                      const ConvEpilogue& epilogue) = 0;
   virtual void conv2d_dinput(const Conv2d& shape, const float* g, const float* w, float* dx) = 0;
   virtual void conv2d_dweight(const Conv2d& shape, const float* x, const float* g, float* dw) = 0;
 
@@ -257,17 +268,18 @@ class Backend {
   virtual void conv_block_dweight(const ConvBlock& block, const float* x, const float* g,
                                   const uint8_t* winner, const float* slope, float* dw, float* dbias) = 0;
 
-  // mean and variance (biased) of each channel over all rows, and y = (x - mean) / sqrt(variance + epsilon) * weight
-  // + bias. Here a row of y depends on all rows of x. A channel with a NaN or an infinity has NaN for its moments
-  // and its y; one row has variance 0; no rows have moments that are NaN.
+  // mean and variance (biased) of each channel over all rows, and y = activation((x - mean) / sqrt(variance + epsilon)
+  // * weight + bias + residual); residual (rows, channels) may be null. Here a row of y depends on all rows of x. A
+  // channel with a NaN or an infinity has NaN for its moments and its y; one row has variance 0; no rows have moments
+  // that are NaN.
   virtual void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
-                          float* y, float* mean, float* variance) = 0;
-  // The gradient of that y, given its moments. With d = x - mean and s = 1 / sqrt(variance + epsilon), for each
-  // channel: dbias = sum of g; dweight = s * sum of g d; dx = weight s (g - dbias / rows - d s dweight / rows).
-  // Each of dx, dweight and dbias may be null.
+                          const float* residual, float* y, float* mean, float* variance) = 0;
+  // The gradient of that y, given its moments. Under relu, g counts as 0 where y is not above 0; else y may be null.
+  // With d = x - mean and s = 1 / sqrt(variance + epsilon), for each channel: dbias = sum of g; dweight = s * sum of
+  // g d; dx = weight s (g - dbias / rows - d s dweight / rows); dresidual = g. Each of them may be null.
   virtual void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean,
-                                   const float* variance, const float* weight, const float* g, float* dx,
-                                   float* dweight, float* dbias) = 0;
+                                   const float* variance, const float* weight, const float* y, const float* g,
+                                   float* dx, float* dweight, float* dbias, float* dresidual) = 0;
 
   // Rows of `cols` logits; of a row with a NaN all results are NaN.
   virtual void softmax(int64_t rows, int64_t cols, const float* x, float* y) = 0;

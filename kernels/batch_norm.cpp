@@ -1,7 +1,8 @@
 // Batch norm over the rows of a (rows, channels) array, and its gradient.
 //
 // Bound by memory, so what counts is how often x passes: forward twice (moments, then y), backward twice (sums, then
-// dx). Channels are neighbours in memory and vectors go along them. Few channels make short vectors, so as many whole
+// dx). A residual sum and relu ride along: the pass for y reads and applies them, that for the sums leaves the gradient
+// that relu lets through for the one for dx. Channels are neighbours in memory and vectors go along them. Few channels make short vectors, so as many whole
 // rows as fill 64 floats are one line; column j of a line belongs to channel j % channels. A block of 128 lines is
 // one task: it stays in the cache while its mean is taken and then the deviations from it, which costs no second
 // pass and loses no digits, however far the mean is from zero. Blocks are merged in double, in their order (Chan,
@@ -18,7 +19,7 @@
 #define HWY_TARGET_INCLUDE "kernels/batch_norm.cpp"
 #include <hwy/foreach_target.h>
 //
-#include "kernels/tile-inl.h"
+#include "kernels/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
@@ -52,9 +53,29 @@ void column_sums(const float* x, int64_t line, int64_t lines, int64_t rest, int6
   for (int64_t j = 0; j < rest; ++j) sum[j] += x[lines * line + j];
 }
 
+// The gradient that arrives at a sum under an activation: g, where y is given only where that is above 0. `kept`, where
+// it is not null, gets it.
+struct Gated {
+  const float* g;
+  const float* y;
+  float* kept;
+  HWY_INLINE Gated at(int64_t i) const { return {g + i, y ? y + i : nullptr, kept ? kept + i : nullptr}; }
+  HWY_INLINE Vec load(int64_t count) const {
+    const Vec all = load_some(g, count);
+    const Vec passed = y ? hn::IfThenElseZero(hn::Gt(load_some(y, count), hn::Zero(Floats())), all) : all;
+    if (kept) store_some(passed, kept, count);
+    return passed;
+  }
+  HWY_INLINE float load_one() const {
+    const float passed = y && !(*y > 0.0f) ? 0.0f : *g;
+    if (kept) *kept = passed;
+    return passed;
+  }
+};
+
 // The same of a factor and of its product with d = x - center. The factor is g, or where kOwn is set d itself.
 template <bool kOwn>
-HWY_INLINE void column_pairs(const float* x, const float* center, const float* g, int64_t line, int64_t lines,
+HWY_INLINE void column_pairs(const float* x, const float* center, const Gated& g, int64_t line, int64_t lines,
                              int64_t rest, int64_t columns, float* sum, float* products) {
   for_groups<4>(0, columns, [&](auto vectors, int64_t j) HWY_ATTR {
     constexpr int V = decltype(vectors)::value;
@@ -64,13 +85,12 @@ HWY_INLINE void column_pairs(const float* x, const float* center, const float* g
     tile_set(product, 0.0f);
     tile_load(middle, center + j, 0, n);
     for (int64_t l = 0; l < lines; ++l) {
-      Sums<1, V> here, factor;
+      Sums<1, V> here;
       tile_load(here, x + l * line + j, 0, n);
-      if (!kOwn) tile_load(factor, g + l * line + j, 0, n);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
         const Vec d = hn::Sub(here.at[0][v], middle.at[0][v]);
-        const Vec f = kOwn ? d : factor.at[0][v];
+        const Vec f = kOwn ? d : g.at(l * line + j + v * kLanes).load(n - v * kLanes);
         total.at[0][v] = hn::Add(total.at[0][v], f);
         product.at[0][v] = hn::MulAdd(f, d, product.at[0][v]);
       }
@@ -79,7 +99,7 @@ HWY_INLINE void column_pairs(const float* x, const float* center, const float* g
     tile_store(product, products + j, 0, n);
   });
   for (int64_t j = 0; j < rest; ++j) {
-    const float d = x[lines * line + j] - center[j], f = kOwn ? d : g[lines * line + j];
+    const float d = x[lines * line + j] - center[j], f = kOwn ? d : g.at(lines * line + j).load_one();
     sum[j] += f;
     products[j] += f * d;
   }
@@ -87,12 +107,13 @@ HWY_INLINE void column_pairs(const float* x, const float* center, const float* g
 
 void column_deviations(const float* x, const float* center, int64_t line, int64_t lines, int64_t rest,
                        int64_t columns, float* sum, float* squares) {
-  column_pairs<true>(x, center, nullptr, line, lines, rest, columns, sum, squares);
+  column_pairs<true>(x, center, {}, line, lines, rest, columns, sum, squares);
 }
 
-void column_products(const float* x, const float* center, const float* g, int64_t line, int64_t lines,
-                     int64_t rest, int64_t columns, float* sum, float* products) {
-  column_pairs<false>(x, center, g, line, lines, rest, columns, sum, products);
+void column_products(const float* x, const float* center, const float* g, const float* y, float* kept,
+                     int64_t line, int64_t lines, int64_t rest, int64_t columns, float* sum,
+                     float* products) {
+  column_pairs<false>(x, center, {g, y, kept}, line, lines, rest, columns, sum, products);
 }
 
 // body(position, column, count) for the vectors of `count` floats, line by line.
@@ -106,21 +127,24 @@ HWY_INLINE void for_lines(int64_t line, int64_t count, const Body& body) {
   }
 }
 
-// y = (x - mean) scale + bias, each of them a line long.
+// y = (x - mean) scale + bias, each of them a line long, then plus residual and relu where asked for.
 void normalize_lines(const float* x, int64_t line, int64_t count, const float* mean, const float* scale,
-                     const float* bias, float* y) {
+                     const float* bias, const float* residual, bool relu, float* y) {
   for_lines(line, count, [&](int64_t i, int64_t j, int64_t n) HWY_ATTR {
     const Vec d = hn::Sub(load_some(x + i, n), load_some(mean + j, n));
-    store_some(hn::MulAdd(d, load_some(scale + j, n), load_some(bias + j, n)), y + i, n);
+    Vec v = hn::MulAdd(d, load_some(scale + j, n), load_some(bias + j, n));
+    if (residual) v = hn::Add(v, load_some(residual + i, n));
+    store_some(relu ? relu_of(v) : v, y + i, n);
   });
 }
 
-// dx = scale ((g - mean_g) - (x - mean) slope), each of them a line long.
-void pull_lines(const float* x, const float* g, int64_t line, int64_t count, const float* mean,
-                const float* scale, const float* mean_g, const float* slope, float* dx) {
+// dx = scale ((g - mean_g) - (x - mean) slope), each of them a line long; g counts where y is above 0, if y is given.
+void pull_lines(const float* x, const float* g, const float* y, int64_t line, int64_t count,
+                const float* mean, const float* scale, const float* mean_g, const float* slope, float* dx) {
+  const Gated gated{g, y, nullptr};
   for_lines(line, count, [&](int64_t i, int64_t j, int64_t n) HWY_ATTR {
     const Vec d = hn::Sub(load_some(x + i, n), load_some(mean + j, n));
-    const Vec centered = hn::Sub(load_some(g + i, n), load_some(mean_g + j, n));
+    const Vec centered = hn::Sub(gated.at(i).load(n), load_some(mean_g + j, n));
     store_some(hn::Mul(load_some(scale + j, n), hn::NegMulAdd(d, load_some(slope + j, n), centered)), dx + i,
                n);
   });
@@ -224,7 +248,7 @@ double inverse_deviation(float variance, float epsilon) {
 }  // namespace
 
 void CpuBackend::batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
-                            float* y, float* mean, float* variance) {
+                            const float* residual, float* y, float* mean, float* variance) {
   const Cut cut(shape);
   const Room room(*this, cut, 3);
   cut.for_tiles([&](const Tile& t) {
@@ -269,21 +293,26 @@ void CpuBackend::batch_norm(const BatchNorm& shape, const float* x, const float*
   });
   const float *center = room.repeated(0, mean), *scale = room.repeated(1), *offset = room.repeated(2, bias);
   cut.for_lines([&](int64_t from, int64_t count) {
-    HWY_DYNAMIC_DISPATCH(normalize_lines)(x + from, cut.line, count, center, scale, offset, y + from);
+    HWY_DYNAMIC_DISPATCH(normalize_lines)
+    (x + from, cut.line, count, center, scale, offset, residual ? residual + from : nullptr,
+     shape.activation == Activation::relu, y + from);
   });
 }
 
 void CpuBackend::batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean,
-                                     const float* variance, const float* weight, const float* g, float* dx,
-                                     float* dweight, float* dbias) {
+                                     const float* variance, const float* weight, const float* y,
+                                     const float* g, float* dx, float* dweight, float* dbias,
+                                     float* dresidual) {
   const Cut cut(shape);
   const Room room(*this, cut, 4);
+  const float* passes = shape.activation == Activation::relu ? y : nullptr;
   const float* center = room.repeated(0, mean);
   cut.for_tiles([&](const Tile& t) {
     float sum[kColumns], products[kColumns];
     const int64_t channels = t.columns / cut.repeat;
     HWY_DYNAMIC_DISPATCH(column_products)
-    (x + t.from, center + t.channel, g + t.from, cut.line, t.lines, t.rest, t.columns, sum, products);
+    (x + t.from, center + t.channel, g + t.from, passes ? passes + t.from : nullptr,
+     dresidual ? dresidual + t.from : nullptr, cut.line, t.lines, t.rest, t.columns, sum, products);
     for (int64_t c = 0; c < channels; ++c) {
       room.sums(t.block, 0)[t.channel + c] = fold(sum, cut.repeat, channels, c);
       room.sums(t.block, 1)[t.channel + c] = fold(products, cut.repeat, channels, c);
@@ -309,10 +338,15 @@ void CpuBackend::batch_norm_backward(const BatchNorm& shape, const float* x, con
     }
   });
   if (!dx) return;
+  if (dresidual) {  // it holds what relu lets through
+    g = dresidual;
+    passes = nullptr;
+  }
   const float *scale = room.repeated(1), *mean_g = room.repeated(2), *slope = room.repeated(3);
   cut.for_lines([&](int64_t from, int64_t count) {
     HWY_DYNAMIC_DISPATCH(pull_lines)
-    (x + from, g + from, cut.line, count, center, scale, mean_g, slope, dx + from);
+    (x + from, g + from, passes ? passes + from : nullptr, cut.line, count, center, scale, mean_g, slope,
+     dx + from);
   });
 }
 

@@ -148,26 +148,38 @@ __global__ void merge_moments_kernel(Cut cut, float epsilon, const double2* mome
 }
 
 __global__ void __launch_bounds__(kThreads)
-    normalize_kernel(Cut cut, const float* x, const float* mean, const float* scale, const float* bias,
-                     float* y) {
+    normalize_kernel(Cut cut, bool relu, const float* x, const float* mean, const float* scale,
+                     const float* bias, const float* residual, float* y) {
   for (int64_t i = blockIdx.x; i < cut.parts * cut.tiles; i += gridDim.x) {
     const Place place(cut, i);
     if (!place.works) continue;
     const float center = mean[place.channel], factor = scale[place.channel], offset = bias[place.channel];
-    place.for_rows([&](int, int64_t at) { y[at] = fmaf(x[at] - center, factor, offset); });
+    place.for_rows([&](int, int64_t at) {
+      float value = fmaf(x[at] - center, factor, offset);
+      if (residual) value += residual[at];
+      y[at] = relu && value < 0.0f ? 0.0f : value;  // NaN stays
+    });
   }
 }
 
-// Sums of g and of g (x - mean) over each part; `sums` is (channels, parts).
+// The gradient that arrives under an activation: g, where y is given only where that is above 0.
+__device__ float passed(const float* g, const float* y, int64_t at) {
+  return y && !(y[at] > 0.0f) ? 0.0f : g[at];
+}
+
+// Sums of g and of g (x - mean) over each part; `sums` is (channels, parts). `kept`, where it is not null, gets g as it
+// passed relu.
 __global__ void __launch_bounds__(kThreads)
-    products_kernel(Cut cut, const float* x, const float* mean, const float* g, float2* sums) {
+    products_kernel(Cut cut, const float* x, const float* mean, const float* y, const float* g, float* kept,
+                    float2* sums) {
   __shared__ float2 shared[kThreads];
   for (int64_t i = blockIdx.x; i < cut.parts * cut.tiles; i += gridDim.x) {
     const Place place(cut, i);
     const float center = place.works ? mean[place.channel] : 0.0f;
     float2 sum = {0.0f, 0.0f};
     place.for_rows([&](int, int64_t at) {
-      const float slope = g[at];
+      const float slope = passed(g, y, at);
+      if (kept) kept[at] = slope;
       sum.x += slope;
       sum.y = fmaf(slope, x[at] - center, sum.y);
     });
@@ -205,21 +217,23 @@ __global__ void merge_products_kernel(Cut cut, float epsilon, const float2* sums
 }
 
 __global__ void __launch_bounds__(kThreads)
-    pull_kernel(Cut cut, const float* x, const float* mean, const float* g, const Pull* pull, float* dx) {
+    pull_kernel(Cut cut, const float* x, const float* mean, const float* y, const float* g, const Pull* pull,
+                float* dx) {
   for (int64_t i = blockIdx.x; i < cut.parts * cut.tiles; i += gridDim.x) {
     const Place place(cut, i);
     if (!place.works) continue;
     const float center = mean[place.channel];
     const Pull p = pull[place.channel];
-    place.for_rows(
-        [&](int, int64_t at) { dx[at] = p.scale * fmaf(center - x[at], p.slope, g[at] - p.mean_g); });
+    place.for_rows([&](int, int64_t at) {
+      dx[at] = p.scale * fmaf(center - x[at], p.slope, passed(g, y, at) - p.mean_g);
+    });
   }
 }
 
 }  // namespace
 
 void GpuBackend::batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
-                            float* y, float* mean, float* variance) {
+                            const float* residual, float* y, float* mean, float* variance) {
   const Stream::Op range(stream_, "batch_norm");
   const Cut cut(shape);
   const Scratch<double2> moments(stream_, cut.channels * cut.parts);
@@ -227,24 +241,26 @@ void GpuBackend::batch_norm(const BatchNorm& shape, const float* x, const float*
   launch("batch_norm", moments_kernel, cut.grid(), kThreads, 0, stream_, cut, x, moments.data());
   launch("batch_norm", merge_moments_kernel, grid_for(cut.channels * kWarp, kThreads), kThreads, 0, stream_,
          cut, shape.epsilon, moments.data(), weight, mean, variance, scale.data());
-  launch("batch_norm", normalize_kernel, cut.grid(), kThreads, 0, stream_, cut, x, mean, scale.data(), bias,
-         y);
+  launch("batch_norm", normalize_kernel, cut.grid(), kThreads, 0, stream_, cut,
+         shape.activation == Activation::relu, x, mean, scale.data(), bias, residual, y);
 }
 
 void GpuBackend::batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean,
-                                     const float* variance, const float* weight, const float* g, float* dx,
-                                     float* dweight, float* dbias) {
+                                     const float* variance, const float* weight, const float* y,
+                                     const float* g, float* dx, float* dweight, float* dbias,
+                                     float* dresidual) {
   const Stream::Op range(stream_, "batch_norm_backward");
   const Cut cut(shape);
   const Scratch<float2> sums(stream_, cut.channels * cut.parts);
   const Scratch<Pull> pull(stream_, cut.channels);
-  launch("batch_norm_backward", products_kernel, cut.grid(), kThreads, 0, stream_, cut, x, mean, g,
-         sums.data());
+  const float* passes = shape.activation == Activation::relu ? y : nullptr;
+  launch("batch_norm_backward", products_kernel, cut.grid(), kThreads, 0, stream_, cut, x, mean, passes, g,
+         dresidual, sums.data());
   launch("batch_norm_backward", merge_products_kernel, grid_for(cut.channels * kWarp, kThreads), kThreads, 0,
          stream_, cut, shape.epsilon, sums.data(), variance, weight, dweight, dbias, pull.data());
   if (dx) {
-    launch("batch_norm_backward", pull_kernel, cut.grid(), kThreads, 0, stream_, cut, x, mean, g, pull.data(),
-           dx);
+    launch("batch_norm_backward", pull_kernel, cut.grid(), kThreads, 0, stream_, cut, x, mean, passes, g,
+           pull.data(), dx);
   }
 }
 

@@ -7,7 +7,7 @@
 #define CALTROP_CONV_INL_H_
 #endif
 
-#include "kernels/tile-inl.h"
+#include "kernels/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
@@ -28,12 +28,27 @@ HWY_INLINE void pack_filters(const float* w, int64_t row, int64_t depth, int64_t
   }
 }
 
+// What an epilogue makes of V vectors of sums that already hold its bias; `more`: the residual's, or null. `columns`
+// floats are there.
+template <int V>
+HWY_INLINE void finish_vectors(Vec* sums, Activation activation, const float* more, int64_t columns) {
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) {
+    if (more) sums[v] = hn::Add(sums[v], load_some(more + v * kLanes, columns - v * kLanes));
+    if (activation == Activation::relu) sums[v] = relu_of(sums[v]);
+  }
+  if (activation != Activation::gelu) return;
+#pragma GCC unroll 1
+  for (int v = 0; v < V; ++v) sums[v] = gelu_of(sums[v]);
+}
+
 // Rows [oy, oy + rows) by the first `columns` outputs of each of `images` images that need no padding:
-// y (images, rows, columns, cout). The (kx, channel) run of a window is contiguous in an NHWC image, so each ky is one
+// y (images, rows, columns, cout), like the residual. The (kx, channel) run of a window is contiguous in an NHWC image, so each ky is one
 // matrix product: positions x run times run x cout. Wide windows are cut into blocks, each of which goes on where the
 // one before left off, so that their filters are read from memory once for all positions. room: kFilterRoom floats.
 HWY_INLINE void conv_rows(const Conv2d& s, int64_t images, const float* x, int64_t oy, int64_t rows,
-                          int64_t columns, const float* w, const float* bias, float* y, float* room) {
+                          int64_t columns, const float* w, float* y, const ConvEpilogue& epilogue,
+                          float* room) {
   const int64_t run = s.kw * s.cin, row = s.w * s.cin, step = s.stride_w * s.cin;
   const int64_t block_rows = std::max<int64_t>(1, kConvDepth / std::max<int64_t>(1, run));  // of the window
   const int64_t next_row = s.stride_h * row - columns * step;
@@ -43,6 +58,7 @@ HWY_INLINE void conv_rows(const Conv2d& s, int64_t images, const float* x, int64
       const int64_t end = std::min(s.kh, first + block_rows);
       for (int64_t k = 0; k < run || k == 0; k += kConvDepth) {  // without channels: the bias alone
         const int64_t depth = std::min(kConvDepth, run - k);
+        const bool last = end == s.kh && k + depth >= run;
         const float* filters = w + (first * run + k) * s.cout + o;
         if (s.cout != V * kLanes) {
           for (int64_t ky = first; ky < end; ++ky) {
@@ -71,8 +87,8 @@ HWY_INLINE void conv_rows(const Conv2d& s, int64_t images, const float* x, int64
           Sums<P, V> sums;
           if (first > 0 || k > 0) {
             tile_load(sums, to, s.cout, channels);
-          } else if (bias) {
-            tile_load(sums, bias + o, 0, channels);
+          } else if (epilogue.bias) {
+            tile_load(sums, epilogue.bias + o, 0, channels);
           } else {
             tile_set(sums, 0.0f);
           }
@@ -80,6 +96,11 @@ HWY_INLINE void conv_rows(const Conv2d& s, int64_t images, const float* x, int64
             for (int p = 0; ky > first && p < P; ++p) a.at[p] += row;
             tile_multiply<true>(sums, a, 1, filters + (ky - first) * depth * V * kLanes, V * kLanes, depth,
                                 V * kLanes);
+          }
+          for (int p = 0; last && p < P; ++p) {
+            finish_vectors<V>(sums.at[p], epilogue.activation,
+                              epilogue.residual ? epilogue.residual + (i + p) * s.cout + o : nullptr,
+                              channels);
           }
           tile_store(sums, to, s.cout, channels);
         });

@@ -19,6 +19,7 @@
 //
 #include "kernels/conv-inl.h"
 #include "kernels/outer-inl.h"
+#include "kernels/turn-inl.h"
 #include "kernels/winograd-inl.h"
 
 #ifndef CALTROP_CONV2D_DWEIGHT_
@@ -54,10 +55,15 @@ struct DweightTap {
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
 
+// `count` columns of one tap's filters (cin,cout), turned into rows.
+void turn_tap(const Conv2d& s, const float* w, int64_t count, float* to) {
+  turn_panel(w, s.cout, s.cin, count, s.cin, to);
+}
+
 // Images without padding. room: kFilterRoom floats.
-void conv_images(const Conv2d& s, int64_t images, const float* x, const float* w, const float* bias, float* y,
-                 float* room) {
-  conv_rows(s, images, x, 0, s.out_h(), s.out_w(), w, bias, y, room);
+void conv_images(const Conv2d& s, int64_t images, const float* x, const float* w, float* y,
+                 const ConvEpilogue& epilogue, float* room) {
+  conv_rows(s, images, x, 0, s.out_h(), s.out_w(), w, y, epilogue, room);
 }
 
 // dw += over images [begin, end), of one tap: channels [i0, i1). room: outer_room(s.cout) floats.
@@ -112,6 +118,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace caltrop {
 
+HWY_EXPORT(turn_tap);
 HWY_EXPORT(conv_images);
 HWY_EXPORT(winograd_filters);
 HWY_EXPORT(winograd_images);
@@ -145,31 +152,79 @@ Convolution::Convolution(CpuBackend& backend, const Conv2d& shape, const float* 
   });
 }
 
-void Convolution::run(int64_t count, const float* x, const float* bias, float* y) const {
+void Convolution::run(int64_t count, const float* x, float* y, const ConvEpilogue& epilogue) const {
   if (winograd_) {
     const Scratch room(backend_, winograd_room(shape_));
-    return HWY_DYNAMIC_DISPATCH(winograd_images)(shape_, count, x, filters_.data(), bias, y, room.data());
+    return HWY_DYNAMIC_DISPATCH(winograd_images)(shape_, count, x, filters_.data(), y, epilogue, room.data());
   }
   const Conv2d p = padded(shape_);
   const int64_t padding = has_padding(shape_) ? image_size(p) : 0;
   const Scratch room(backend_, kFilterRoom + count * padding);
   float* images = room.data() + kFilterRoom;
   for (int64_t n = 0; padding > 0 && n < count; ++n) padded_image(shape_, x, n, images + n * padding);
-  HWY_DYNAMIC_DISPATCH(conv_images)(p, count, padding > 0 ? images : x, w_, bias, y, room.data());
+  HWY_DYNAMIC_DISPATCH(conv_images)(p, count, padding > 0 ? images : x, w_, y, epilogue, room.data());
 }
 
-void CpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* y) {
+void CpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+                        const ConvEpilogue& epilogue) {
   const Convolution convolution(*this, s, w);
   parallel_ranges(s.n, convolution.together(), [&](int64_t begin, int64_t end) {
-    convolution.run(end - begin, x + begin * image_size(s), nullptr, y + begin * output_size(s));
+    ConvEpilogue here = epilogue;
+    if (here.residual) here.residual += begin * output_size(s);
+    convolution.run(end - begin, x + begin * image_size(s), y + begin * output_size(s), here);
   });
 }
 
 namespace {
 
 // d-weight in the place of the transforms (winograd-inl.h): dU = sum over tiles of (B' d B)' (A g A'), dw = G' dU G.
-// Images are transformed, then summed, a group that the caches hold at a time.
-void winograd_dweight(CpuBackend& backend, const Conv2d& s, const float* x, const float* g, float* dw) {
+//
+// Of few channels: a task takes a part of the batch through all of it, a few images at a time, so that a core reads what it
+// wrote from its own cache. The parts are added in their order.
+void winograd_dweight_by_images(CpuBackend& backend, const Conv2d& s, const float* x, const float* g,
+                                float* dw) {
+  constexpr int64_t kGroupFloats = 128 << 10;
+  const WinogradTiles t(s);
+  const int64_t tiles = t.rows * t.columns, both = s.cin + s.cout, product = s.cin * s.cout,
+                sums = 16 * product;
+  const int64_t chunk = chunk_of(s.n), chunks = std::max<int64_t>(1, (s.n + chunk - 1) / chunk);
+  const int64_t group = std::clamp<int64_t>(kGroupFloats / (16 * tiles * both), 1, chunk);
+  const Scratch parts(backend, chunks * sums);
+  const std::vector<float> zeros(static_cast<size_t>(s.cin), 0.0f);
+  parallel_for(chunks, [&](int64_t c) {
+    float* to = parts.data() + c * sums;
+    std::fill_n(to, sums, 0.0f);
+    const Scratch room(backend, 16 * group * tiles * both + outer_room(s.cout));
+    float *pixels = room.data(), *gradients = pixels + 16 * group * tiles * s.cin,
+          *packed = gradients + 16 * group * tiles * s.cout;
+    const int64_t end = std::min(s.n, (c + 1) * chunk);
+    for (int64_t begin = c * chunk; begin < end; begin += group) {
+      const int64_t count = std::min(group, end - begin), all = count * tiles;
+      for (int64_t n = 0; n < count; ++n) {
+        HWY_DYNAMIC_DISPATCH(winograd_transform)
+        (s, x + (begin + n) * image_size(s), g + (begin + n) * output_size(s), zeros.data(), n * tiles, all,
+         pixels, gradients);
+      }
+      for (int64_t place = 0; place < 16; ++place) {
+        HWY_DYNAMIC_DISPATCH(winograd_sums)
+        (s, all, 0, s.cin, pixels + place * all * s.cin, gradients + place * all * s.cout,
+         to + place * product, packed);
+      }
+    }
+  });
+  parallel_ranges(sums, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t c = 1; c < chunks; ++c) {
+      for (int64_t i = begin; i < end; ++i) parts.data()[i] += parts.data()[c * sums + i];
+    }
+  });
+  parallel_ranges(s.cin, 16, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(winograd_finish_dweight)(s, parts.data(), begin, end, dw);
+  });
+}
+
+// Of many: images are transformed, then summed place by place, a group that the caches hold at a time.
+void winograd_dweight_by_places(CpuBackend& backend, const Conv2d& s, const float* x, const float* g,
+                                float* dw) {
   constexpr int64_t kGroupFloats = 4 << 20, kRows = 96;
   const WinogradTiles t(s);
   const int64_t tiles = t.rows * t.columns, both = s.cin + s.cout, product = s.cin * s.cout;
@@ -200,18 +255,15 @@ void winograd_dweight(CpuBackend& backend, const Conv2d& s, const float* x, cons
   });
 }
 
-// The windows turned by 180 degrees, with their channels exchanged: (kh, kw, cout, cin). A block of columns
-// at a time, so that both sides move along lines of the cache.
+// The windows turned by 180 degrees, with their channels exchanged: (kh, kw, cout, cin).
 void turn_weights(const Conv2d& s, const float* w, float* turned) {
   constexpr int64_t kBlock = 16;
-  const int64_t taps = s.kh * s.kw, blocks = (s.cout + kBlock - 1) / kBlock;
+  const int64_t taps = s.kh * s.kw, blocks = (s.cout + kBlock - 1) / kBlock, tap_size = s.cin * s.cout;
   parallel_for(taps * blocks, [&](int64_t task) {
-    const int64_t tap = task / blocks, begin = task % blocks * kBlock, end = std::min(s.cout, begin + kBlock);
-    const float* from = w + (taps - 1 - tap) * s.cin * s.cout;
-    float* to = turned + tap * s.cin * s.cout;
-    for (int64_t i = 0; i < s.cin; ++i) {
-      for (int64_t o = begin; o < end; ++o) to[o * s.cin + i] = from[i * s.cout + o];
-    }
+    const int64_t tap = task / blocks, o = task % blocks * kBlock;
+    HWY_DYNAMIC_DISPATCH(turn_tap)
+    (s, w + (taps - 1 - tap) * tap_size + o, std::min(kBlock, s.cout - o),
+     turned + tap * tap_size + o * s.cin);
   });
 }
 
@@ -250,7 +302,7 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
   const int64_t top = s.kh - 1 - s.pad_h, left = s.kw - 1 - s.pad_w;
   if (s.stride_h == 1 && s.stride_w == 1 && top >= 0 && left >= 0) {
     return conv2d({s.n, s.out_h(), s.out_w(), s.cout, s.cin, s.kh, s.kw, 1, 1, top, left}, g, turned.data(),
-                  dx);
+                  dx, {});
   }
   // Between windows that lie apart are pixels that meet none.
   if (s.kh < s.stride_h || s.kw < s.stride_w) std::fill_n(dx, s.n * image_size(s), 0.0f);
@@ -275,7 +327,7 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
         std::copy_n(g + n * output_size(s) + (oy * s.out_w() + px.begin + x0) * s.cout, (x1 - x0) * s.cout,
                     images + (row * part.w + x0) * s.cout);
       }
-      convolution.run(count, images, nullptr, results);
+      convolution.run(count, images, results, {});
       for (int64_t row = 0; row < count * py.count; ++row) {
         const int64_t n = begin + row / py.count, y = py.first + row % py.count * s.stride_h;
         float* to = dx + n * image_size(s) + (y * s.w + px.first) * s.cin;
@@ -287,7 +339,12 @@ void CpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, 
 }
 
 void CpuBackend::conv2d_dweight(const Conv2d& s, const float* x, const float* g, float* dw) {
-  if (takes_winograd(s)) return winograd_dweight(*this, s, x, g, dw);
+  if (takes_winograd(s)) {
+    // Sums for each part of the batch, where a core's cache has room for them.
+    constexpr int64_t kFewWeights = 64 * 64;
+    return s.cin * s.cout <= kFewWeights ? winograd_dweight_by_images(*this, s, x, g, dw)
+                                         : winograd_dweight_by_places(*this, s, x, g, dw);
+  }
   // Many weights are divided among tasks, few are summed over parts of the batch.
   constexpr int64_t kFew = 32, kRows = 96, kMany = 64 * 1024;
   const int64_t weights = weight_size(s), positions = s.out_h() * s.out_w();

@@ -2,6 +2,7 @@
 // one image's sizes alone, never on their number, so that an image has the same bits in every batch.
 
 #include "kernels/conv2d_paths.cuh"
+#include "kernels/partial_sums.cuh"
 
 namespace caltrop::CALTROP_WORLD {
 namespace {
@@ -14,14 +15,32 @@ bool has_many_channels(const Conv2d& s) {
   return s.cin >= kManyChannels && s.cout >= kManyChannels && s.cin % 4 == 0 && s.cout % 4 == 0;
 }
 
+// y holds the sums.
+__global__ void epilogue_kernel(ConvEpilogue epilogue, int64_t channels, float* y, int64_t count) {
+  for (int64_t i = first_index(); i < count; i += index_step()) {
+    float sum = y[i];
+    if (epilogue.bias) sum += epilogue.bias[i % channels];
+    if (epilogue.residual) sum += epilogue.residual[i];
+    y[i] = finished({nullptr, epilogue.activation}, sum, 0);
+  }
+}
+
 }  // namespace
 
-void GpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* y) {
+void GpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+                        const ConvEpilogue& epilogue) {
+  constexpr int kThreads = 256;
   const Stream::Op range(stream_, "conv2d");
-  if (conv2d_cudnn(*this, s, x, w, y)) return;
-  if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) return conv2d_mma(stream_, s, x, w, y);
-  if (s.cin < kManyChannels && conv2d_direct(stream_, s, x, w, y)) return;
-  conv2d_gemm(stream_, s, x, w, y);
+  if (conv2d_cudnn(*this, s, x, w, y)) {
+  } else if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) {
+    conv2d_mma(stream_, s, x, w, y);
+  } else if (s.cin >= kManyChannels || !conv2d_direct(stream_, s, x, w, y)) {
+    conv2d_gemm(stream_, s, x, w, y);
+  }
+  if (!epilogue.bias && !epilogue.residual && epilogue.activation == Activation::none) return;
+  const int64_t count = s.n * s.out_h() * s.out_w() * s.cout;
+  launch("conv2d", epilogue_kernel, grid_for(count, kThreads), kThreads, 0, stream_, epilogue, s.cout, y,
+         count);
 }
 
 void GpuBackend::conv2d_dinput(const Conv2d& s, const float* g, const float* w, float* dx) {

@@ -190,7 +190,7 @@ void CpuBackend::conv_block(const ConvBlock& block, const float* x, const float*
     const int64_t size = output_size(block.conv), pooled = pooled_size(block);
     return parallel_ranges(block.conv.n, convolution.together(), [&](int64_t begin, int64_t end) {
       const Scratch z(*this, (end - begin) * size);
-      convolution.run(end - begin, x + begin * image_size(block.conv), bias, z.data());
+      convolution.run(end - begin, x + begin * image_size(block.conv), z.data(), {.bias = bias});
       for (int64_t n = begin; n < end; ++n) {
         HWY_DYNAMIC_DISPATCH(block_pool)
         (block, z.data() + (n - begin) * size, y + n * pooled, winner ? winner + n * pooled : nullptr,

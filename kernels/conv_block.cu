@@ -111,7 +111,7 @@ void GpuBackend::conv_block(const ConvBlock& b, const float* x, const float* w, 
                             uint8_t* winner, float* slope) {
   const Stream::Op range(stream_, "conv_block");
   if (b.pooled() == 0) return;
-  if (b.pool_h == 1 && b.pool_w == 1) conv2d(b.conv, x, w, y);
+  if (b.pool_h == 1 && b.pool_w == 1) conv2d(b.conv, x, w, y, {});
   const Pooled to{y, winner, slope};
   switch (b.activation) {
     case Activation::none:

@@ -10,7 +10,6 @@
 #endif
 
 #include "kernels/conv-inl.h"
-#include "kernels/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace caltrop::HWY_NAMESPACE {
@@ -228,7 +227,7 @@ HWY_INLINE void other_windows(const ConvBlock& b, const float* image, const floa
   float* z = room + kFilterRoom;
   for (int64_t oy = 0; oy < b.out_h(); oy += together) {
     const int64_t rows = std::min(together, b.out_h() - oy);
-    conv_rows(b.conv, 1, image, oy * b.pool_h, rows * b.pool_h, columns, w, bias, z, room);
+    conv_rows(b.conv, 1, image, oy * b.pool_h, rows * b.pool_h, columns, w, z, {.bias = bias}, room);
     pool_rows<act, kPlaces>(b, oy, rows, columns, z, to);
   }
 }

@@ -11,8 +11,8 @@ class Convolution {
   Convolution(CpuBackend& backend, const Conv2d& shape, const float* w);
 
   int64_t together() const { return together_; }  // images that a task does best to take
-  // y (count,out_h,out_w,cout) of `count` images from x on; bias may be null. Runs on this thread.
-  void run(int64_t count, const float* x, const float* bias, float* y) const;
+  // y (count,out_h,out_w,cout) of `count` images from x on, whose residual the epilogue begins with. Runs on this thread.
+  void run(int64_t count, const float* x, float* y, const ConvEpilogue& epilogue) const;
 
  private:
   CpuBackend& backend_;

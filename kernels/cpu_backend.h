@@ -38,7 +38,8 @@ class CpuBackend : public Backend {
               float* c, const Epilogue& epilogue) override;
   void batch_matmul(bool trans_a, bool trans_b, int64_t batch, int64_t m, int64_t n, int64_t k,
                     const float* a, const float* b, float* c) override;
-  void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override;
+  void conv2d(const Conv2d& shape, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override;
   void conv2d_dinput(const Conv2d& shape, const float* g, const float* w, float* dx) override;
   void conv2d_dweight(const Conv2d& shape, const float* x, const float* g, float* dw) override;
 
@@ -57,11 +58,11 @@ class CpuBackend : public Backend {
   void conv_block_dweight(const ConvBlock& block, const float* x, const float* g, const uint8_t* winner,
                           const float* slope, float* dw, float* dbias) override;
 
-  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override;
+  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override;
   void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean, const float* variance,
-                           const float* weight, const float* g, float* dx, float* dweight,
-                           float* dbias) override;
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override;
 
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override;
   void log_softmax(int64_t rows, int64_t cols, const float* x, float* y) override;

@@ -122,6 +122,8 @@ void binary_row(Binary op, const float* a, int64_t a_step, const float* b, int64
       return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(p, q), one); });
     case Binary::equal:
       return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Eq(p, q), one); });
+    case Binary::gate:
+      return run([&](Vec p, Vec q) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(q, hn::Zero(d)), p); });
   }
 }
 

@@ -92,6 +92,7 @@ __device__ float apply(float a, float b) {
   if constexpr (kOp == Binary::maximum) return b > a ? b : a;
   if constexpr (kOp == Binary::greater) return a > b ? 1.0f : 0.0f;
   if constexpr (kOp == Binary::equal) return a == b ? 1.0f : 0.0f;
+  if constexpr (kOp == Binary::gate) return b > 0.0f ? a : 0.0f;
 }
 
 template <Binary kOp>
@@ -280,6 +281,8 @@ void GpuBackend::binary(Binary op, const Dims& dims, const Strided& a, const Str
       return run_binary<Binary::greater>(stream_, axes, a.data, b.data, y, count);
     case Binary::equal:
       return run_binary<Binary::equal>(stream_, axes, a.data, b.data, y, count);
+    case Binary::gate:
+      return run_binary<Binary::gate>(stream_, axes, a.data, b.data, y, count);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <hwy/foreach_target.h>
 //
 #include "kernels/math-inl.h"
+#include "kernels/turn-inl.h"
 
 #ifndef CALTROP_MATMUL_PRODUCT_
 #define CALTROP_MATMUL_PRODUCT_
@@ -63,39 +64,16 @@ void multiply(const Product& x, int64_t i0, int64_t i1, int64_t j0, int64_t j1) 
   }
 }
 
-// The transpose of `columns` rows of b, `distance` apart: (depth, row), with zeros beyond the last column.
-void turn_panel(const float* b, int64_t distance, int64_t columns, int64_t depth, int64_t row, float* to) {
-  const hn::FixedTag<float, 4> d;
-  int64_t j = 0;
-  for (; j + 4 <= columns; j += 4, b += 4 * distance) {
-    int64_t i = 0;
-    for (; i + 4 <= depth; i += 4) {
-      const auto r0 = hn::LoadU(d, b + i), r1 = hn::LoadU(d, b + distance + i),
-                 r2 = hn::LoadU(d, b + 2 * distance + i), r3 = hn::LoadU(d, b + 3 * distance + i);
-      const auto low02 = hn::InterleaveLower(d, r0, r2), low13 = hn::InterleaveLower(d, r1, r3);
-      const auto high02 = hn::InterleaveUpper(d, r0, r2), high13 = hn::InterleaveUpper(d, r1, r3);
-      float* first = to + i * row + j;
-      hn::StoreU(hn::InterleaveLower(d, low02, low13), d, first);
-      hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, first + row);
-      hn::StoreU(hn::InterleaveLower(d, high02, high13), d, first + 2 * row);
-      hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, first + 3 * row);
-    }
-    for (; i < depth; ++i) {
-      for (int64_t q = 0; q < 4; ++q) to[i * row + j + q] = b[q * distance + i];
-    }
-  }
-  for (int64_t i = 0; i < depth; ++i) {
-    for (int64_t q = 0; q < columns - j; ++q) to[i * row + j + q] = b[q * distance + i];
-    std::fill(to + i * row + columns, to + (i + 1) * row, 0.0f);
-  }
-}
-
 // Rows [k, k + depth) of the transpose of b, panel by panel.
 void turn(const Product& x, int64_t k, int64_t depth) {
   for_column_panels(x.n, [&]<int V>(int64_t j, int64_t columns) HWY_ATTR {
     turn_panel(x.b + j * x.k + k, x.k, columns, depth, V * kLanes,
                x.turned + k * whole_vectors(x.n) + j * depth);
   });
+}
+
+void turn_all(const float* b, int64_t distance, int64_t columns, int64_t depth, float* to) {
+  turn_panel(b, distance, columns, depth, columns, to);
 }
 
 template <typename Function>
@@ -136,7 +114,7 @@ HWY_AFTER_NAMESPACE();
 namespace caltrop {
 
 HWY_EXPORT(multiply);
-HWY_EXPORT(turn_panel);
+HWY_EXPORT(turn_all);
 HWY_EXPORT(turn);
 HWY_EXPORT(finish);
 
@@ -147,7 +125,7 @@ void CpuBackend::matmul(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_
     // As the transpose of b op(a)^T, for which at most the shorter op(a) is turned: the chains are the same.
     const Scratch product(*this, m * n);
     matmul(false, !trans_a, n, m, k, b, a, product.data(), {});
-    HWY_DYNAMIC_DISPATCH(turn_panel)(product.data(), m, n, m, n, c);
+    HWY_DYNAMIC_DISPATCH(turn_all)(product.data(), m, n, m, c);
     return HWY_DYNAMIC_DISPATCH(finish)({m, n, k, a, k, 1, b, nullptr, c}, epilogue, 0, m, 0, n);
   }
   const Scratch turned(*this, trans_b ? k * whole_vectors(n) : 0);

@@ -2,7 +2,8 @@
 //
 // After merging neighbours the axes alternate between kept and summed. Each output element is summed by one
 // thread: a run of adjacent elements in eight interleaved partial sums that are then added in order, other
-// axes in row-major order. Nothing depends on the number of threads.
+// axes in row-major order. The columns of a tall matrix, a bias gradient, are too few to be shared out so: blocks of
+// its rows are summed apart and added in their order. Nothing depends on the number of threads.
 
 #include <algorithm>
 
@@ -26,6 +27,34 @@ float run_sum(const float* x, int64_t count) {
   }
   for (int k = 0; i < count; ++i, ++k) part[k] += x[i];
   return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+}
+
+// The columns of a (rows, columns) matrix, by blocks of kGrain elements. So many rows as fill a few vectors are added as
+// one line, and the parts of a line at the end of their block.
+constexpr int64_t kLeastLine = 64, kMostColumns = 512;
+static_assert(2 * kLeastLine <= kMostColumns);
+void sum_columns(CpuBackend& backend, int64_t rows, int64_t columns, const float* x, float* y) {
+  int64_t repeat = 1;
+  while (repeat * columns < kLeastLine) repeat *= 2;
+  const int64_t line = repeat * columns, block = std::max<int64_t>(1, kGrain / line) * line;
+  const int64_t count = rows * columns, blocks = (count + block - 1) / block;
+  const Scratch parts(backend, blocks * columns);
+  parallel_for(blocks, [&](int64_t b) {
+    const int64_t end = std::min(count, (b + 1) * block);
+    float sums[kMostColumns] = {};
+    for (int64_t from = b * block; from < end; from += line) {
+      const int64_t here = std::min(line, end - from);
+      for (int64_t i = 0; i < here; ++i) sums[i] += x[from + i];
+    }
+    for (int64_t r = 1; r < repeat; ++r) {
+      for (int64_t c = 0; c < columns; ++c) sums[c] += sums[r * columns + c];
+    }
+    std::copy_n(sums, columns, parts.data() + b * columns);
+  });
+  std::fill_n(y, columns, 0.0f);
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t c = 0; c < columns; ++c) y[c] += parts.data()[b * columns + c];
+  }
 }
 
 // Moves `at` to the next position of `axes` in row-major order; returns the offset of that position.
@@ -74,6 +103,9 @@ void CpuBackend::sum(const Dims& dims, uint32_t axes, const float* x, float* y) 
   if (kept_rank > 0 && kept[kept_rank - 1].stride == 1) {
     // The last axis stays: add whole rows to a row of outputs.
     const Axis inner = kept[--kept_rank];
+    if (kept_rank == 0 && summed_rank == 1 && summed[0].stride == inner.extent &&
+        inner.extent <= kMostColumns && terms * inner.extent > kGrain)
+      return sum_columns(*this, terms, inner.extent, x, y);
     const int64_t columns = std::clamp<int64_t>(kGrain / terms, 16, inner.extent);
     const int64_t pieces = (inner.extent + columns - 1) / columns;
     parallel_for(outputs / inner.extent * pieces, [&](int64_t piece) {

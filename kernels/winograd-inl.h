@@ -76,9 +76,10 @@ HWY_INLINE void transform_tile(const float* const* pixels, int64_t channels, flo
   }
 }
 
-// A' m A of one tile of sums, plus bias, into those of its four outputs that exist (the others null).
-HWY_INLINE void finish_tile(const float* from, int64_t place, int64_t channels, const float* bias,
-                            float* const* outputs) {
+// A' m A of one tile of sums and what the epilogue makes of it, into those of its four outputs that exist (the others
+// null); `y` is where the residual's first element goes.
+HWY_INLINE void finish_tile(const float* from, int64_t place, int64_t channels, const ConvEpilogue& epilogue,
+                            const float* y, float* const* outputs) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t count = channels - c;
     Vec upper[4], lower[4];
@@ -90,13 +91,21 @@ HWY_INLINE void finish_tile(const float* from, int64_t place, int64_t channels, 
       upper[x] = hn::Add(hn::Add(load(0), middle), next);
       lower[x] = hn::Sub(hn::Sub(middle, next), load(3));
     }
-    const Vec start = bias ? load_some(bias + c, count) : hn::Zero(Floats());
-    const auto store = [&](const Vec* row, float* left, float* right) HWY_ATTR {
-      if (left) store_some(hn::Add(hn::Add(hn::Add(row[0], row[1]), row[2]), start), left + c, count);
-      if (right) store_some(hn::Add(hn::Sub(hn::Sub(row[1], row[2]), row[3]), start), right + c, count);
+    const Vec start = epilogue.bias ? load_some(epilogue.bias + c, count) : hn::Zero(Floats());
+    const auto left = [](const Vec* row) HWY_ATTR {
+      return hn::Add(hn::Add(row[0], row[1]), row[2]);
     };
-    store(upper, outputs[0], outputs[1]);
-    store(lower, outputs[2], outputs[3]);
+    const auto right = [](const Vec* row) HWY_ATTR {
+      return hn::Sub(hn::Sub(row[1], row[2]), row[3]);
+    };
+    const Vec all[4] = {left(upper), right(upper), left(lower), right(lower)};
+    for (int p = 0; p < 4; ++p) {
+      if (!outputs[p]) continue;
+      Vec sum = hn::Add(all[p], start);
+      finish_vectors<1>(&sum, epilogue.activation,
+                        epilogue.residual ? epilogue.residual + (outputs[p] - y) + c : nullptr, count);
+      store_some(sum, outputs[p] + c, count);
+    }
   }
 }
 
@@ -145,8 +154,8 @@ HWY_INLINE void tile_outputs(const Conv2d& s, Float* image, const WinogradTiles:
 }
 
 // y of `images` whole images. room: winograd_room(s) floats.
-void winograd_images(const Conv2d& s, int64_t images, const float* x, const float* filters, const float* bias,
-                     float* y, float* room) {
+void winograd_images(const Conv2d& s, int64_t images, const float* x, const float* filters, float* y,
+                     const ConvEpilogue& epilogue, float* room) {
   const WinogradTiles t(s);
   const int64_t all = images * t.rows * t.columns, step = t.step(all);
   float* zeros = room;
@@ -166,7 +175,7 @@ void winograd_images(const Conv2d& s, int64_t images, const float* x, const floa
       const WinogradTiles::Place at = t.place(begin + i);
       float* to[4];
       tile_outputs(s, y + at.image * output_size(s), at, to);
-      finish_tile(sums + i * s.cout, tiles * s.cout, s.cout, bias, to);
+      finish_tile(sums + i * s.cout, tiles * s.cout, s.cout, epilogue, y, to);
     }
   }
 }

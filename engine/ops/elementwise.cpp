@@ -128,6 +128,11 @@ Tensor equal(const Tensor& a, const Tensor& b) {
   return run_binary("equal", Binary::equal, a, b);
 }
 
+Tensor gate(const Tensor& a, const Tensor& b) {
+  return record("gate", run_binary("gate", Binary::gate, a, b), {a},
+                [b = b.detach()](const Tensor& g, const Needs&) { return std::vector<Tensor>{gate(g, b)}; });
+}
+
 Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {
   const Shape shape = broadcast_shape("where", broadcast_shape("where", mask.shape(), a.shape()), b.shape());
   // The kernel takes one number of the mask for a row. Axes of `shape` that the mask leads with make rows; a mask
@@ -205,8 +210,10 @@ Tensor reciprocal(const Tensor& x) {
 }
 
 Tensor relu(const Tensor& x) {
-  // Seen in the output too, which the layer after keeps anyway.
-  return unary_op("relu", Unary::relu, x, [](const Tensor& y) { return step(y); });
+  // Where it is flat is seen in the output too, which the layer after keeps anyway.
+  return record("relu", run_unary(Unary::relu, x), {x}, [](const Tensor& g, const Tensor& y, const Needs&) {
+    return std::vector<Tensor>{gate(g, y)};
+  });
 }
 
 Tensor leaky_relu(const Tensor& x, float slope) {

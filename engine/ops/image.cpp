@@ -1,5 +1,7 @@
 // Convolution, pooling, normalisation and dropout.
 
+#include <algorithm>
+
 #include "engine/autograd.h"
 #include "engine/error.h"
 #include "engine/ops.h"
@@ -105,11 +107,39 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const ConvOptions& options) {
   CALTROP_COUNT_OP("conv2d");
   const Conv2d shape = conv_shape("conv2d", x.shape(), w.shape(), options);
   Tensor y = Tensor::uninitialized(x.backend(), {shape.n, shape.out_h(), shape.out_w(), shape.cout});
-  x.backend().conv2d(shape, x.data(), w.data(), y.mutable_data());
+  x.backend().conv2d(shape, x.data(), w.data(), y.mutable_data(), {});
   return record("conv2d", y, {x, w}, [x, w, options](const Tensor& g, const Needs& needs) {
     return std::vector<Tensor>{needs[0] ? conv2d_dinput(g, w, x.shape(), options) : Tensor(),
                                needs[1] ? conv2d_dweight(x, g, w.shape(), options) : Tensor()};
   });
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& options,
+              Activation activation, const Tensor& residual) {
+  CALTROP_COUNT_OP("conv2d");
+  const Conv2d shape = conv_shape("conv2d", x.shape(), w.shape(), options);
+  const Shape result{shape.n, shape.out_h(), shape.out_w(), shape.cout};
+  if (bias.shape() != Shape{shape.cout})
+    fail("[conv2d] expected a bias of shape ({}), got {}", shape.cout, to_string(bias.shape()));
+  if (residual && residual.shape() != result)
+    fail("[conv2d] expected a residual of shape {}, got {}", to_string(result), to_string(residual.shape()));
+  std::vector<Tensor> inputs = {x, w, bias};
+  if (residual) inputs.push_back(residual);
+  // The derivative of relu is seen in its output; that of gelu needs what went in.
+  if (activation == Activation::gelu && recording() &&
+      std::any_of(inputs.begin(), inputs.end(), [](const Tensor& input) { return input.tracked(); }))
+    return gelu(conv2d(x, w, bias, options, Activation::none, residual));
+  Tensor y = Tensor::uninitialized(x.backend(), result);
+  x.backend().conv2d(shape, x.data(), w.data(), y.mutable_data(),
+                     {bias.data(), residual ? residual.data() : nullptr, activation});
+  const auto vjp = [x, w, options](const Tensor& z, const Needs& needs) {
+    return std::vector<Tensor>{needs[0] ? conv2d_dinput(z, w, x.shape(), options) : Tensor(),
+                               needs[1] ? conv2d_dweight(x, z, w.shape(), options) : Tensor(), z, z};
+  };
+  if (activation == Activation::none) return record("conv2d", y, inputs, Vjp(vjp));
+  return record("conv2d", y, inputs, OutputVjp([vjp](const Tensor& g, const Tensor& out, const Needs& needs) {
+                  return vjp(gate(g, out), needs);
+                }));
 }
 
 Tensor conv2d_dinput(const Tensor& g, const Tensor& w, const Shape& x_shape, const ConvOptions& options) {
@@ -294,39 +324,57 @@ Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, c
   return (x - mean) * scale + bias;
 }
 
-BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon) {
+BatchNormed batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+                       Activation activation, const Tensor& residual) {
   CALTROP_COUNT_OP("batch_norm");
   if (x.rank() < 1 || x.size() == 0)
     fail("[batch_norm] expected x (...,c) of at least one row, got {}", to_string(x.shape()));
   const Shape channels{x.dim(-1)};
   check_channels(channels, {&weight, &bias});
-  const BatchNorm shape{x.size() / channels[0], channels[0], epsilon};
+  if (residual && residual.shape() != x.shape())
+    fail("[batch_norm] expected a residual of shape {}, got {}", to_string(x.shape()),
+         to_string(residual.shape()));
+  if (activation == Activation::gelu) fail("[batch_norm] expected no activation or relu, got gelu");
+  const BatchNorm shape{x.size() / channels[0], channels[0], epsilon, activation};
   Backend& backend = x.backend();
   const Tensor y = Tensor::uninitialized(backend, x.shape()), mean = Tensor::uninitialized(backend, channels),
                variance = Tensor::uninitialized(backend, channels);
-  backend.batch_norm(shape, x.data(), weight.data(), bias.data(), y.mutable_data(), mean.mutable_data(),
-                     variance.mutable_data());
-  const auto vjp = [=](const Tensor& g, const Needs& needs) {
-    const std::vector<Tensor> inputs = {x, weight, bias};
+  backend.batch_norm(shape, x.data(), weight.data(), bias.data(), residual ? residual.data() : nullptr,
+                     y.mutable_data(), mean.mutable_data(), variance.mutable_data());
+  std::vector<Tensor> inputs = {x, weight, bias};
+  if (residual) inputs.push_back(residual);
+  // `out` is needed under relu alone.
+  const auto vjp = [=](const Tensor& g, const Tensor& out, const Needs& needs) {
     if (recording()) {
       return composed_gradient(inputs, needs, g, [&](const std::vector<Tensor>& in) {
         const auto [m, v] = batch_moments(in[0]);
-        return batch_norm(in[0], m, v, in[1], in[2], epsilon);
+        Tensor z = batch_norm(in[0], m, v, in[1], in[2], epsilon);
+        if (residual) z = z + in[3];
+        return activation == Activation::relu ? relu(z) : z;
       });
     }
     CALTROP_COUNT_OP("batch_norm_backward");
-    std::vector<Tensor> d(3);
-    float* to[3] = {};
-    for (size_t i = 0; i < 3; ++i) {
+    std::vector<Tensor> d(inputs.size());
+    float* to[4] = {};
+    for (size_t i = 0; i < inputs.size(); ++i) {
       if (!needs[i]) continue;
+      if (i == 3 && activation == Activation::none) {
+        d[i] = g;
+        continue;
+      }
       d[i] = Tensor::uninitialized(g.backend(), inputs[i].shape());
       to[i] = d[i].mutable_data();
     }
-    g.backend().batch_norm_backward(shape, x.data(), mean.data(), variance.data(), weight.data(), g.data(),
-                                    to[0], to[1], to[2]);
+    g.backend().batch_norm_backward(shape, x.data(), mean.data(), variance.data(), weight.data(),
+                                    out ? out.data() : nullptr, g.data(), to[0], to[1], to[2], to[3]);
     return d;
   };
-  return {record("batch_norm", y, {x, weight, bias}, vjp), mean, variance};
+  if (activation == Activation::relu)
+    return {record("batch_norm", y, inputs, OutputVjp(vjp)), mean, variance};
+  const auto without_output = [vjp](const Tensor& g, const Needs& needs) {
+    return vjp(g, {}, needs);
+  };
+  return {record("batch_norm", y, inputs, Vjp(without_output)), mean, variance};
 }
 
 Tensor dropout(const Tensor& x, float p, uint64_t seed, uint64_t stream) {

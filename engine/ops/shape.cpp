@@ -173,7 +173,7 @@ Tensor dense(const Tensor& x, const Tensor& w, const Tensor& bias, Activation ac
   x.backend().matmul(false, true, n, outputs, x.dim(1), x.data(), w.data(), y.mutable_data(),
                      {bias.data(), activation});
   return record("dense", y, {x, w, bias}, [=](const Tensor& g, const Tensor& out, const Needs& needs) {
-    const Tensor z = activation == Activation::relu ? g * step(out) : g;
+    const Tensor z = activation == Activation::relu ? gate(g, out) : g;
     std::vector<Tensor> d(3);
     if (needs[0]) d[0] = matmul(z, w);
     if (needs[1]) {

@@ -264,7 +264,7 @@ void run_patch(GpuBackend& device, const Conv2d& s, const float* x, const float*
          layer_of(s), patch, x, w, y);
 }
 void run_product(GpuBackend& device, const Conv2d& s, const float* x, const float* w, float* y) {
-  device.conv2d(s, x, w, y);
+  device.conv2d(s, x, w, y, {});
 }
 
 }  // namespace

@@ -182,6 +182,30 @@ TEST_SUITE("engine") {
     }
   }
 
+  TEST_CASE("a residual sum and its relu inside a convolution change no bit") {
+    for (const int channels : {4, 32}) {  // direct sums, and tiles
+      const ImageShape shape{13, 14, 2};
+      const Model model = model_of(
+          fmt::format(
+              "conv {0} 3x3 pad 1 | relu | residual | conv {0} 3x3 pad 1 | relu | conv {0} 3x3 pad 1 | add | "
+              "relu | residual | conv {0} 3x3 stride 2 pad 1 | shortcut | conv {0} 1x1 stride 2 | add | relu "
+              "| "
+              "globalavgpool | dense 10",
+              channels),
+          shape);
+      const Tensor x = variable(images(5, shape, 2));
+      std::vector<std::vector<float>> results[2];
+      for (const bool fuse : {false, true}) {
+        const int64_t before = op_calls("conv2d");
+        const Tensor logits = model.forward(x, {.fuse = fuse});
+        CHECK(op_calls("conv2d") == before + 5);
+        results[fuse].push_back(logits.to_host());
+        results[fuse].push_back(grad(sum(square(logits)), x).to_host());
+      }
+      CHECK(results[0] == results[1]);
+    }
+  }
+
   TEST_CASE("an image's logits do not depend on the batch it is in") {
     for (const char* line : kLines) {
       const ImageShape shape{13, 14, 2};

@@ -119,6 +119,16 @@ std::vector<OpCase> elementwise_cases() {
   add_binary(
       list, "maximum(Tensor,Tensor)", maximum, [](double a, double b) { return std::max(a, b); }, {}, true);
   for (size_t i = list.size() - 6; i < list.size(); ++i) list[i].variant += ", no ties";
+  const size_t gates = list.size();
+  add_binary(list, "gate(Tensor,Tensor)", gate, [](double a, double b) { return b > 0.0 ? a : 0.0; });
+  for (size_t i = gates; i < list.size(); ++i) {
+    if (list[i].shapes[1].empty()) list[i].ranges[1] = {0.5, 2.0};  // all shut, it would tell nothing
+    list[i].kink = [](const Inputs& x) {
+      double nearest = HUGE_VAL;
+      for (const double v : x[1]) nearest = std::min(nearest, std::fabs(v));
+      return nearest;
+    };
+  }
   std::vector<OpCase> comparisons;
   add_binary(comparisons, "greater(Tensor,Tensor)", greater,
              [](double a, double b) { return a > b ? 1.0 : 0.0; });

@@ -26,6 +26,38 @@ void add_convolutions(std::vector<OpCase>& list, const Conv2d& s) {
                   [=](const Inputs& in) {
                     return reference::conv2d(s, in[0], in[1]);
                   }});
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu}) {
+    for (const bool residual : {false, true}) {
+      const auto sums = [=](const Inputs& in) {
+        Values z = reference::conv2d(s, in[0], in[1]);
+        for (size_t i = 0; i < z.size(); ++i) z[i] += in[2][i % in[2].size()] + (residual ? in[3][i] : 0.0);
+        return z;
+      };
+      OpCase c{"conv2d(Tensor,Tensor,Tensor,ConvOptions,Activation,Tensor)",
+               fmt::format("{} activation {}{}", text_of(s), static_cast<int>(activation),
+                           residual ? " residual" : ""),
+               {x, w, {s.cout}},
+               [=](const Tensors& in) {
+                 return conv2d(in[0], in[1], in[2], options, activation, residual ? in[3] : Tensor());
+               },
+               [=](const Inputs& in) {
+                 Values z = sums(in);
+                 for (double& v : z) v = reference::activate(activation, v);
+                 return z;
+               }};
+      if (residual) c.shapes.push_back(y);
+      if (activation == Activation::relu) {
+        c.kink = [sums](const Inputs& in) {
+          double nearest = HUGE_VAL;
+          for (const double z : sums(in)) nearest = std::min(nearest, std::fabs(z));
+          return nearest;
+        };
+        c.step = 5e-5;
+        c.margin = 1e-3;
+      }
+      list.push_back(c);
+    }
+  }
   list.push_back({"conv2d_dinput(Tensor,Tensor,Shape,ConvOptions)",
                   text_of(s),
                   {y, w},
@@ -232,18 +264,45 @@ void add_batch_norms(std::vector<OpCase>& list) {
                  return normalized(in[0], mean, variance, in[1], in[2], static_cast<double>(kEpsilon));
                }};
   list.push_back(batch);
-  // The fused op: images, and rows of vectors.
+  // The fused op: images, and rows of vectors; with what may follow.
   for (const Shape& shape : {x, Shape{5, 4}}) {
     const int64_t channels = shape.back();
-    OpCase fused{"batch_norm(Tensor,Tensor,Tensor,float)",
-                 "fused, of " + to_string(shape),
-                 {shape, {channels}, {channels}},
-                 [](const Tensors& in) { return batch_norm(in[0], in[1], in[2], kEpsilon).y; },
-                 [channels](const Inputs& in) {
-                   const auto [mean, variance] = moments(in[0], static_cast<size_t>(channels));
-                   return normalized(in[0], mean, variance, in[1], in[2], static_cast<double>(kEpsilon));
-                 }};
-    list.push_back(fused);
+    for (const bool residual : {false, true}) {
+      const auto sums = [channels, residual](const Inputs& in) {
+        const auto [mean, variance] = moments(in[0], static_cast<size_t>(channels));
+        Values y = normalized(in[0], mean, variance, in[1], in[2], static_cast<double>(kEpsilon));
+        for (size_t i = 0; residual && i < y.size(); ++i) y[i] += in[3][i];
+        return y;
+      };
+      OpCase fused{
+          "batch_norm(Tensor,Tensor,Tensor,float,Activation,Tensor)",
+          fmt::format("fused, of {}{}", to_string(shape), residual ? ", residual" : ""),
+          {shape, {channels}, {channels}},
+          [residual](const Tensors& in) {
+            return batch_norm(in[0], in[1], in[2], kEpsilon, Activation::none, residual ? in[3] : Tensor()).y;
+          },
+          sums};
+      if (residual) fused.shapes.push_back(shape);
+      list.push_back(fused);
+      OpCase with_relu = fused;
+      with_relu.variant += ", relu";
+      with_relu.run = [residual](const Tensors& in) {
+        return batch_norm(in[0], in[1], in[2], kEpsilon, Activation::relu, residual ? in[3] : Tensor()).y;
+      };
+      with_relu.reference = [sums](const Inputs& in) {
+        Values y = sums(in);
+        for (double& v : y) v = reference::activate(Activation::relu, v);
+        return y;
+      };
+      with_relu.kink = [sums](const Inputs& in) {
+        double nearest = HUGE_VAL;
+        for (const double v : sums(in)) nearest = std::min(nearest, std::fabs(v));
+        return nearest;
+      };
+      with_relu.step = 5e-5;
+      with_relu.margin = 5e-3;
+      list.push_back(with_relu);
+    }
   }
 }
 

@@ -182,6 +182,14 @@ TEST_SUITE("engine") {
          [&] {
            (void)conv2d(random({1, 2, 5, 2}, 1), w);
          }},
+        {"[conv2d] expected a bias of shape (4), got (3)",
+         [&] {
+           (void)conv2d(image, w, random({3}, 1), {});
+         }},
+        {"[conv2d] expected a residual of shape (1,3,3,4), got (1,5,5,2)",
+         [&] {
+           (void)conv2d(image, w, random({4}, 1), {}, Activation::relu, image);
+         }},
         {"[conv2d_dinput] expected a gradient of shape (1,3,3,4), got (1,5,5,2)",
          [&] {
            (void)conv2d_dinput(image, w, {1, 5, 5, 2}, {});
@@ -250,6 +258,14 @@ TEST_SUITE("engine") {
         {"[batch_norm] expected vectors of 3 channels, got (2,3)",
          [&] {
            (void)batch_norm(a, random({3}, 1), a, 1e-5f);
+         }},
+        {"[batch_norm] expected a residual of shape (2,3), got (3)",
+         [&] {
+           (void)batch_norm(a, random({3}, 1), random({3}, 2), 1e-5f, Activation::relu, random({3}, 3));
+         }},
+        {"[batch_norm] expected no activation or relu, got gelu",
+         [&] {
+           (void)batch_norm(a, random({3}, 1), random({3}, 2), 1e-5f, Activation::gelu);
          }},
         {"[batch_norm] expected x (...,c) of at least one row, got (0,4)",
          [&] {

@@ -50,8 +50,9 @@ class DelegatingBackend : public Backend {
                     const float* a, const float* b, float* c) override {
     inner_.batch_matmul(trans_a, trans_b, batch, m, n, k, a, b, c);
   }
-  void conv2d(const Conv2d& shape, const float* x, const float* w, float* y) override {
-    inner_.conv2d(shape, x, w, y);
+  void conv2d(const Conv2d& shape, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override {
+    inner_.conv2d(shape, x, w, y, epilogue);
   }
   void conv2d_dinput(const Conv2d& shape, const float* g, const float* w, float* dx) override {
     inner_.conv2d_dinput(shape, g, w, dx);
@@ -90,14 +91,14 @@ class DelegatingBackend : public Backend {
                           const float* slope, float* dw, float* dbias) override {
     inner_.conv_block_dweight(block, x, g, winner, slope, dw, dbias);
   }
-  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override {
-    inner_.batch_norm(shape, x, weight, bias, y, mean, variance);
+  void batch_norm(const BatchNorm& shape, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    inner_.batch_norm(shape, x, weight, bias, residual, y, mean, variance);
   }
   void batch_norm_backward(const BatchNorm& shape, const float* x, const float* mean, const float* variance,
-                           const float* weight, const float* g, float* dx, float* dweight,
-                           float* dbias) override {
-    inner_.batch_norm_backward(shape, x, mean, variance, weight, g, dx, dweight, dbias);
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    inner_.batch_norm_backward(shape, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
   }
   void softmax(int64_t rows, int64_t cols, const float* x, float* y) override {
     inner_.softmax(rows, cols, x, y);

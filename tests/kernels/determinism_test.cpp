@@ -105,15 +105,25 @@ std::map<std::string, Bits> run_all(Backend& backend) {
   // Few channels, several rows to a line; many, in tiles; y and its moments, and all that flows back.
   for (const auto& [rows, channels] : std::vector<std::array<int64_t, 2>>{{12000, 16}, {600, 330}}) {
     const auto count = static_cast<size_t>(rows * channels), vector = static_cast<size_t>(channels);
-    const BatchNorm shape{rows, channels, 1e-5f};
+    const BatchNorm shape{rows, channels, 1e-5f}, with_relu{rows, channels, 1e-5f, Activation::relu};
     const Input<float> variance(backend, samples.floats(channels, 0.5, 2.0));
-    results[fmt::format("batch_norm of {} channels", channels)] = run(
-        backend, count + 2 * vector,
-        [&](float* y) { backend.batch_norm(shape, a, b, b + channels, y, y + count, y + count + vector); });
+    results[fmt::format("batch_norm of {} channels", channels)] =
+        run(backend, count + 2 * vector, [&](float* y) {
+          backend.batch_norm(shape, a, b, b + channels, nullptr, y, y + count, y + count + vector);
+        });
+    results[fmt::format("batch_norm of {} channels, residual and relu", channels)] =
+        run(backend, count + 2 * vector, [&](float* y) {
+          backend.batch_norm(with_relu, a, b, b + channels, b, y, y + count, y + count + vector);
+        });
     results[fmt::format("batch_norm_backward of {} channels", channels)] =
         run(backend, count + 2 * vector, [&](float* dx) {
-          backend.batch_norm_backward(shape, a, b, variance, b + channels, b, dx, dx + count,
-                                      dx + count + vector);
+          backend.batch_norm_backward(shape, a, b, variance, b + channels, nullptr, b, dx, dx + count,
+                                      dx + count + vector, nullptr);
+        });
+    results[fmt::format("batch_norm_backward of {} channels, residual and relu", channels)] =
+        run(backend, 2 * count + 2 * vector, [&](float* dx) {
+          backend.batch_norm_backward(with_relu, a, b, variance, b + channels, a + 1, b, dx, dx + 2 * count,
+                                      dx + 2 * count + vector, dx + count);
         });
   }
   // A deep one by tiles of outputs, one of few weights, and one with strides.
@@ -126,7 +136,10 @@ std::map<std::string, Bits> run_all(Backend& backend) {
       return fmt::format("{} of {} channels", op, s.cin);
     };
     results[name("conv2d")] =
-        run(backend, reference::y_size(s), [&](float* y) { backend.conv2d(s, x, w, y); });
+        run(backend, reference::y_size(s), [&](float* y) { backend.conv2d(s, x, w, y, {}); });
+    results[name("conv2d with all of an epilogue")] = run(backend, reference::y_size(s), [&](float* y) {
+      backend.conv2d(s, x, w, y, {w, g, Activation::gelu});
+    });
     results[name("conv2d_dinput")] =
         run(backend, reference::x_size(s), [&](float* y) { backend.conv2d_dinput(s, g, w, y); });
     results[name("conv2d_dweight")] =
@@ -386,7 +399,10 @@ TEST_SUITE("kernels") {
           return all + i * static_cast<int64_t>(size);
         };
         check_batches(backend, "conv2d", output, [&](int64_t i, int64_t n, float* y) {
-          backend.conv2d(some(n), at(x, i, image), w, y);
+          backend.conv2d(some(n), at(x, i, image), w, y, {});
+        });
+        check_batches(backend, "conv2d with all of an epilogue", output, [&](int64_t i, int64_t n, float* y) {
+          backend.conv2d(some(n), at(x, i, image), w, y, {bias, at(g, i, output), Activation::relu});
         });
         check_batches(backend, "conv2d_dinput", image, [&](int64_t i, int64_t n, float* y) {
           backend.conv2d_dinput(some(n), at(g, i, output), w, y);

@@ -125,6 +125,13 @@ struct MaximumTakesTheSecond : Base {
     op == Binary::maximum ? Base::binary(op, dims, b, a, y) : Base::binary(op, dims, a, b, y);
   }
 };
+struct GateIsOpenAtZero : Base {
+  void binary(Binary op, const Dims& dims, const Strided& a, const Strided& b, float* y) override {
+    Base::binary(op, dims, a, b, y);
+    if (op != Binary::gate || dims.rank != 1 || a.stride[0] != 1 || b.stride[0] != 1) return;
+    for (int64_t i = 0; i < dims.count(); ++i) y[i] = b.data[i] >= 0.0f ? a.data[i] : 0.0f;
+  }
+};
 
 struct WhereIsASum : Base {
   void where(int64_t rows, int64_t cols, const float* mask, const float* a, const float* b,
@@ -195,19 +202,38 @@ struct ReducedPrecision : Base {
               float* c, const Epilogue& epilogue) override {
     Base::matmul(trans_a, trans_b, m, n, k, rounded(a, m * k).data(), rounded(b, k * n).data(), c, epilogue);
   }
-  void conv2d(const Conv2d& s, const float* x, const float* w, float* y) override {
+  void conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override {
     const auto size = static_cast<int64_t>(reference::x_size(s));
-    Base::conv2d(s, rounded(x, size).data(), rounded(w, static_cast<int64_t>(reference::w_size(s))).data(),
-                 y);
+    Base::conv2d(s, rounded(x, size).data(), rounded(w, static_cast<int64_t>(reference::w_size(s))).data(), y,
+                 epilogue);
   }
 };
 
 // ---- Convolution.
 struct ForgetsPadding : Base {
-  void conv2d(const Conv2d& s, const float* x, const float* w, float* y) override {
-    Base::conv2d(s, x, w, y);
+  void conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override {
+    Base::conv2d(s, x, w, y, epilogue);
     if (s.pad_w == 0 || s.n == 0) return;
     for (int64_t o = 0; o < s.cout; ++o) y[o] = y[s.cout * (s.out_w() > 1) + o];  // the corner sees no border
+  }
+};
+struct ConvAddsTheFirstImage : Base {
+  void conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override {
+    const size_t size = reference::y_size(s), image = s.n > 0 ? size / static_cast<size_t>(s.n) : 0;
+    std::vector<float> repeated;
+    for (size_t i = 0; epilogue.residual && i < size; ++i) repeated.push_back(epilogue.residual[i % image]);
+    Base::conv2d(s, x, w, y,
+                 {epilogue.bias, epilogue.residual ? repeated.data() : nullptr, epilogue.activation});
+  }
+};
+struct ConvActivatesBeforeItAdds : Base {
+  void conv2d(const Conv2d& s, const float* x, const float* w, float* y,
+              const ConvEpilogue& epilogue) override {
+    Base::conv2d(s, x, w, y, {epilogue.bias, nullptr, epilogue.activation});
+    for (size_t i = 0; epilogue.residual && i < reference::y_size(s); ++i) y[i] += epilogue.residual[i];
   }
 };
 struct DinputTurnsARow : Base {
@@ -302,18 +328,18 @@ struct AdjointScaledBy03 : Base {
 
 // ---- Batch norm.
 struct VarianceIsUnbiased : Base {
-  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override {
-    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, residual, y, mean, variance);
     for (int64_t c = 0; c < s.channels && s.rows > 1; ++c)
       variance[c] *= static_cast<float>(s.rows) / static_cast<float>(s.rows - 1);
   }
 };
 // The mean of squares less the square of the mean: in fp32 nothing is left of a small variance around a large mean.
 struct VarianceOfSquares : Base {
-  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override {
-    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, residual, y, mean, variance);
     for (int64_t c = 0; c < s.channels && s.rows > 0; ++c) {
       float sum = 0.0f;
       for (int64_t r = 0; r < s.rows; ++r) sum += x[r * s.channels + c] * x[r * s.channels + c];
@@ -322,44 +348,76 @@ struct VarianceOfSquares : Base {
   }
 };
 struct NormForgetsTheLastRow : Base {
-  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override {
-    const BatchNorm fewer{s.rows > 1 ? s.rows - 1 : s.rows, s.channels, s.epsilon};
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    const BatchNorm fewer{s.rows > 1 ? s.rows - 1 : s.rows, s.channels, s.epsilon, s.activation};
     std::copy_n(x, s.rows * s.channels, y);
-    Base::batch_norm(fewer, x, weight, bias, y, mean, variance);
+    Base::batch_norm(fewer, x, weight, bias, residual, y, mean, variance);
   }
 };
 struct NormDropsNan : Base {
-  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias, float* y,
-                  float* mean, float* variance) override {
-    Base::batch_norm(s, x, weight, bias, y, mean, variance);
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, residual, y, mean, variance);
     for (int64_t i = 0; i < s.rows * s.channels; ++i) y[i] = std::isnan(y[i]) ? 0.0f : y[i];
+  }
+};
+struct NormActivatesBeforeItAdds : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    Base::batch_norm(s, x, weight, bias, nullptr, y, mean, variance);
+    for (int64_t i = 0; residual && i < s.rows * s.channels; ++i) y[i] += residual[i];
+  }
+};
+struct NormForgetsRelu : Base {
+  void batch_norm(const BatchNorm& s, const float* x, const float* weight, const float* bias,
+                  const float* residual, float* y, float* mean, float* variance) override {
+    Base::batch_norm({s.rows, s.channels, s.epsilon}, x, weight, bias, residual, y, mean, variance);
   }
 };
 struct MomentsAreConstants : Base {
   void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
-                           const float* weight, const float* g, float* dx, float* dweight,
-                           float* dbias) override {
-    Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
     for (int64_t i = 0; dx && i < s.rows * s.channels; ++i)
       dx[i] = g[i] * weight[i % s.channels] / std::sqrt(variance[i % s.channels] + s.epsilon);
   }
 };
+struct GradientPassesRelu : Base {
+  void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
+    Base::batch_norm_backward({s.rows, s.channels, s.epsilon}, x, mean, variance, weight, y, g, dx, nullptr,
+                              nullptr, nullptr);
+  }
+};
+struct ResidualGetsAllOfTheGradient : Base {
+  void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
+    if (dresidual) std::copy_n(g, s.rows * s.channels, dresidual);
+  }
+};
 struct WeightGradientOfRawInputs : Base {
   void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
-                           const float* weight, const float* g, float* dx, float* dweight,
-                           float* dbias) override {
-    Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    Base::batch_norm_backward(s, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
     const std::vector<float> zeros(static_cast<size_t>(s.channels));
     if (dweight)
-      Base::batch_norm_backward(s, x, zeros.data(), variance, weight, g, nullptr, dweight, nullptr);
+      Base::batch_norm_backward(s, x, zeros.data(), variance, weight, y, g, nullptr, dweight, nullptr,
+                                nullptr);
   }
 };
 struct BackwardWritesNoBiasAlone : Base {
   void batch_norm_backward(const BatchNorm& s, const float* x, const float* mean, const float* variance,
-                           const float* weight, const float* g, float* dx, float* dweight,
-                           float* dbias) override {
-    if (dx || dweight) Base::batch_norm_backward(s, x, mean, variance, weight, g, dx, dweight, dbias);
+                           const float* weight, const float* y, const float* g, float* dx, float* dweight,
+                           float* dbias, float* dresidual) override {
+    if (dx || dweight || dresidual)
+      Base::batch_norm_backward(s, x, mean, variance, weight, y, g, dx, dweight, dbias, dresidual);
   }
 };
 

@@ -175,7 +175,8 @@ const EmulatedKernel kKernels[] = {
     {"conv2d", "convolution", kConv,
      [](Bench& b) {
        const Conv s(b);
-       b.backend.conv2d(s, b.floats("x", x_count(s)), b.floats("w", w_count(s)), b.floats("y", y_count(s)));
+       b.backend.conv2d(s, b.floats("x", x_count(s)), b.floats("w", w_count(s)), b.floats("y", y_count(s)),
+                        {});
      }},
     {"conv2d_dinput", "its gradient by the images", kConv,
      [](Bench& b) {
@@ -241,16 +242,16 @@ const EmulatedKernel kKernels[] = {
      [](Bench& b) {
        const int64_t cols = b["cols"];
        b.backend.batch_norm({b["rows"], cols, 1e-5f}, b.matrix("x"), b.floats("weight", cols),
-                            b.floats("bias", cols), b.matrix("y"), b.floats("mean", cols),
+                            b.floats("bias", cols), nullptr, b.matrix("y"), b.floats("mean", cols),
                             b.floats("variance", cols));
      }},
     {"batch_norm_backward", "its gradient", kMatrix,
      [](Bench& b) {
        const int64_t cols = b["cols"];
        b.backend.batch_norm_backward({b["rows"], cols, 1e-5f}, b.matrix("x"), b.floats("mean", cols),
-                                     b.floats("variance", cols, 0, 1), b.floats("weight", cols),
+                                     b.floats("variance", cols, 0, 1), b.floats("weight", cols), nullptr,
                                      b.matrix("g"), b.matrix("dx"), b.floats("dweight", cols),
-                                     b.floats("dbias", cols));
+                                     b.floats("dbias", cols), nullptr);
      }},
     {"softmax", "softmax of rows of logits", kLogits,
      [](Bench& b) {

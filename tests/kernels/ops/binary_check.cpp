@@ -14,7 +14,7 @@ struct Function {
   const char* name;
   float (*f)(float, float);
 };
-constexpr std::array<Function, 7> kFunctions = {{
+constexpr std::array<Function, 8> kFunctions = {{
     {Binary::add, "add",
      [](float a, float b) {
        return a + b;
@@ -42,6 +42,10 @@ constexpr std::array<Function, 7> kFunctions = {{
     {Binary::equal, "equal",
      [](float a, float b) {
        return a == b ? 1.0f : 0.0f;
+     }},
+    {Binary::gate, "gate",
+     [](float a, float b) {
+       return b > 0.0f ? a : 0.0f;
      }},
 }};
 

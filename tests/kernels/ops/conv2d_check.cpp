@@ -107,7 +107,7 @@ void check_range(Backend& backend, Report& report) {
                  wide_g = reference::widen(all.g);
     const Input<float> x(backend, all.x), w(backend, all.w), g(backend, all.g);
     const Output<float> y(backend, static_cast<int64_t>(all.g.size()));
-    backend.conv2d(s, x, w, y.data());
+    backend.conv2d(s, x, w, y.data(), {});
     compare("conv2d's range", s, y, reference::conv2d, wide_x, wide_w, s.kh * s.kw * s.cin, report);
     const Output<float> dw(backend, static_cast<int64_t>(all.w.size()));
     backend.conv2d_dweight(s, x, g, dw.data());
@@ -122,17 +122,51 @@ void check_range(Backend& backend, Report& report) {
   }
 }
 
+// An epilogue makes of the sums what a plain loop makes of them; each small shape meets another one.
+void check_epilogue(Backend& backend, Report& report, const Conv2d& s, const Operands& all, size_t which,
+                    Samples& samples) {
+  const std::vector<float> biases = samples.floats(s.cout),
+                           more = samples.floats(static_cast<int64_t>(all.g.size()));
+  const Input<float> x(backend, all.x), w(backend, all.w), bias(backend, biases), residual(backend, more);
+  const Values sums = reference::conv2d(s, all.wide_x, all.wide_w),
+               scale =
+                   reference::conv2d(s, reference::magnitudes(all.wide_x), reference::magnitudes(all.wide_w));
+  const ConvEpilogue epilogues[] = {{.bias = bias},
+                                    {.bias = bias, .residual = residual},
+                                    {.residual = residual, .activation = Activation::relu},
+                                    {bias, residual, Activation::relu},
+                                    {bias, residual, Activation::gelu}};
+  const ConvEpilogue& epilogue = epilogues[which % std::size(epilogues)];
+  Values expected, tolerance;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const double b = epilogue.bias ? static_cast<double>(biases[i % biases.size()]) : 0.0,
+                 r = epilogue.residual ? static_cast<double>(more[i]) : 0.0;
+    expected.push_back(reference::activate(epilogue.activation, sums[i] + b + r));
+    tolerance.push_back(1.2 * (scale[i] + std::fabs(b) + std::fabs(r)));  // GELU's slope is at most 1.13
+  }
+  const std::string what =
+      fmt::format("conv2d with{}{} activation {} {}", epilogue.bias ? " bias" : "",
+                  epilogue.residual ? " residual" : "", static_cast<int>(epilogue.activation), text_of(s));
+  const Output<float> y(backend, static_cast<int64_t>(sums.size()));
+  backend.conv2d(s, x, w, y.data(), epilogue);
+  report.compare_sums(what, y.take(report, what), expected, tolerance,
+                      static_cast<double>(s.kh * s.kw * s.cin + 2));
+}
+
 }  // namespace
 
 Report check_conv2d(Backend& backend) {
   Report report;
   Samples samples(61);
+  constexpr size_t kSmall = 2000;  // outputs; the emulation takes its time
+  size_t which = 0;
   for (const Conv2d& s : shapes()) {
     const Operands all(s, samples);
     const Input<float> x(backend, all.x), w(backend, all.w);
     const Output<float> y(backend, static_cast<int64_t>(all.g.size()));
-    backend.conv2d(s, x, w, y.data());
+    backend.conv2d(s, x, w, y.data(), {});
     compare("conv2d", s, y, reference::conv2d, all.wide_x, all.wide_w, s.kh * s.kw * s.cin, report);
+    if (all.g.size() <= kSmall) check_epilogue(backend, report, s, all, which++, samples);
   }
   check_range(backend, report);
   return report;
