@@ -49,6 +49,7 @@ JudgedTest judged(JudgedTest answered, const TestSet& set, int32_t attacked, boo
   if (answers.size() != clean + pool.images.size()) {
     fail("[detection] expected answers to {} images, got {}", clean + pool.images.size(), answers.size());
   }
+  result.detects = detects;
   result.knows_classes = std::ranges::none_of(answers, [](int32_t answer) { return answer < 0; });
 
   std::vector<size_t> row_of;  // in result.attacks, of each attack of the pool

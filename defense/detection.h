@@ -30,6 +30,7 @@ struct JudgedTest {
   // finds nothing.
   std::vector<int32_t> answers = {};
 
+  bool detects = true;        // else nobody raises alarms, and there is nothing to say of them
   bool knows_classes = true;  // else the metrics are empty, and what is not flagged counts as wrong
   Fates clean = {};
   AttackedFates attacked = {};

@@ -181,7 +181,7 @@ void declare(Flags& flags, DefendFlags& options, const DefenceInfo& info) {
       " DIR/checkpoint.safetensors     after the last finished epoch\n"
       " DIR/pool.csv                   the attacked images, of each attack and norm\n"
       " DIR/summary.csv                accuracy, F1, detection, false alarms of each model and stage\n"
-      " DIR/attacks.csv, sizes.csv     the same per attack, and recall per size\n"
+      " DIR/attacks.csv, sizes.csv     the same per attack; recall and right answers per size\n"
       " DIR/leave_out.csv              --controls leave-out: detection of what was never trained on\n"
       " DIR/vote_curve.csv             mia: the vote after each epoch of the bootstraps, per attack\n"
       " DIR/adaptive.csv               the defence under attacks that know it\n"

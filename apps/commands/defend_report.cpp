@@ -21,12 +21,19 @@ Cell wrong(const Fates& fates) {
 Cell of_classes(const JudgedTest& judged, const Cell& cell) {
   return judged.knows_classes ? cell : Cell();
 }
+// What only a judge that raises alarms can be asked for.
+Cell flagged(const JudgedTest& judged, const Fates& fates) {
+  return judged.detects ? flagged(fates) : Cell();
+}
 // Of detection alone, in which attacked is positive.
-Cell detection_accuracy(const Fates& clean, const Fates& attacked) {
+Cell detection_accuracy(const JudgedTest& judged, const Fates& attacked) {
+  const Fates& clean = judged.clean;
+  if (!judged.detects) return {};
   return quotient(attacked.flagged + clean.images - clean.flagged, attacked.images + clean.images);
 }
-Cell detection_f1(const Fates& clean, const Fates& attacked) {
-  return quotient(2 * attacked.flagged, attacked.images + attacked.flagged + clean.flagged);
+Cell detection_f1(const JudgedTest& judged, const Fates& attacked) {
+  if (!judged.detects) return {};
+  return quotient(2 * attacked.flagged, attacked.images + attacked.flagged + judged.clean.flagged);
 }
 
 }  // namespace
@@ -75,9 +82,8 @@ Table summary_table(const std::vector<JudgedTest>& judged) {
     const auto& [all, fooling] = one.attacked;
     table.row({one.model, one.stage, one.test, one.clean.images, all.images,
                of_classes(one, one.metrics.accuracy), of_classes(one, one.metrics.f1),
-               detection_accuracy(one.clean, all), detection_f1(one.clean, all), flagged(all),
-               flagged(fooling), of_classes(one, wrong(all)), flagged(one.clean),
-               of_classes(one, right(one.clean))});
+               detection_accuracy(one, all), detection_f1(one, all), flagged(one, all), flagged(one, fooling),
+               of_classes(one, wrong(all)), flagged(one, one.clean), of_classes(one, right(one.clean))});
   }
   return table;
 }
@@ -100,10 +106,9 @@ Table attacks_table(const std::vector<JudgedTest>& judged) {
     for (const JudgedTest::Attack& attack : one.attacks) {
       const auto& [all, fooling] = attack.fates;
       table.row({one.model, one.stage, one.test, attack.name, all.images,
-                 quotient(fooling.images, all.images), flagged(all), flagged(fooling),
+                 quotient(fooling.images, all.images), flagged(one, all), flagged(one, fooling),
                  of_classes(one, wrong(all)), of_classes(one, attack.metrics.accuracy),
-                 of_classes(one, attack.metrics.f1), detection_accuracy(one.clean, all),
-                 detection_f1(one.clean, all)});
+                 of_classes(one, attack.metrics.f1), detection_accuracy(one, all), detection_f1(one, all)});
     }
   }
   return table;
@@ -118,12 +123,14 @@ Table sizes_table(const std::vector<JudgedTest>& judged) {
                {"size", "size", Kind::general, 4},
                {"images", "images", Kind::count},
                {"fooled", "fool the undefended", Kind::percent},
-               {"recall", "detected", Kind::percent}});
+               {"recall", "detected", Kind::percent},
+               {"right", "right class", Kind::percent}});
   for (const JudgedTest& one : judged) {
     for (const JudgedTest::Size& size : one.sizes) {
       const auto& [all, fooling] = size.fates;
       table.row({one.model, one.stage, one.test, size.attack, to_string(size.norm), cell_of(size.size),
-                 all.images, quotient(fooling.images, all.images), flagged(all)});
+                 all.images, quotient(fooling.images, all.images), flagged(one, all),
+                 of_classes(one, right(all))});
     }
   }
   return table;

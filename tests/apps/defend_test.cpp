@@ -232,7 +232,8 @@ TEST_SUITE("apps") {
     check_same(place, "whole", "killed");
     CHECK(place.caltrop({"eval", "-q", "--weights", "killed/model.safetensors"}).status == 0);
     const Json result = Json::parse(place.read("whole/fast.json"));
-    for (const Json& row : result["summary"]) CHECK((row["model"] == "defence" && row["false_alarms"] == 0));
+    for (const Json& row : result["summary"])
+      CHECK((row["model"] == "defence" && row["false_alarms"].is_null()));
     // Refused before anything is written.
     const auto refused = [&](const std::string& kind, const std::vector<std::string>& more,
                              const char* expected) {
@@ -315,8 +316,13 @@ TEST_SUITE("apps") {
           "detection_f1\n"
           "m,s,exact,fgsm,2,0.5,1,1,0,0,0,0.8333333333333334,0.8\nm,s,exact,cw,1,0,0,,0,0,0,0.6,0\n");
     CHECK(sizes_table({one}).csv() ==
-          "model,stage,test,attack,norm,size,images,fooled,recall\n"
-          "m,s,exact,fgsm,linf,0.5,2,0.5,1\nm,s,exact,cw,l2,,1,0,0\n");
+          "model,stage,test,attack,norm,size,images,fooled,recall,right\n"
+          "m,s,exact,fgsm,linf,0.5,2,0.5,1,0\nm,s,exact,cw,l2,,1,0,0,1\n");
+    // Who raises no alarms detects nothing, which is not a share of 0.
+    JudgedTest silent = one;
+    silent.detects = false;
+    CHECK(summary_table({silent}).csv().ends_with("m,s,exact,4,3,0.5714285714285714,0,,,,,0,,0.5\n"));
+    CHECK(sizes_table({silent}).csv().ends_with("m,s,exact,cw,l2,,1,0,,1\n"));
   }
 
   TEST_CASE("defend: what cannot be done is refused before any work") {
