@@ -54,7 +54,8 @@ const std::vector<Command>& commands() {
       {"gma visual", "attacked images side by side, and how alike they are", gma_visual_command},
       {"paper gma-mia", "a paper's attack study: its figures, its numbers beside ours",
        paper_gma_mia_command},
-      {"paper kim", "Kim 2025: three defences alone and in pairs, and what truly protects", paper_kim_command},
+      {"paper kim", "Kim 2025: three defences alone and in pairs, and what truly protects",
+       paper_kim_command},
       {"demo", "train, attack and look: the main job in a minute or two", demo_command},
       {"export", "weights in PyTorch's layout, images as NPZ or PNG", export_command},
       {"bench", "list the benchmarks", bench_command},
@@ -73,8 +74,10 @@ std::string overview() {
       "Usage: caltrop COMMAND [flags]\n\n"
       "Caltrop trains small image classifiers, attacks them through their gradients, and measures what the\n"
       "attacks do. Every command is repeatable: the same seed gives the same files.\n\nCommands\n";
+  size_t widest = 0;
+  for (const Command& command : commands()) widest = std::max(widest, std::string_view(command.name).size());
   for (const Command& command : commands())
-    page += fmt::format("  {:<15}{}\n", command.name, command.summary);
+    page += fmt::format("  {:<{}}{}\n", command.name, widest + 2, command.summary);
   page +=
       "\n'caltrop COMMAND --help' is the manual page of a command; 'caltrop --version' says what was "
       "built.\n\n"

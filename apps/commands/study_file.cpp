@@ -184,7 +184,11 @@ template <typename Value>
 std::vector<Value> read_list(const Json& json, const char* key, const std::string& file,
                              const std::function<Value(const Json&)>& read) {
   const Json list = json.value(key, Json());
-  if (!list.is_array() || list.empty()) fail("{}: '{}' is missing: a list", file, key);
+  if (!list.is_array() || list.empty())
+    fail("{}: '{}' is {}: expected a list", file, key,
+         list.is_array()  ? "empty"
+         : list.is_null() ? "missing"
+                          : "no list");
   std::vector<Value> values;
   for (size_t k = 0; k < list.size(); ++k)
     values.push_back(with_place(fmt::format("{}: {}[{}]", file, key, k), [&] { return read(list[k]); }));

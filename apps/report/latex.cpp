@@ -30,6 +30,12 @@ std::string latex_text(const std::string& text) {
       case '~':
         out += "\\textasciitilde{}";
         break;
+      case '<':
+        out += "\\textless{}";
+        break;
+      case '>':
+        out += "\\textgreater{}";
+        break;
       case '^':
         out += "\\textasciicircum{}";
         break;

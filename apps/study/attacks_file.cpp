@@ -1,5 +1,6 @@
 #include "apps/study/attacks_file.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "apps/core/run_folder.h"
@@ -53,6 +54,30 @@ void read_counts(const Json& json, AttackSummary& summary) {
   from_json(json.at("calibration"), summary.calibration);
 }
 
+// An Error, or one of the library, unless what is said more than once is the same each time.
+void check_counts(const Json& attack) {
+  const auto images = attack.at("images").get<int64_t>(), right = attack.at("clean_correct").get<int64_t>(),
+             all = attack.at("about").at("images").get<int64_t>();
+  const auto expect = [](bool holds) {
+    if (!holds) fail("[study] counts contradict one another");
+  };
+  expect(images <= all && right <= all);
+  for (const Json& size : attack.at("sizes")) {
+    const auto robust = size.at("robust").get<std::string>();
+    const auto ones = std::ranges::count(robust, '1');
+    expect(static_cast<int64_t>(robust.size()) == images);
+    expect(ones + std::ranges::count(robust, '0') == images);
+    const Json& tries = size.at("tries");
+    for (const Json& one : tries) {
+      AttackSummary counts;
+      read_counts(one, counts);
+      expect(counts.images == images && ones <= counts.robust && counts.robust <= counts.clean_correct);
+      expect(images < all ? counts.clean_correct <= right : counts.clean_correct == right);
+      expect(tries.size() > 1 || ones == counts.robust);
+    }
+  }
+}
+
 }  // namespace
 
 std::string attacks_file(const StudyCell& cell) {
@@ -98,8 +123,15 @@ GmaAnalysis analysis_of(const Json& json, const StudyAttack& attack) {
 Json stored_attacks(const StudyCell& cell, const RunFolder& folder) {
   if (!folder.has(attacks_file(cell))) return Json::array();
   const Json stored = folder.read_json(attacks_file(cell));
-  if (!stored.contains("attacks")) fail("{} is damaged; delete it", folder.file(attacks_file(cell)).string());
-  return stored.value("schema", Json()) == kAttacksSchema ? stored.at("attacks") : Json::array();
+  try {
+    const Json& attacks = stored.at("attacks");
+    if (stored.value("schema", Json()) != kAttacksSchema) return Json::array();
+    for (const Json& one : attacks) check_counts(one);
+    return attacks;
+  } catch (const Json::exception&) {
+  } catch (const Error&) {
+  }
+  fail("{} is damaged; delete it, and --resume makes it again", folder.file(attacks_file(cell)).string());
 }
 
 }  // namespace caltrop

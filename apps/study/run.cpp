@@ -108,6 +108,7 @@ class Runner {
     CellResult result{.cell = cell};
     if (cell.attacks.empty()) return result;
     const Json stored = stored_attacks(cell, place_.folder);
+    for (const Json& one : stored) expect_same_network(cell, one, arm.weights());
     std::vector<Json> recipes, kept;
     for (const StudyAttack& attack : cell.attacks) {
       recipes.push_back(about(plan, attack, options_of(cell, attack), arm.weights()));
@@ -166,6 +167,16 @@ class Runner {
                                                   {"network", cell.arm.name},
                                                   {"seed", cell.seed},
                                                   {"attacks", std::move(done)}});
+  }
+
+  // What the folder trained does not change, so that results of other weights are of a file that has.
+  void expect_same_network(const StudyCell& cell, const Json& stored, const std::string& weights) const {
+    if (cell.arm.given || stored.at("about").value("tensors_crc32", Json()) == weights) return;
+    fail(
+        "{} holds another network than the one that {} is of: one of them has changed; delete both, and "
+        "--resume makes them again",
+        place_.folder.file(cell.stem + ".safetensors").string(),
+        place_.folder.file(attacks_file(cell)).string());
   }
 
   static Json found(const Json& among, const Json& recipe) {

@@ -22,6 +22,18 @@ std::string title_of(const SweepPlace& place) {
   return fmt::format("{} on {}, {}", place.network, place.dataset, norm_title(place.norm));
 }
 
+// "60 images", or of several data sets "30 images of fashion-mnist, 60 of mnist".
+std::string images_in_words(const std::map<std::string, int64_t>& by_dataset) {
+  std::string words;
+  for (const auto& [dataset, images] : by_dataset)
+    words +=
+        fmt::format("{}{}", words.empty() ? "" : ", ",
+                    by_dataset.size() == 1 ? counted(images, "image", "images")
+                    : words.empty() ? fmt::format("{} of {}", counted(images, "image", "images"), dataset)
+                                    : fmt::format("{} of {}", grouped(images), dataset));
+  return words;
+}
+
 size_t seeds_of(const std::vector<SweepPoint>& points) {
   size_t most = 0;
   for (const SweepPoint& p : points) most = std::max(most, p.seeds);
@@ -153,7 +165,8 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
   const bool several =
       distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; }).size() > 1;
   Json sections = Json::array();
-  const int64_t planned = results.at(0).planned();
+  std::map<std::string, int64_t> images;  // by data set
+  for (const CellResult& result : results) images[result.cell.dataset] = result.planned();
   int64_t number = 0;
   for (const SweepPlace& here : distinct<SweepPlace>(points, place_of)) {
     const std::vector<SweepPoint> some = points_at(points, here);
@@ -162,7 +175,8 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
         fmt::format("curve-{}{}-{}", several ? here.dataset + "-" : "", here.network, to_string(here.norm));
     const Table table = page_of(some);
     place.console.blank();
-    place.console.say("robust accuracy of {} in %: {}", title_of(here), counted(planned, "image", "images"));
+    place.console.say("robust accuracy of {} in %: {}", title_of(here),
+                      counted(images.at(here.dataset), "image", "images"));
     place.console.say(table);
     Json section = page_table(title_of(here), "", table);
     section["charts"] = Json::array();
@@ -194,8 +208,7 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
            {"lead",
             fmt::format("{}, {}, {}, {}.", networks,
                         counted(static_cast<int64_t>(results.at(0).cell.attacks.size()), "attack", "attacks"),
-                        counted(static_cast<int64_t>(seeds), "seed", "seeds"),
-                        counted(planned, "image", "images"))},
+                        counted(static_cast<int64_t>(seeds), "seed", "seeds"), images_in_words(images))},
            {"interval", seeds > 1 ? "Numbers are means over seeds ± their standard deviation; in figures, "
                                     "lines reach from the lowest seed to the highest"
                                   : "One seed; in figures, lines are 95 % intervals of shares (Wilson)"},

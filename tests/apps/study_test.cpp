@@ -112,7 +112,7 @@ TEST_SUITE("apps") {
     // What other weights or options gave is made again; what fits is taken as it stands.
     stored = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
     stored["attacks"][0]["sizes"][0]["tries"][0]["correct"] = 19;  // told from a new one by this
-    stored["attacks"][1]["about"]["tensors_crc32"] = "00000000";
+    stored["attacks"][1]["about"]["attack"] = "another";
     place.write("cut/mnist-wide-seed-0-attacks.json", stored.dump(2) + "\n");
     run_example(cut, study, true);
     const Json again = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
@@ -122,10 +122,28 @@ TEST_SUITE("apps") {
     // One that has to be made again takes none of those behind it along.
     place.write("cut/mnist-wide-seed-0-attacks.json", whole.at("mnist-wide-seed-0-attacks.json"));
     stored = Json::parse(place.read("cut/mnist-wide-seed-0-attacks.json"));
-    stored["attacks"][0]["about"]["tensors_crc32"] = "00000000";
+    stored["attacks"][0]["about"]["attack"] = "another";
     place.write("cut/mnist-wide-seed-0-attacks.json", stored.dump(2) + "\n");
     run_example(cut, study, true);
     CHECK(contents(cut) == whole);
+
+    // Neither results of another network nor counts that contradict one another are taken.
+    const Json good = Json::parse(whole.at("mnist-wide-seed-0-attacks.json"));
+    for (const auto& [place_of, value] :
+         {std::pair("/attacks/0/about/tensors_crc32", Json("00000000")),
+          {"/attacks/0/clean_correct", Json(good["attacks"][0]["clean_correct"].get<int64_t>() + 1)},
+          {"/attacks/1/sizes/0/robust", Json("1")},
+          {"/attacks/1/sizes", Json("none")}}) {
+      Json other = good;
+      other[Json::json_pointer(place_of)] = value;
+      place.write("cut/mnist-wide-seed-0-attacks.json", other.dump(2) + "\n");
+      const std::string refused = refusal([&] { run_example(cut, study, true); });
+      CAPTURE(std::string(place_of));
+      CAPTURE(refused);
+      CHECK(refused.find("mnist-wide-seed-0-attacks.json") != std::string::npos);
+      CHECK(refused.find("delete") != std::string::npos);
+    }
+    place.write("cut/mnist-wide-seed-0-attacks.json", whole.at("mnist-wide-seed-0-attacks.json"));
 
     for (const auto& [text, says] :
          {std::pair("{\"attacks\": [{}]", "expected JSON"), std::pair("{}", "damaged")}) {

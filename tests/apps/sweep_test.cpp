@@ -303,6 +303,7 @@ TEST_SUITE("apps") {
   }
 
   TEST_CASE("LaTeX: words are escaped, numbers rounded, the best in bold") {
+    CHECK(latex_text("a<b>") == "a\\textless{}b\\textgreater{}");
     CHECK(latex_text("a_b 5% {x} \\") == "a\\_b 5\\% \\{x\\} \\textbackslash{}");
     const LatexTable table{.comment = "one\ntwo",
                            .words = {"Who"},
