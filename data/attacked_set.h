@@ -43,6 +43,10 @@ struct AttackedSet {
   int64_t sizes() const { return eps.empty() ? 1 : static_cast<int64_t>(eps.size()); }
   int64_t image_size() const { return shape.height * shape.width * shape.channels; }
   bool targeted() const { return !target.empty(); }
+  // Whether a prediction for an image is what its attack seeks: the target, or without one a class other than `label`.
+  bool sought(size_t image, int32_t prediction, int32_t label) const {
+    return targeted() ? prediction == target[image] : prediction != label;
+  }
   int64_t classes() const;                             // the largest label or target and one
   std::span<const float> delta_of(int64_t row) const;  // rows: images x sizes, in this order
   ImageSet clean() const;                              // the clean images with their labels

@@ -133,7 +133,7 @@ Verification verify(const AttackedSet& set, const SetClaims& claims, const SetAn
 
     const int32_t label = claims.predicted_labels ? set.clean_prediction[image] : set.label[image];
     const auto fooled = [&](int32_t prediction) {
-      return set.targeted() ? prediction == set.target[image] : prediction != label;
+      return set.sought(image, prediction, label);
     };
     const bool succeeded = fooled(set.prediction[at]) && (fits || !claims.minimum_norm);
     success.check(claims.confident ? succeeded || !claimed : succeeded == claimed);

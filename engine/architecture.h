@@ -50,6 +50,8 @@ struct ConvSpec {
 // A transposed convolution: `of` leads from its output to its input.
 struct DeconvSpec {
   ConvSpec of = {};  // but for `out`, which counts the deconvolution's own channels
+  int64_t out_h(int64_t h) const { return (h - 1) * of.stride_h + of.kernel_h - 2 * of.pad_h; }
+  int64_t out_w(int64_t w) const { return (w - 1) * of.stride_w + of.kernel_w - 2 * of.pad_w; }
   bool operator==(const DeconvSpec&) const = default;
 };
 

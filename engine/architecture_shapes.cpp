@@ -57,11 +57,7 @@ class LayerRules {
     if (!input_.spatial) refuse("the input is flat ({}), a convolution needs an image", to_string(input_));
     check_extents({conv.out, conv.kernel_h, conv.kernel_w, conv.stride_h, conv.stride_w}, 1);
     check_extents({conv.pad_h, conv.pad_w}, 0);
-    const auto extent = [](int64_t size, int64_t kernel, int64_t stride, int64_t pad) {
-      return (size - 1) * stride + kernel - 2 * pad;
-    };
-    const int64_t height = extent(input_.height, conv.kernel_h, conv.stride_h, conv.pad_h),
-                  width = extent(input_.width, conv.kernel_w, conv.stride_w, conv.pad_w);
+    const int64_t height = deconv.out_h(input_.height), width = deconv.out_w(input_.width);
     if (height < 1 || width < 1) refuse("nothing is left of the input {}", to_string(input_));
     check_extents({height, width}, 1);
     LayerOutcome result;

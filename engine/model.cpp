@@ -303,8 +303,7 @@ Tensor Model::run_layer(size_t k, const Tensor& x, const ForwardOptions& options
   }
   if (const auto* deconv = std::get_if<DeconvSpec>(&layer)) {
     const ConvSpec& of = deconv->of;
-    const Shape shape{x.dim(0), (x.dim(1) - 1) * of.stride_h + of.kernel_h - 2 * of.pad_h,
-                      (x.dim(2) - 1) * of.stride_w + of.kernel_w - 2 * of.pad_w, of.out};
+    const Shape shape{x.dim(0), deconv->out_h(x.dim(1)), deconv->out_w(x.dim(2)), of.out};
     return conv2d_dinput(x, tensor(k, "weight", options), shape,
                          {of.stride_h, of.stride_w, of.pad_h, of.pad_w}) +
            tensor(k, "bias", options);

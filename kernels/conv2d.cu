@@ -31,12 +31,13 @@ void GpuBackend::conv2d(const Conv2d& s, const float* x, const float* w, float* 
                         const ConvEpilogue& epilogue) {
   constexpr int kThreads = 256;
   const Stream::Op range(stream_, "conv2d");
-  if (conv2d_cudnn(*this, s, x, w, y)) {
-  } else if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) {
-    conv2d_mma(stream_, s, x, w, y);
-  } else if (s.cin >= kManyChannels || !conv2d_direct(stream_, s, x, w, y)) {
+  const auto sums = [&] {
+    if (conv2d_cudnn(*this, s, x, w, y)) return;
+    if (has_many_channels(s) && s.kh * s.kw * s.cin >= kManyTerms) return conv2d_mma(stream_, s, x, w, y);
+    if (s.cin < kManyChannels && conv2d_direct(stream_, s, x, w, y)) return;
     conv2d_gemm(stream_, s, x, w, y);
-  }
+  };
+  sums();
   if (!epilogue.bias && !epilogue.residual && epilogue.activation == Activation::none) return;
   const int64_t count = s.n * s.out_h() * s.out_w() * s.cout;
   launch("conv2d", epilogue_kernel, grid_for(count, kThreads), kThreads, 0, stream_, epilogue, s.cout, y,

@@ -20,4 +20,14 @@ template <typename... Args>
   throw Error(fmt::format(text, std::forward<Args>(args)...));
 }
 
+// What a step returns; where it fails, the Error says the place first: "study.json: networks[0]: ...".
+template <typename Step>
+decltype(auto) with_place(const std::string& place, const Step& step) {
+  try {
+    return step();
+  } catch (const Error& problem) {
+    fail("{}: {}", place, problem.what());
+  }
+}
+
 }  // namespace caltrop

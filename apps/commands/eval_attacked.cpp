@@ -30,8 +30,7 @@ JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, c
     const auto at = static_cast<size_t>(row), image = static_cast<size_t>(row / set.sizes());
     AttackRow attack;
     attack.prediction = after[at];
-    const int32_t target = set.targeted() ? set.target[image] : -1;
-    attack.success = set.targeted() ? after[at] == target : after[at] != set.label[image];
+    attack.success = set.sought(image, after[at], set.label[image]);
     attack.loss = static_cast<float>(losses[at]);
     attack.confidence = static_cast<float>(sure_after[at]);
     double squares = 0;
@@ -43,7 +42,7 @@ JudgedSet judge_set(const Model& model, const AttackedSet& set, int64_t batch, c
     judged.sizes[static_cast<size_t>(row % set.sizes())].add(
         {.index = set.index[image],
          .label = set.label[image],
-         .target = target,
+         .target = set.targeted() ? set.target[image] : -1,
          .clean_prediction = before[image],
          .clean_confidence = static_cast<float>(sure_before[image])},
         attack);

@@ -149,11 +149,10 @@ void run(StudyOptions& options, const Flags& flags) {
                                                   .arms = std::move(arms),
                                                   .seeds = study.seeds,
                                                   .attacks = study.attacks,
-                                                  .images = images});
+                                                  .images = images,
+                                                  .grows = true});
     cells.insert(cells.end(), more.begin(), more.end());
   }
-  for (StudyCell& cell : cells)
-    cell.stem = fmt::format("{}-{}-seed-{}", cell.dataset, cell.arm.name, cell.seed);
   for (size_t k = 0; k < cells.size(); ++k) {
     for (size_t j = 0; j < k; ++j)
       if (cells[j].stem == cells[k].stem)

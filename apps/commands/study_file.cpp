@@ -75,15 +75,11 @@ std::vector<StudyTraining> read_trainings(const Json& json) {
 
 // The file that the first training goes on from, which must be there; "" where it begins anew.
 std::string read_from(const std::vector<StudyTraining>& trainings) {
-  const std::string key = std::string(kFromOption) + "=";
-  for (const std::string& option : trainings.at(0).options) {
-    if (!option.starts_with(key)) continue;
-    const std::string file = option.substr(key.size());
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(file, error)) fail("train[0]: from: {}: no such file", shown(file));
-    return file;
-  }
-  return "";
+  const std::optional<std::string> file = trainings.at(0).value(kFromOption);
+  std::error_code error;
+  if (file && !std::filesystem::is_regular_file(*file, error))
+    fail("train[0]: from: {}: no such file", shown(*file));
+  return file.value_or("");
 }
 
 StudyNetwork read_network(const Json& json) {

@@ -7,7 +7,6 @@
 
 #include "apps/core/json.h"
 #include "apps/core/options.h"
-#include "apps/core/setup.h"
 #include "apps/core/size.h"
 #include "apps/study/run.h"
 
@@ -39,15 +38,5 @@ struct StudyFile {
 // `seed`: the first, where the file names none. An Error that begins with the file and the place in it where what it says
 // makes no study: unknown keys, values that a flag of that name would not take, attacks that no figure could show.
 StudyFile read_study(const Json& json, const std::string& file, int64_t seed);
-
-// What a step returns; its problem begins with a place in the file: "study.json: networks[0]: ...".
-template <typename Step>
-auto with_place(const std::string& place, const Step& step) {
-  try {
-    return step();
-  } catch (const Error& problem) {
-    fail("{}: {}", place, problem.what());
-  }
-}
 
 }  // namespace caltrop

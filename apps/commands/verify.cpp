@@ -82,23 +82,16 @@ SetClaims claims_of(const VerifyOptions& options, const StoredSet& stored) {
     usage_error("--eps: {} states a size of its own for each perturbation", stored.file);
   claims.confident = stored.number("confidence").value_or(0) > 0;
   claims.predicted_labels = stored.text("labels") == "predicted";
-  const auto said_by = [&](const std::string& who, const auto& read) {
-    try {
-      return read();
-    } catch (const Error& problem) {
-      fail("{}: {}", who, problem.what());
-    }
-  };
   const std::string of_run = "config.json beside " + stored.file, attack = stored.text("attack");
   if (!attack.empty())
-    claims.minimum_norm = said_by(of_run, [&] { return is_minimum_norm(parse_attack(attack)); });
+    claims.minimum_norm = with_place(of_run, [&] { return is_minimum_norm(parse_attack(attack)); });
   std::string norm = stored.text("norm");
   for (const char* of_part : {"linf", "l2"}) {
     if (fs::path(stored.file).filename().string().starts_with(of_part + std::string("-"))) norm = of_part;
   }
   if (!options.norm.empty()) norm = options.norm;
   if (norm.empty()) usage_error("no config.json beside {} says its norm: give --norm", stored.file);
-  claims.norm = said_by(options.norm.empty() ? of_run : "--norm", [&] { return parse_norm(norm); });
+  claims.norm = with_place(options.norm.empty() ? of_run : "--norm", [&] { return parse_norm(norm); });
   claims.tolerance = ball_tolerance(claims.norm, stored.set.image_size());
   return claims;
 }

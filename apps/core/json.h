@@ -11,8 +11,8 @@ namespace caltrop {
 
 using Json = nlohmann::ordered_json;
 
-// An Error of one line where the file cannot be read, is no JSON (it says where that shows, by line and column), or has a key twice in
-// one object.
+// An Error of one line where the file cannot be read, is no JSON (it says where that shows, by line and column), or
+// has a key twice in one object.
 Json read_json(const std::filesystem::path& path);
 
 // A document that says its schema, NAME/VERSION (docs/files.md), before all else.

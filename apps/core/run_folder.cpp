@@ -12,6 +12,7 @@
 #include "apps/core/build_info.h"
 #include "apps/core/console.h"
 #include "apps/core/flags.h"
+#include "apps/core/options.h"
 #include "apps/report/table.h"
 #include "engine/atomic_file.h"
 
@@ -105,9 +106,7 @@ void expect_same_inputs(const Flags& flags, const Json& now) {
     return facts.is_object() ? facts.value(key, Json()) : Json();
   };
   const Json& before = flags.config_facts();
-  compare(
-      fact(before, "data"), fact(now, "data"), "images",
-      {"dataset", "split", "split-seed", "image-size", "limit", "subset", "indices", "offset", "data-dir"});
+  compare(fact(before, "data"), fact(now, "data"), "images", data_flags());
   const Json were = fact(before, "inputs"), are = fact(now, "inputs");
   for (const auto& [key, is] : are.items()) {
     const std::string flag = flag_of_input(key);

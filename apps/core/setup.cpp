@@ -249,11 +249,7 @@ void expect_outputs(const Model& model, const DataInfo& data, const std::string&
 SafeTensorFile read_weights(ModelOptions& options) {
   if (options.weights.empty()) usage_error("--weights is missing: the trained network");
   make_absolute(options.weights);
-  try {
-    return read_safetensors(options.weights);
-  } catch (const Error& problem) {
-    fail("--weights: {}", problem.what());
-  }
+  return with_place("--weights", [&] { return read_safetensors(options.weights); });
 }
 
 bool says_network(ModelOptions& options) {

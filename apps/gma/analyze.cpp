@@ -123,10 +123,10 @@ void craft_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<
 void replay_and_analyze(AnalyzeCommand& options, const Flags& flags, std::vector<Norm> norms,
                         Console& console) {
   // The set brings its images and sizes.
-  static const Unused crafting = {"dataset",  "data-dir", "split",      "split-seed", "image-size",
-                                  "limit",    "subset",   "gma-attack", "gma-base",   "gma-grid",
-                                  "scale",    "steps",    "decay",      "step-size",  "random-start",
-                                  "restarts", "ce-grad",  "tries"};
+  Unused crafting = data_flags();
+  for (const char* flag : {"gma-attack", "gma-base", "gma-grid", "scale", "steps", "decay", "step-size",
+                           "random-start", "restarts", "ce-grad", "tries"})
+    crafting.emplace_back(flag);
   for (const std::string& flag : crafting) {
     if (flags.on_command_line(flag))
       usage_error("--{} is for crafting images: with --set they are crafted already", flag);

@@ -1,13 +1,12 @@
 #include "apps/study/arm.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "apps/core/console.h"
 #include "apps/core/run_folder.h"
 #include "apps/study/training_task.h"
+#include "data/file_bytes.h"
 #include "engine/checksum.h"
 #include "engine/training.h"
 
@@ -46,12 +45,9 @@ std::string checksum_of(const fs::path& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder))
     if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
   std::ranges::sort(files);
-  std::string bytes;
-  for (const fs::path& file : files) {
-    std::ifstream stream(file, std::ios::binary);
-    bytes.append(std::istreambuf_iterator<char>(stream), {});
-  }
-  return fmt::format("{:08x}", checksum(std::span<const char>(bytes)));
+  uint32_t all = 0;
+  for (const fs::path& file : files) all = checksum(read_file_bytes(file), all);
+  return fmt::format("{:08x}", all);
 }
 
 }  // namespace
@@ -171,19 +167,12 @@ StudyTraining Arm::begun(size_t number, const fs::path& before) const {
   StudyTraining training = cell_.arm.trainings[number];
   const std::vector<DefenceOption> options = read_training(training).defence->options();
   const auto set = [&](const char* name, const std::string& value) {
-    const auto is = [&](const std::string& option) {
-      return option.starts_with(std::string(name) + "=");
-    };
-    if (std::ranges::find(options, name, &DefenceOption::name) != options.end() &&
-        std::ranges::none_of(training.options, is))
+    if (std::ranges::find(options, name, &DefenceOption::name) != options.end() && !training.value(name))
       training.options.push_back(fmt::format("{}={}", name, value));
   };
-  const bool from = std::ranges::any_of(training.options, [](const std::string& option) {
-    return option.starts_with(std::string(kFromOption) + "=");
-  });
   if (number > 0) {
     set(kFromOption, fs::absolute(before).string());
-  } else if (!from) {
+  } else if (!training.value(kFromOption)) {
     set(kInitOption, network_.initializer);
   }
   return training;

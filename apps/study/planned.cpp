@@ -52,12 +52,8 @@ std::vector<PlannedCell> planned(const std::vector<StudyCell>& cells, StudyData&
   for (const StudyCell& cell : cells) {
     const StudyImages* images = data.of(cell);
     if (images == nullptr) continue;
-    try {
-      plan.emplace_back(cell, *images, backend);
-    } catch (const Error& problem) {
-      fail("{}: {}", cell.title(), problem.what());
-    }
-    PlannedCell& one = plan.back();
+    PlannedCell& one =
+        with_place(cell.title(), [&]() -> PlannedCell& { return plan.emplace_back(cell, *images, backend); });
     for (const StudyAttack& attack : cell.attacks) {
       const bool first = done.insert({cell.arm.given.get(), images, attack.name}).second;
       one.shared.push_back(!first && cell.arm.given && !draws(attack.options));

@@ -8,25 +8,17 @@
 namespace caltrop {
 namespace {
 
-std::string latex_bound(const SweepPoint& point) {
-  const std::string least = fmt::format("\\geq {:g}", 100 * point.until.value_or(0));
-  if (point.reached == point.seeds) return least;
-  return point.reached == 0 ? fmt::format("< {:g}", 100 * point.until.value_or(0))
-                            : fmt::format("{}\\ \\mathrm{{of}}\\ {}\\ {}", point.reached, point.seeds, least);
-}
-
 std::string latex_size(const std::string& asked) {
   return fmt::format("$\\epsilon={}$", latex_text(asked));
 }
 
 }  // namespace
 
-// Rows: networks and attacks; columns: sizes.
 std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std::string& version) {
   std::vector<SweepPoint> points;
   std::ranges::copy_if(all, std::back_inserter(points), [&](const SweepPoint& p) { return p.norm == norm; });
-  const auto datasets = distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; });
-  std::vector<float> sizes = distinct<float>(points, [](const SweepPoint& p) { return p.eps; });
+  const auto datasets = distinct<std::string>(points, &SweepPoint::dataset);
+  std::vector<float> sizes = distinct<float>(points, &SweepPoint::eps);
   std::ranges::sort(sizes);
   LatexTable table{
       .comment = fmt::format(
@@ -45,8 +37,7 @@ std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std
   for (const SweepPlace& place : distinct<SweepPlace>(points, place_of)) {
     const std::vector<SweepPoint> here = points_at(points, place);
     bool first = true;
-    for (const std::string& attack :
-         distinct<std::string>(here, [](const SweepPoint& p) { return p.attack; })) {
+    for (const std::string& attack : distinct<std::string>(here, &SweepPoint::attack)) {
       LatexRow row{.words = {place.network, attack}, .numbers = {{here[0].clean}}, .begins_group = first};
       if (datasets.size() > 1) row.words.insert(row.words.begin(), place.dataset);
       for (const float eps : sizes) {
@@ -54,9 +45,11 @@ std::string latex_table(const std::vector<SweepPoint>& all, Norm norm, const std
         double strongest = 1;
         for (const SweepPoint& p : here) {
           if (p.eps != eps) continue;
-          if (p.attack == attack && p.ended) number.bound = latex_bound(p);
-          if (p.ended) strongest = -1;  // it may be the strongest
-          if (p.ended) continue;
+          if (p.ended) {
+            strongest = -1;  // it may be the strongest
+            if (p.attack == attack) number.bound = p.bound("\\geq", "\\ \\mathrm{of}\\ ", "\\ ");
+            continue;
+          }
           if (p.attack == attack) number.value = p.robust;
           if (p.attack != kAllAttacks) strongest = std::min(strongest, p.robust.mean);
         }

@@ -84,11 +84,11 @@ class Gathering {
 
 }  // namespace
 
-std::string SweepPoint::bound() const {
-  const std::string least = fmt::format("≥ {:g}", 100 * until.value_or(0));
-  if (reached == seeds) return least;
-  return reached == 0 ? fmt::format("< {:g}", 100 * until.value_or(0))
-                      : fmt::format("{} of {} {}", reached, seeds, least);
+std::string SweepPoint::bound(std::string_view at_least, std::string_view of, std::string_view blank) const {
+  const double percent = 100 * until.value_or(0);
+  if (reached == 0) return fmt::format("< {:g}", percent);
+  const std::string least = fmt::format("{} {:g}", at_least, percent);
+  return reached == seeds ? least : fmt::format("{}{}{}{}{}", reached, of, seeds, blank, least);
 }
 
 std::string SweepPoint::in_words() const {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/study/run.h"
@@ -26,9 +28,11 @@ struct SweepPoint {
   MeanAndDeviation clean = {}, robust = {}, success = {}, success_of_correct = {};  // shares
   double clean_correct = 0;  // images, as a mean over the seeds: the last one's denominator
 
-  // For people: "43.25 ± 1.02" in per cent; of one that ended early ">= 50, 63 images".
+  // For people: "43.25 ± 1.02" in per cent; of one that ended early "≥ 50, 63 images".
   std::string in_words() const;
-  std::string bound() const;  // ">= 50", "< 50", or where seeds differ "2 of 3 >= 50"
+  // "≥ 50", "< 50", or where seeds differ "2 of 3 ≥ 50".
+  std::string bound(std::string_view at_least = "≥", std::string_view of = " of ",
+                    std::string_view blank = " ") const;
 };
 inline constexpr const char* kAllAttacks = "all";
 std::vector<SweepPoint> points_of(const std::vector<CellResult>& results);
@@ -47,7 +51,7 @@ template <typename Value, typename Of>
 std::vector<Value> distinct(const std::vector<SweepPoint>& points, const Of& of) {
   std::vector<Value> values;
   for (const SweepPoint& p : points) {
-    if (std::ranges::find(values, of(p)) == values.end()) values.push_back(of(p));
+    if (std::ranges::find(values, std::invoke(of, p)) == values.end()) values.push_back(std::invoke(of, p));
   }
   return values;
 }

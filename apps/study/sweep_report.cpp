@@ -53,8 +53,7 @@ std::optional<Figure> security_curve(const SweepPlace& place, const std::vector<
       .y_label = "robust accuracy",
       .note = fmt::format("{}; {}", counted(first.images, "image", "images"), interval_words(seeds)),
       .svg = true};
-  for (const std::string& attack :
-       distinct<std::string>(points, [](const SweepPoint& p) { return p.attack; })) {
+  for (const std::string& attack : distinct<std::string>(points, &SweepPoint::attack)) {
     std::vector<SweepPoint> curve;
     std::ranges::copy_if(points, std::back_inserter(curve),
                          [&](const SweepPoint& p) { return p.attack == attack; });
@@ -74,7 +73,7 @@ std::optional<Figure> security_curve(const SweepPlace& place, const std::vector<
 
 // For people: a row for each attack, a column for each size.
 Table page_of(const std::vector<SweepPoint>& here) {
-  std::vector<float> sizes = distinct<float>(here, [](const SweepPoint& p) { return p.eps; });
+  std::vector<float> sizes = distinct<float>(here, &SweepPoint::eps);
   std::ranges::sort(sizes);
   std::vector<Column> columns = {{"attack", "attack"}, {"clean", "clean"}};
   for (const float eps : sizes) {
@@ -82,8 +81,7 @@ Table page_of(const std::vector<SweepPoint>& here) {
     columns.push_back({"size_" + asked, asked});
   }
   Table table(std::move(columns));
-  for (const std::string& attack :
-       distinct<std::string>(here, [](const SweepPoint& p) { return p.attack; })) {
+  for (const std::string& attack : distinct<std::string>(here, &SweepPoint::attack)) {
     std::vector<Cell> row = {attack, in_percent(here[0].clean)};
     for (const float eps : sizes) {
       const auto found =
@@ -162,8 +160,7 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
   report.keep("results", results_table(results));
   report.keep("summary", summary_table(points));
   std::vector<std::string> figures;
-  const bool several =
-      distinct<std::string>(points, [](const SweepPoint& p) { return p.dataset; }).size() > 1;
+  const bool several = distinct<std::string>(points, &SweepPoint::dataset).size() > 1;
   Json sections = Json::array();
   std::map<std::string, int64_t> images;  // by data set
   for (const CellResult& result : results) images[result.cell.dataset] = result.planned();
@@ -189,15 +186,14 @@ void write_sweep(const std::vector<CellResult>& results, const StudyPlace& place
     }
     sections.push_back(std::move(section));
   }
-  for (const Norm norm : distinct<Norm>(points, [](const SweepPoint& p) { return p.norm; }))
+  for (const Norm norm : distinct<Norm>(points, &SweepPoint::norm))
     place.folder.write(fmt::format("table-{}.tex", to_string(norm)), latex_table(points, norm, version));
   report.figures(figures);
   const std::vector<std::string> warnings = flattered(points, results.at(0).cell.attacks);
   for (const std::string& warning : warnings) place.console.warn("{}", warning);
 
   const std::string networks = fmt::format(
-      "{}", counted(static_cast<int64_t>(
-                        distinct<std::string>(points, [](const SweepPoint& p) { return p.network; }).size()),
+      "{}", counted(static_cast<int64_t>(distinct<std::string>(points, &SweepPoint::network).size()),
                     "network", "networks"));
   const size_t seeds = seeds_of(points);
   place.folder.write(

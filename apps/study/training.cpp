@@ -16,6 +16,13 @@ std::string StudyTraining::text() const {
   return words;
 }
 
+std::optional<std::string> StudyTraining::value(std::string_view option) const {
+  for (const std::string& one : options) {
+    if (one.starts_with(fmt::format("{}=", option))) return one.substr(option.size() + 1);
+  }
+  return std::nullopt;
+}
+
 StudyTraining study_training(const std::string& text) {
   StudyTraining training;
   std::istringstream parts(text + ":");
@@ -69,10 +76,7 @@ void check_trainings(const std::vector<StudyTraining>& trainings) {
       fail("{} defends a network that is trained: put a training before it", training.text());
     if (!continues && k + 1 < trainings.size())
       fail("nothing can go on from {}, which leaves no single network", training.text());
-    const auto own_from = [](const std::string& option) {
-      return option.starts_with(std::string(kFromOption) + "=");
-    };
-    if (k > 0 && std::ranges::any_of(training.options, own_from))
+    if (k > 0 && training.value(kFromOption))
       fail("{} goes on from the training before it: leave '{}' out", training.text(), kFromOption);
   }
 }

@@ -10,7 +10,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "defense/defence.h"
@@ -26,6 +28,8 @@ struct StudyTraining {
 
   bool plain() const { return method == kPlainTraining; }
   std::string text() const;  // "adversarial:eps=0.1:epochs=4"
+  // What it says of an option; absent where it says nothing.
+  std::optional<std::string> value(std::string_view option) const;
 };
 StudyTraining study_training(const std::string& text);
 

@@ -148,18 +148,12 @@ class ApeGan final : public TrainedDefence {
   }
 
   Defended with_network(const std::shared_ptr<Model>& whole) const {
-    Defended cleaned = defended_by(whole);
-    const Defended alone = defended_by(network_);
-    cleaned.unaware = alone.classifier;
-    cleaned.unaware_answers_otherwise = true;
-    cleaned.judges = {{"ape-gan", "trained",
-                       [cleaned = defended_by(whole)](const ImageSource& images) {
-                         return cleaned(images);
-                       }},
-                      {"network alone", "before", [alone](const ImageSource& images) {
-                         return alone(images);
-                       }}};
-    return cleaned;
+    const Defended cleaned = defended_by(whole), alone = defended_by(network_);
+    Defended both = cleaned;
+    both.unaware = alone.classifier;
+    both.unaware_answers_otherwise = true;
+    both.judges = {{"ape-gan", "trained", cleaned}, {"network alone", "before", alone}};
+    return both;
   }
 
   std::optional<int64_t> pool_size_;

@@ -1,5 +1,6 @@
 #include "defense/training/bilateral.h"
 
+#include "defense/training/craft_flags.h"
 #include "engine/autograd.h"
 #include "engine/error.h"
 
@@ -13,27 +14,16 @@ class BilateralDefence final : public TrainedDefence {
 
  protected:
   std::vector<DefenceOption> own_options() override {
-    return {{.name = "eps",
-             .value = &eps_,
-             .what = "L-inf size of the attacks in training",
-             .value_name = "E",
-             .low = 0,
-             .high = 1,
-             .open_low = true},
+    return {craft_eps_option(eps_),
             {.name = "steps",
              .value = &steps_,
              .what = "of each attack",
              .value_name = "N",
              .low = 1,
              .high = 100000},
-            {.name = "step-size",
-             .value = &step_size_,
-             .what = "of each step",
-             .value_name = "A",
-             .otherwise = "eps of one step; of more 1.75 eps / steps, as the authors' 7 of 2/255 at 8/255",
-             .low = 0,
-             .high = 2,
-             .open_low = true},
+            craft_step_size_option(
+                step_size_, "of each step",
+                "eps of one step; of more 1.75 eps / steps, as the authors' 7 of 2/255 at 8/255"),
             {.name = "beta",
              .value = &beta_,
              .what = "how many times the largest other class the label keeps of its own",
@@ -100,13 +90,7 @@ void BilateralTraining::prepare(const Model& /*model*/, const MiniBatch& batch) 
 }
 
 BatchLoss BilateralTraining::loss(const Model& model, const MiniBatch& batch) {
-  Tensor clean;
-  {
-    const NoGrad values_only;
-    ForwardOptions answers = batch.forward;
-    answers.training = false;
-    clean = model.forward(batch.x, answers);
-  }
+  const Tensor clean = current_answers(model, batch, false);
   const Labels towards = most_confused(clean, batch.labels);
   const Tensor label = moved_labels(clean, batch.labels, options_.beta, options_.gamma);
   const Tensor x = craft_.attack(

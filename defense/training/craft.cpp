@@ -60,6 +60,13 @@ Tensor StepCraft::attack(const Model& model, const Tensor& x, const CraftLoss& l
   return at;
 }
 
+Tensor current_answers(const Model& model, const MiniBatch& batch, bool training) {
+  const NoGrad values_only;
+  ForwardOptions how = batch.forward;
+  how.training = training;
+  return model.forward(batch.x, how);
+}
+
 Tensor linf_step(const Tensor& x, const Tensor& origin, const Tensor& g, float eps, float step_size) {
   const int64_t rows = x.dim(0);
   const auto n = static_cast<size_t>(rows);

@@ -55,6 +55,9 @@ class StepCraft {
   std::map<int64_t, Tensor> noise_;  // for each size of mini-batch
 };
 
+// What the network says of the mini-batch as it stands, values alone; with `training` as it trains.
+Tensor current_answers(const Model& model, const MiniBatch& batch, bool training);
+
 // One L-inf step: clip_box(clip(x + step_size sign(g), origin +- eps)).
 Tensor linf_step(const Tensor& x, const Tensor& origin, const Tensor& g, float eps, float step_size);
 

@@ -10,14 +10,30 @@ constexpr int64_t kPgdSteps = 40;  // Madry et al. 2018
 
 }  // namespace
 
+DefenceOption craft_eps_option(double& eps) {
+  return {.name = "eps",
+          .value = &eps,
+          .what = "L-inf size of the attacks in training",
+          .value_name = "E",
+          .low = 0,
+          .high = 1,
+          .open_low = true};
+}
+
+DefenceOption craft_step_size_option(std::optional<double>& step_size, const std::string& of,
+                                     const std::string& otherwise) {
+  return {.name = "step-size",
+          .value = &step_size,
+          .what = of,
+          .value_name = "A",
+          .otherwise = otherwise,
+          .low = 0,
+          .high = 2,
+          .open_low = true};
+}
+
 std::vector<DefenceOption> CraftFlags::options() {
-  std::vector<DefenceOption> all = {{.name = "eps",
-                                     .value = &eps,
-                                     .what = "L-inf size of the attacks in training",
-                                     .value_name = "E",
-                                     .low = 0,
-                                     .high = 1,
-                                     .open_low = true}};
+  std::vector<DefenceOption> all = {craft_eps_option(eps)};
   if (choice) {
     all.push_back(
         {.name = "attack", .value = &attack, .what = "one step of FGSM, or PGD", .choices = {"fgsm", "pgd"}});
@@ -34,16 +50,10 @@ std::vector<DefenceOption> CraftFlags::options() {
                  .otherwise = fmt::format("{}", kPgdSteps),
                  .low = 1,
                  .high = 100000});
-  all.push_back(
-      {.name = "step-size",
-       .value = &step_size,
-       .what = "of each step",
-       .value_name = "A",
-       .otherwise = choice ? "as 'caltrop attack': eps of FGSM; of PGD eps / 4, but 4 eps / steps from 17 on"
-                           : "as 'caltrop attack pgd': eps / 4, but 4 eps / steps from 17 on",
-       .low = 0,
-       .high = 2,
-       .open_low = true});
+  all.push_back(craft_step_size_option(
+      step_size, "of each step",
+      choice ? "as 'caltrop attack': eps of FGSM; of PGD eps / 4, but 4 eps / steps from 17 on"
+             : "as 'caltrop attack pgd': eps / 4, but 4 eps / steps from 17 on"));
   all.push_back({.name = "craft-mode",
                  .value = &mode,
                  .what =

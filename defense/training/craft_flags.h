@@ -10,6 +10,11 @@
 
 namespace caltrop {
 
+// --eps and --step-size of attacks made in training, as every defence has them.
+DefenceOption craft_eps_option(double& eps);
+DefenceOption craft_step_size_option(std::optional<double>& step_size, const std::string& of,
+                                     const std::string& otherwise);
+
 struct CraftFlags {
   double eps = 0.3;
   // "fgsm" or "pgd", a flag where `choice`; "image" or "random", by the attack where empty.

@@ -4,6 +4,7 @@
 
 #include "attacks/attack_images.h"
 #include "defense/training/adversarial.h"
+#include "defense/training/craft_flags.h"
 #include "engine/error.h"
 
 namespace caltrop {
@@ -21,21 +22,8 @@ class FastDefence final : public TrainedDefence {
 
  protected:
   std::vector<DefenceOption> own_options() override {
-    return {{.name = "eps",
-             .value = &eps_,
-             .what = "L-inf size of the attacks in training",
-             .value_name = "E",
-             .low = 0,
-             .high = 1,
-             .open_low = true},
-            {.name = "step-size",
-             .value = &step_size_,
-             .what = "of the one step",
-             .value_name = "A",
-             .otherwise = "1.25 eps",
-             .low = 0,
-             .high = 2,
-             .open_low = true},
+    return {craft_eps_option(eps_),
+            craft_step_size_option(step_size_, "of the one step", "1.25 eps"),
             {.name = "watched",
              .value = &watched_,
              .what = "training images, the first, that are attacked by PGD-20 after each epoch; 0 for not",

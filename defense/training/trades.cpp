@@ -45,13 +45,7 @@ void Trades::prepare(const Model& /*model*/, const MiniBatch& batch) {
 }
 
 BatchLoss Trades::loss(const Model& model, const MiniBatch& batch) {
-  Tensor own;
-  {
-    const NoGrad values_only;
-    ForwardOptions how = batch.forward;
-    how.training = mode_;
-    own = model.forward(batch.x, how);
-  }
+  const Tensor own = current_answers(model, batch, mode_);
   const Tensor x = craft_.attack(
       model, batch.x, [&](const Tensor& z) { return kl_divergence(own, z); }, batch.forward);
   const Tensor clean = model.forward(batch.x, batch.forward), moved = model.forward(x, batch.forward);

@@ -8,6 +8,7 @@
 #include "data/attacked_set.h"
 #include "data/npz.h"
 #include "tests/apps/attacked.h"
+#include "tests/npz_arrays.h"
 
 namespace caltrop::test {
 namespace {
@@ -155,13 +156,7 @@ TEST_SUITE("apps") {
       const auto n = static_cast<int64_t>(arrays.at("index").shape[0]);
       const auto with = [&](const std::function<void(NpzWriter&)>& add) {
         NpzWriter file(place.file("bad/adversarial.npz"));
-        for (const auto& [name, array] : arrays) {
-          if (name == "target") continue;
-          if (array.dtype == "<f4") file.add(name, array.shape, array.values<float>(name));
-          if (array.dtype == "<i4") file.add(name, array.shape, array.values<int32_t>(name));
-          if (array.dtype == "<i8") file.add(name, array.shape, array.values<int64_t>(name));
-          if (array.dtype == "|u1") file.add(name, array.shape, array.values<uint8_t>(name));
-        }
+        add_arrays(file, arrays, "target");
         add(file);
         file.close();
         return place.refused_as_it_is(command);

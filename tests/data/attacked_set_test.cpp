@@ -7,6 +7,7 @@
 
 #include "data/npz.h"
 #include "tests/files.h"
+#include "tests/npz_arrays.h"
 
 namespace caltrop::test {
 namespace {
@@ -190,13 +191,7 @@ TEST_SUITE("data") {
     // The file with `left_out` replaced by what `add` adds.
     const auto written = [&](const std::string& left_out, const std::function<void(NpzWriter&)>& add) {
       NpzWriter file(path);
-      for (const auto& [name, array] : arrays) {
-        if (name == left_out) continue;
-        if (array.dtype == "<f4") file.add(name, array.shape, array.values<float>(name));
-        if (array.dtype == "<i4") file.add(name, array.shape, array.values<int32_t>(name));
-        if (array.dtype == "<i8") file.add(name, array.shape, array.values<int64_t>(name));
-        if (array.dtype == "|u1") file.add(name, array.shape, array.values<uint8_t>(name));
-      }
+      add_arrays(file, arrays, left_out);
       add(file);
       file.close();
       return refusal([&] { (void)read_attacked_set(path); });

@@ -100,11 +100,7 @@ TEST_SUITE("defense") {
     CHECK((!defended.detects && defended.parameters == 144 * 24 + 24 + 24 * 10 + 10));
     Defended undefended = defended_by(std::make_shared<Model>(trial.target));
 
-    AdaptiveOptions adaptive;
-    adaptive.attacks = {"pgd", "apgd-ce"};
-    adaptive.linf = {0.1f};
-    adaptive.l2 = {};
-    adaptive.images = 60;
+    AdaptiveOptions adaptive = adaptive_linf({"pgd", "apgd-ce"}, 0.1f, 60);
     adaptive.steps = 10;
     const DefenceEvaluation hardened = evaluate(defended, task, tests, adaptive),
                             before = evaluate(undefended, task, tests, adaptive);
@@ -155,11 +151,7 @@ TEST_SUITE("defense") {
     set_parameter(loud, 3, bias);
     const Defended always = defended_by(std::make_shared<Model>(loud), 10);
 
-    AdaptiveOptions adaptive;
-    adaptive.attacks = {"pgd"};
-    adaptive.linf = {0.3f};
-    adaptive.l2 = {};
-    adaptive.images = 20;
+    const AdaptiveOptions adaptive = adaptive_linf({"pgd"}, 0.3f, 20);
     const std::vector<AdaptiveRow> past = attack_defended(quiet, trial.test, 10, adaptive, trial.watch),
                                    rung = attack_defended(always, trial.test, 10, adaptive, trial.watch);
     CHECK(past[1].exact.wrong > 10);

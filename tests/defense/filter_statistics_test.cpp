@@ -17,8 +17,6 @@
 namespace caltrop::test {
 namespace {
 
-constexpr ImageShape kLightShape = {12, 12, 1};
-
 double primal(const LinearSvm& svm, std::span<const float> rows, const std::vector<bool>& positive,
               double cost) {
   const size_t width = svm.weights.size();
@@ -33,19 +31,11 @@ double primal(const LinearSvm& svm, std::span<const float> rows, const std::vect
 }
 
 // A network with convolutions on the small task, as what is defended.
-struct ConvolutionTrial {
-  Images train = rows_of_light(400, 1), test = rows_of_light(60, 2);
-  Model target =
-      make_model("conv 4 3x3 | relu | maxpool 2 | conv 5 3x3 | relu | flatten | dense 10", kLightShape, 3);
+struct ConvolutionTrial : Trial {
   TempDirectory folder;
-  Watch watch;
-  Crafter crafter{target, "", {"test", {}}, watch};
 
-  ConvolutionTrial() {
-    Optimizer optimizer({.rate = 0.003f}, target.parameters());
-    CrossEntropy objective;
-    (void)fit(target, optimizer, train, objective, {.epochs = 4, .batch = 32, .seed = 3});
-  }
+  ConvolutionTrial()
+      : Trial("conv 4 3x3 | relu | maxpool 2 | conv 5 3x3 | relu | flatten | dense 10", 0.003f, 4) {}
   DefenceTask task() {
     DefenceTask task{.target = target,
                      .train = train,
@@ -191,11 +181,7 @@ TEST_SUITE("defense") {
     REQUIRE((watched.detects && watched.classifier->outputs() == 11 && watched.unaware->outputs() == 10));
     CHECK_FALSE(watched.model);
 
-    AdaptiveOptions adaptive;
-    adaptive.attacks = {"pgd"};
-    adaptive.linf = {0.2f};
-    adaptive.l2 = {};
-    adaptive.images = 60;
+    AdaptiveOptions adaptive = adaptive_linf({"pgd"}, 0.2f, 60);
     adaptive.steps = 30;
     const DefenceEvaluation judged = evaluate(watched, task, tests, adaptive);
     const Fates &clean = judged.adaptive[0].exact, &aware = judged.adaptive[1].exact,

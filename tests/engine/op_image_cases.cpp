@@ -11,6 +11,13 @@
 namespace caltrop::test {
 namespace {
 
+// How far relu's kink is.
+double nearest_to_zero(const Values& values) {
+  double nearest = HUGE_VAL;
+  for (const double value : values) nearest = std::min(nearest, std::fabs(value));
+  return nearest;
+}
+
 std::string text_of(const Conv2d& s) {
   return fmt::format("{}x{}x{}->{} window {}x{} stride {}x{} pad {}x{}", s.h, s.w, s.cin, s.cout, s.kh, s.kw,
                      s.stride_h, s.stride_w, s.pad_h, s.pad_w);
@@ -48,9 +55,7 @@ void add_convolutions(std::vector<OpCase>& list, const Conv2d& s) {
       if (residual) c.shapes.push_back(y);
       if (activation == Activation::relu) {
         c.kink = [sums](const Inputs& in) {
-          double nearest = HUGE_VAL;
-          for (const double z : sums(in)) nearest = std::min(nearest, std::fabs(z));
-          return nearest;
+          return nearest_to_zero(sums(in));
         };
         c.step = 5e-5;
         c.margin = 1e-3;
@@ -295,9 +300,7 @@ void add_batch_norms(std::vector<OpCase>& list) {
         return y;
       };
       with_relu.kink = [sums](const Inputs& in) {
-        double nearest = HUGE_VAL;
-        for (const double v : sums(in)) nearest = std::min(nearest, std::fabs(v));
-        return nearest;
+        return nearest_to_zero(sums(in));
       };
       with_relu.step = 5e-5;
       with_relu.margin = 5e-3;
@@ -387,10 +390,7 @@ std::vector<OpCase> block_cases() {
         c.ranges = {{-1.0, 1.0}, {-1.0, 1.0}, {-1.0, 1.0}};
         // relu's kink at 0, and windows whose two largest values are close.
         c.kink = [outputs, activated, pool, activation](const Inputs& in) {
-          double nearest = HUGE_VAL;
-          if (activation == Activation::relu) {
-            for (const double z : outputs(in)) nearest = std::min(nearest, std::fabs(z));
-          }
+          double nearest = activation == Activation::relu ? nearest_to_zero(outputs(in)) : HUGE_VAL;
           const Values z = activated(in);
           const reference::Maxima best = reference::maxpool(pool, z);
           reference::for_windows(pool, [&](size_t to, size_t from, int64_t position) {

@@ -182,11 +182,7 @@ TEST_SUITE("defense") {
     }
     // Both attackers stand in the evaluation.
     const DefenceTask task = run.trial.task();
-    AdaptiveOptions adaptive;
-    adaptive.attacks = {"pgd"};
-    adaptive.linf = {0.1f};
-    adaptive.l2 = {};
-    adaptive.images = 20;
+    AdaptiveOptions adaptive = adaptive_linf({"pgd"}, 0.1f, 20);
     adaptive.steps = 5;
     const DefenceEvaluation found =
         evaluate(defended, task, make_test_sets(task, {.attacked = 20}), adaptive);
